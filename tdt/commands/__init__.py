@@ -1,0 +1,55 @@
+"""The `tdt` command: one module a subcommand, imported only when it is the one asked for or help is shown."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING, Protocol, cast
+
+from tdt.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# name -> (module, one-line help). A module offers add_arguments(parser) and run(args) -> exit status.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "transcribe": ("tdt.commands.transcribe", "turn speech files into text, JSON or subtitles"),
+    "inspect": ("tdt.commands.inspection", "show what a model folder holds and check it"),
+}
+
+
+class Command(Protocol):
+    """What a subcommand module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work and return the exit status."""
+        ...
+
+
+def _command(name: str) -> Command:
+    return cast("Command", importlib.import_module(COMMANDS[name][0]))
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen subcommand's module is imported, to start fast."""
+    parser = argparse.ArgumentParser(prog="tdt", description="Parakeet-TDT speech recognition on ONNX Runtime.")
+    parser.add_argument("--version", action="version", version=f"tdt {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, summary) in COMMANDS.items():
+        sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == chosen:
+            _command(name).add_arguments(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `tdt` with `argv` and return its exit status (0 done, 1 something failed, 2 usage)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in words if word in COMMANDS), None)
+    args = build_parser(chosen).parse_args(words)
+    return _command(args.command).run(args)

@@ -1,0 +1,143 @@
+"""Everything that can go wrong, by type.
+
+Each error is a :class:`TdtError` and also its standard kin, so `except FileNotFoundError` works as expected. A message
+says what was given, what was expected, and what to do; the sentence lives here, the raise site passes the facts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class TdtError(Exception):
+    """Root of all errors of this package."""
+
+
+class OptionError(TdtError, ValueError):
+    """An option or argument has a value that cannot be used."""
+
+    def __init__(self, name: str, given: object, expected: str) -> None:
+        super().__init__(f"{name}={given!r} cannot be used: expected {expected}.")
+
+
+class ClosedError(TdtError, RuntimeError):
+    """A closed recogniser was used."""
+
+    def __init__(self) -> None:
+        super().__init__("This recogniser has been closed. Load another one with tdt.load().")
+
+
+class MissingDependencyError(TdtError, ImportError):
+    """An optional package is needed and absent."""
+
+    def __init__(self, package: str, purpose: str, install: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}, which is not installed. Install it with: {install}")
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+class ModelError(TdtError, ValueError):
+    """A model cannot be used as it is; the base of all loading errors."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """No such model: neither a folder nor a known name."""
+
+
+class ModelFileNotFoundError(ModelError, FileNotFoundError):
+    """The folder lacks a file that its layout needs."""
+
+    def __init__(self, folder: Path, expected: str, found: Sequence[str]) -> None:
+        listed = ", ".join(sorted(found)[:12]) or "nothing"
+        super().__init__(f"{folder} holds no {expected}. Found there: {listed}. Download the model again, or pass the right folder.")
+
+
+class ModelFileCorruptError(ModelError):
+    """A model file is empty, cut short, or is not what its name says."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} cannot be read: {problem}. Download the file again.")
+
+
+class UnsupportedLayoutError(ModelError):
+    """The folder holds a model of a kind or layout that this package does not run."""
+
+
+class ModelMismatchError(ModelError):
+    """Two parts of a model do not belong together."""
+
+
+class ExternalDataError(ModelError, OSError):
+    """External weight data is missing, too short, or lies outside the model folder."""
+
+
+class DownloadError(ModelError, OSError):
+    """A model could not be fetched from the hub."""
+
+
+# --- audio ------------------------------------------------------------------------------------------------------------
+
+
+class AudioError(TdtError, ValueError):
+    """Audio that cannot be transcribed; the base of all audio errors."""
+
+
+class AudioNotFoundError(AudioError, FileNotFoundError):
+    """The audio file does not exist or is a folder."""
+
+
+class AudioReadError(AudioError, OSError):
+    """The file is there, but is not readable as audio."""
+
+
+class AudioTooShortError(AudioError):
+    """Fewer samples than one hop."""
+
+    def __init__(self, source: str, samples: int, rate_hz: int) -> None:
+        super().__init__(
+            f"{source} holds {samples} samples at {rate_hz} Hz; at least 160 samples at 16000 Hz (10 ms) are needed. "
+            "Pass a longer recording."
+        )
+
+
+class AudioTooLongError(AudioError):
+    """More encoder frames than the model's position table holds."""
+
+
+class AudioValueError(AudioError):
+    """The samples are not finite numbers, or have a shape or type that is not audio."""
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+class ProviderError(TdtError, RuntimeError):
+    """An execution provider cannot do what was asked; nothing falls back silently."""
+
+
+class DecodingError(TdtError, ArithmeticError):
+    """The networks produced numbers that cannot be decoded (NaN logits)."""
+
+
+class TranscriptionError(TdtError, RuntimeError):
+    """Some inputs of a list failed; the others are done.
+
+    Attributes
+    ----------
+    results : list
+        One entry an input: its transcript, or the error that stopped it.
+    """
+
+    def __init__(self, results: Sequence[object]) -> None:
+        self.results = list(results)
+        failed = [(index, item) for index, item in enumerate(self.results) if isinstance(item, BaseException)]
+        first_index, first = failed[0]
+        super().__init__(
+            f"{len(failed)} of {len(self.results)} inputs failed; the first, number {first_index}: {first} "
+            "The others are done: see .results, or pass errors='return'."
+        )

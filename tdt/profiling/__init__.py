@@ -1,0 +1,1 @@
+"""Measuring: profiles, benchmarks, reports and pictures."""

@@ -1,0 +1,1 @@
+"""Offline quantisation: graph surgery, calibration, Q/DQ writing, sensitivity, comparison."""

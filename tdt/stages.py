@@ -1,0 +1,108 @@
+"""What passes between the stages: features, encoder output, hypotheses, carried decoder state.
+
+These are the types that people embed. Arrays are NumPy arrays on the host unless a device was asked for; every array
+has a length twin; times are counted in frames (seconds appear only in :mod:`tdt.transcript`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Float32 = npt.NDArray[np.float32]
+    Int32 = npt.NDArray[np.int32]
+    Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Normalised log-mel features of a batch.
+
+    Parameters
+    ----------
+    frames : ndarray [shape=(B, n_mels, T)], float32
+        Frames at and beyond an utterance's length are zero.
+    lengths : ndarray [shape=(B,)], int64
+        Valid mel frames of each utterance.
+    """
+
+    frames: Float32
+    lengths: Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Encoder output of a batch, time-major so that each frame is contiguous.
+
+    Parameters
+    ----------
+    frames : ndarray [shape=(B, T', D)], float32
+        The encoder's own output; frames at and beyond an utterance's length carry no meaning.
+    lengths : ndarray [shape=(B,)], int64
+        Valid encoder frames of each utterance.
+    projected : ndarray [shape=(B, T', J)], float32, optional
+        `frames` through the joint's encoder projection, where the encoder graph computes it already.
+    """
+
+    frames: Float32
+    lengths: Int64
+    projected: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """Greedy transducer output of one utterance: parallel arrays, one entry an emitted token.
+
+    Parameters
+    ----------
+    token_ids : ndarray [shape=(N,)], int32
+        Emitted tokens, blanks left out.
+    frames : ndarray [shape=(N,)], int32
+        Encoder frame at which each token was emitted, before the clock advanced.
+    durations : ndarray [shape=(N,)], int32
+        Encoder frames by which the clock advanced, looked up in the model's duration table.
+    logprobs : ndarray [shape=(N,)], float32
+        Log-softmax of each token over the token slice: blank included, durations not.
+    entropy_confidences : ndarray [shape=(N,)], float32, optional
+        NeMo's default token confidence (Tsallis entropy, alpha 0.33, exponential normalisation), in 0..1.
+    """
+
+    token_ids: Int32
+    frames: Int32
+    durations: Int32
+    logprobs: Float32
+    entropy_confidences: Float32 | None = None
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderState:
+    """Where greedy decoding of one utterance stands, so that it can go on with its next frames.
+
+    Independent of the engine: the prediction network's state *before* `label` was fed, and the label itself
+    (NeMo label looping, point 8: the last emitted label, the blank before any).
+
+    Parameters
+    ----------
+    label : int
+        Last emitted token, or the blank.
+    hidden, cell : ndarray [shape=(L, H)], float32
+        LSTM state before `label` was fed to the prediction network.
+    skip : int
+        Encoder frames of the next piece to pass over before the first evaluation.
+    frames_decoded : int
+        Encoder frames consumed so far; added to the frames of tokens emitted later.
+    """
+
+    label: int
+    hidden: Float32
+    cell: Float32
+    skip: int = 0
+    frames_decoded: int = 0
