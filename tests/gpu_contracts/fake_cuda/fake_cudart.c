@@ -1,0 +1,212 @@
+/* A CUDA runtime that does nothing, so that the real CUDA execution provider can be driven without a GPU.
+ *
+ * One pretend device; device memory is host memory; copies are memcpy and are counted; kernel launches are counted and
+ * do nothing. Real with it: option parsing, graph partitioning, node placement, bindings. Not real: numbers and times.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "driver_types.h"
+#include "cuda_runtime_api.h"
+
+#define API __attribute__((visibility("default")))
+
+enum { HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE, LAUNCHES, ALLOCATIONS, ALLOCATED_BYTES, SYNCHRONISATIONS, N_COUNTERS };
+static long counters[N_COUNTERS];
+
+/* Copy the counters to out: copies by kind, launches, allocations, bytes allocated in total, synchronisations. */
+API void fake_cuda_counters(long *out) { memcpy(out, counters, sizeof counters); }
+API void fake_cuda_reset(void) { memset(counters, 0, sizeof counters); }
+
+static void count_copy(enum cudaMemcpyKind kind) {
+    if (kind == cudaMemcpyHostToDevice) __atomic_fetch_add(&counters[HOST_TO_DEVICE], 1, __ATOMIC_RELAXED);
+    if (kind == cudaMemcpyDeviceToHost) __atomic_fetch_add(&counters[DEVICE_TO_HOST], 1, __ATOMIC_RELAXED);
+    if (kind == cudaMemcpyDeviceToDevice) __atomic_fetch_add(&counters[DEVICE_TO_DEVICE], 1, __ATOMIC_RELAXED);
+}
+static cudaError_t synchronised(void) { __atomic_fetch_add(&counters[SYNCHRONISATIONS], 1, __ATOMIC_RELAXED); return 0; }
+
+API cudaError_t cudaSetDevice(int d) {
+    return 0;
+}
+API cudaError_t cudaGetDevice(int*d) {
+    *d=0;
+    return 0;
+}
+API cudaError_t cudaGetDeviceCount(int*c) {
+    *c=1;
+    return 0;
+}
+API cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp*p,int d) {
+    memset(p,0,sizeof *p);
+    strcpy(p->name,"FAKE");
+    p->major=getenv("FAKE_SM")?atoi(getenv("FAKE_SM"))/10:9;
+    p->minor=getenv("FAKE_SM")?atoi(getenv("FAKE_SM"))%10:0;
+    p->totalGlobalMem=1ull<<36;
+    p->multiProcessorCount=132;
+    p->warpSize=32;
+    p->maxThreadsPerBlock=1024;
+    p->sharedMemPerBlock=49152;
+    p->sharedMemPerBlockOptin=232448;
+    p->regsPerBlock=65536;
+    p->maxThreadsPerMultiProcessor=2048;
+    p->maxGridSize[0]=0x7fffffff;
+    p->maxGridSize[1]=65535;
+    p->maxGridSize[2]=65535;
+    return 0;
+}
+API cudaError_t cudaDeviceGetAttribute(int*v,enum cudaDeviceAttr a,int d) {
+    *v=1;
+    if(a==cudaDevAttrComputeCapabilityMajor)*v=9;
+    if(a==cudaDevAttrComputeCapabilityMinor)*v=0;
+    if(a==cudaDevAttrMultiProcessorCount)*v=132;
+    if(a==cudaDevAttrMaxSharedMemoryPerBlockOptin)*v=232448;
+    return 0;
+}
+API cudaError_t cudaMalloc(void**p,size_t n) {
+    __atomic_fetch_add(&counters[ALLOCATIONS],1,__ATOMIC_RELAXED);
+    __atomic_fetch_add(&counters[ALLOCATED_BYTES],(long)n,__ATOMIC_RELAXED);
+    size_t m=(n+511)/512*512;
+    *p=aligned_alloc(512,m);
+    if(!*p)return 2;
+    memset(*p,0,m);
+    return 0;
+}
+API cudaError_t cudaFree(void*p) {
+    free(p);
+    return 0;
+}
+API cudaError_t cudaMallocHost(void**p,size_t n) {
+    return cudaMalloc(p,n);
+}
+API cudaError_t cudaHostAlloc(void**p,size_t n,unsigned f) {
+    return cudaMalloc(p,n);
+}
+API cudaError_t cudaFreeHost(void*p) {
+    free(p);
+    return 0;
+}
+API cudaError_t cudaMemcpy(void*d,const void*s,size_t n,enum cudaMemcpyKind k) {
+    count_copy(k);
+    memcpy(d,s,n);
+    return 0;
+}
+API cudaError_t cudaMemcpyAsync(void*d,const void*s,size_t n,enum cudaMemcpyKind k,cudaStream_t t) {
+    count_copy(k);
+    memcpy(d,s,n);
+    return 0;
+}
+API cudaError_t cudaMemset(void*d,int v,size_t n) {
+    memset(d,v,n);
+    return 0;
+}
+API cudaError_t cudaMemsetAsync(void*d,int v,size_t n,cudaStream_t t) {
+    memset(d,v,n);
+    return 0;
+}
+API cudaError_t cudaMemGetInfo(size_t*f,size_t*t) {
+    *f=1ull<<35;
+    *t=1ull<<36;
+    return 0;
+}
+API cudaError_t cudaStreamCreate(cudaStream_t*s) {
+    *s=(void*)0x1000;
+    return 0;
+}
+API cudaError_t cudaStreamCreateWithFlags(cudaStream_t*s,unsigned f) {
+    *s=(void*)0x1000;
+    return 0;
+}
+API cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    return 0;
+}
+API cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    return synchronised();
+}
+API cudaError_t cudaStreamWaitEvent(cudaStream_t s,cudaEvent_t e,unsigned f) {
+    return 0;
+}
+API cudaError_t cudaEventCreate(cudaEvent_t*e) {
+    *e=(void*)0x2000;
+    return 0;
+}
+API cudaError_t cudaEventCreateWithFlags(cudaEvent_t*e,unsigned f) {
+    *e=(void*)0x2000;
+    return 0;
+}
+API cudaError_t cudaEventDestroy(cudaEvent_t e) {
+    return 0;
+}
+API cudaError_t cudaEventRecord(cudaEvent_t e,cudaStream_t s) {
+    return 0;
+}
+API cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+    return synchronised();
+}
+API cudaError_t cudaDeviceSynchronize(void) {
+    return synchronised();
+}
+API cudaError_t cudaGetLastError(void) {
+    return 0;
+}
+API cudaError_t cudaPeekAtLastError(void) {
+    return 0;
+}
+API cudaError_t cudaRuntimeGetVersion(int*v) {
+    *v=13000;
+    return 0;
+}
+API cudaError_t cudaDriverGetVersion(int*v) {
+    *v=13000;
+    return 0;
+}
+API cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes*a,const void*p) {
+    memset(a,0,sizeof *a);
+    a->type=cudaMemoryTypeDevice;
+    return 0;
+}
+API cudaError_t cudaFuncSetAttribute(const void*f,enum cudaFuncAttribute a,int v) {
+    return 0;
+}
+API cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes*a,const void*f) {
+    memset(a,0,sizeof *a);
+    return 0;
+}
+API cudaError_t cudaLaunchKernel(const void*f,dim3 g,dim3 b,void**a,size_t s,cudaStream_t t) {
+    __atomic_fetch_add(&counters[LAUNCHES],1,__ATOMIC_RELAXED);
+    return 0;
+}
+API int cublasCreate_v2(void**h) {
+    *h=(void*)0x3000;
+    return 0;
+}
+API int cublasDestroy_v2(void*h) {
+    return 0;
+}
+API int cublasSetStream_v2(void*h,void*s) {
+    return 0;
+}
+API int cublasSetMathMode(void*h,int m) {
+    return 0;
+}
+API int cublasGetMathMode(void*h,int*m) {
+    *m=0;
+    return 0;
+}
+API int cublasLtCreate(void**h) {
+    *h=(void*)0x4000;
+    return 0;
+}
+API int cublasLtDestroy(void*h) {
+    return 0;
+}
+API int cublasSgemm_v2(void) {
+    return 0;
+}
+API int cublasGemmEx(void) {
+    return 0;
+}
+API int cublasGemmStridedBatchedEx(void) {
+    return 0;
+}
+API int cublasSgemmStridedBatched(void) {
+    return 0;
+}
