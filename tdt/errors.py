@@ -72,6 +72,16 @@ class ModelMismatchError(ModelError):
     """Two parts of a model do not belong together."""
 
 
+class UnrecognizedGraphError(ModelError):
+    """A decoder graph has another structure than the native engine can take its weights from."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(
+            f"{path}: the native decoder does not recognise this graph: {problem}. It expects embedding, LSTM layers, and a "
+            'joint of two projections, ReLU and an output layer. Use decoder="onnx".'
+        )
+
+
 class ExternalDataError(ModelError, OSError):
     """External weight data is missing, too short, or lies outside the model folder."""
 
@@ -141,3 +151,13 @@ class TranscriptionError(TdtError, RuntimeError):
             f"{len(failed)} of {len(self.results)} inputs failed; the first, number {first_index}: {first} "
             "The others are done: see .results, or pass errors='return'."
         )
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
+class ProfileFileError(TdtError, ValueError):
+    """A file that should hold ONNX Runtime's profile does not."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} is no ONNX Runtime profile: {problem}. Run `tdt profile --nodes` again.")
