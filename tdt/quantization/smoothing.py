@@ -1,0 +1,132 @@
+"""SmoothQuant folded into the preceding layer norm (Xiao et al., arXiv 2211.10438), with the strength searched by layer.
+
+A channel j of the norm's output is divided by ``s_j = max|X_j|^a / max|W_j|^(1 - a)`` (by scaling the norm's gain and bias)
+and row j of every matrix that reads it is multiplied by s_j: the same function, with outliers moved from activations,
+which share one scale, to weights, which have one a column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdt.quantization.thresholds import LEVELS
+from tdt.quantization.weights import quantise_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+    import onnx
+
+    from tdt.quantization.onnx_graph import EditableGraph
+    from tdt.quantization.parts import Linear
+    from tdt.quantization.statistics import TensorStatistics
+
+    Float32 = npt.NDArray[np.float32]
+
+ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+# A strength must lower the layer's error by this much to be worth a change to the weights.
+_WORTH = 0.98
+_SEARCH_ROWS = 256
+_SEARCH_COLUMNS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """What was found for one layer norm.
+
+    Parameters
+    ----------
+    tensor : str
+        Output of the norm.
+    alpha : float
+        Strength; 0 where the layer is better off as it is.
+    error_before, error_after : float
+        Relative error of the products on the sample, quantised without and with smoothing.
+    """
+
+    tensor: str
+    alpha: float
+    error_before: float
+    error_after: float
+
+
+def smooth(
+    graph: EditableGraph,
+    linears: Sequence[Linear],
+    statistics: Mapping[str, TensorStatistics],
+    alphas: Sequence[float] = ALPHAS,
+) -> list[Smoothing]:
+    """Choose a strength for each layer norm that feeds quantised products only, and fold it into the graph."""
+    found = []
+    for norm, readers in _groups(graph, linears):
+        tensor = norm.output[0]
+        seen = statistics[tensor]
+        weights = [graph.weight(reader.weight).astype(np.float32) for reader in readers]
+        sampled = [_some_columns(weight) for weight in weights]
+        rows = seen.sample[:_SEARCH_ROWS]
+        before = _error(rows, seen.channel_absmax, sampled, np.ones(seen.channels, np.float32))
+        best, best_error, best_scale = 0.0, before * _WORTH, None
+        for alpha in alphas:
+            scale = _scale(seen.channel_absmax, weights, alpha)
+            error = _error(rows, seen.channel_absmax, sampled, scale)
+            if error < best_error:
+                best, best_error, best_scale = alpha, error, scale
+        if best_scale is not None:
+            _fold(graph, norm, readers, best_scale)
+        found.append(Smoothing(tensor, best, before, best_error if best else before))
+    return found
+
+
+def _groups(graph: EditableGraph, linears: Sequence[Linear]) -> list[tuple[onnx.NodeProto, list[Linear]]]:
+    by_source: dict[str, list[Linear]] = {}
+    for linear in linears:
+        by_source.setdefault(linear.source, []).append(linear)
+    groups = []
+    for source, readers in by_source.items():
+        norm = graph.producers.get(source)
+        if norm is None or norm.op_type != "LayerNormalization" or source in graph.output_names:
+            continue
+        others = [node for node in graph.consumers[source] if node.op_type != "Shape"]
+        own = {reader.node for reader in readers}
+        shared = any(len(graph.consumers.get(reader.weight, [])) > 1 for reader in readers)
+        gain_shared = any(len(graph.consumers.get(name, [])) > 1 for name in norm.input[1:] if name)
+        if all(node.output[0] in own for node in others) and not shared and not gain_shared:
+            groups.append((norm, readers))
+    return groups
+
+
+def _scale(channel_absmax: Float32, weights: Sequence[Float32], alpha: float) -> Float32:
+    rows = np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0)
+    activation = np.maximum(channel_absmax, 1e-5)
+    scale = activation**alpha / np.maximum(rows, 1e-5) ** (1.0 - alpha)
+    scale = np.clip(scale / np.exp(np.mean(np.log(scale))), 1e-3, 1e3)
+    return np.asarray(scale, np.float32)
+
+
+def _error(rows: Float32, channel_absmax: Float32, weights: Sequence[Float32], scale: Float32) -> float:
+    step = max(float((channel_absmax / scale).max()), 1e-12) / LEVELS
+    quantised = np.clip(np.rint(rows / (scale * step)), -LEVELS, LEVELS).astype(np.float32) * np.float32(step)
+    wrong = right = 0.0
+    for weight in weights:
+        exact = rows @ weight
+        approximate = quantised @ quantise_weight(weight * scale[:, None]).dequantised()
+        wrong += float(np.square(exact - approximate).sum())
+        right += float(np.square(exact).sum())
+    return (wrong / max(right, 1e-30)) ** 0.5
+
+
+def _some_columns(weight: Float32) -> Float32:
+    step = max(1, weight.shape[1] // _SEARCH_COLUMNS)
+    return np.ascontiguousarray(weight[:, ::step])
+
+
+def _fold(graph: EditableGraph, norm: onnx.NodeProto, readers: Sequence[Linear], scale: Float32) -> None:
+    for name in norm.input[1:]:
+        if name:
+            graph.add_constant(name, graph.weight(name) / scale, exact_name=True)
+    for weight in {reader.weight for reader in readers}:
+        graph.add_constant(weight, graph.weight(weight) * scale[:, None], exact_name=True)

@@ -1,0 +1,1 @@
+"""Exact rewrites of an exported encoder: the same function, fewer and better-shaped operations."""
