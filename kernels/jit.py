@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import numba
+import numba.extending
+from numba import types
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
+
+
+__all__ = ["Compiled", "cpu_features", "host_features", "inline", "intrinsic", "njit", "njit_fast", "types", "whole_folder_cache"]
 
 
 class Compiled(Protocol[P, R]):
@@ -46,3 +52,41 @@ def njit_fast(function: Any) -> Any:
 def inline(function: Any) -> Any:
     """Compile a leaf helper that LLVM inlines into its callers; not cached apart from them."""
     return cast("Compiled[Any, Any]", numba.njit(nogil=True, error_model="numpy", inline="never")(function))
+
+
+def intrinsic(function: Any) -> Any:
+    """Make an LLVM code generator callable from compiled functions (see `numba.extending.intrinsic`)."""
+    return numba.extending.intrinsic(function)
+
+
+def cpu_features(context: Any) -> frozenset[str]:
+    """Return the instruction sets that the code now being generated may use, such as "avx2" or "avx512vnni".
+
+    Parameters
+    ----------
+    context : numba target context
+        As handed to the code generator of an intrinsic.
+    """
+    listed: str = context.codegen()._tm_features
+    return frozenset(name[1:] for name in listed.split(",") if name.startswith("+"))
+
+
+def host_features() -> frozenset[str]:
+    """Return the instruction sets that Numba compiles for in this process."""
+    from numba.core.registry import cpu_target
+
+    return cpu_features(cpu_target.target_context)
+
+
+def whole_folder_cache(function: Any) -> Any:
+    """Let the cached code of an entry point go stale when any module of this folder changes, not only its own file.
+
+    Numba stamps a cache entry with the one file that defines the function, though callees from other files are
+    compiled into it.
+    """
+    cache = getattr(function, "_cache", None)
+    store = getattr(cache, "_cache_file", None)
+    if hasattr(store, "_source_stamp"):
+        files = sorted(Path(__file__).parent.glob("*.py"))
+        store._source_stamp = tuple((file.name, file.stat().st_mtime, file.stat().st_size) for file in files)
+    return function

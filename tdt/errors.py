@@ -130,6 +130,16 @@ class ProviderError(TdtError, RuntimeError):
     """An execution provider cannot do what was asked; nothing falls back silently."""
 
 
+class RunError(TdtError, RuntimeError):
+    """A graph that loaded fails when it runs."""
+
+    def __init__(self, graph: str, provider: str, problem: str) -> None:
+        super().__init__(
+            f"{graph} failed on {provider}: {problem}. Out of memory: pass shorter clips or a smaller batch. Otherwise the "
+            "file contradicts itself: download it again, or check it with `tdt inspect`."
+        )
+
+
 class DecodingError(TdtError, ArithmeticError):
     """The networks produced numbers that cannot be decoded (NaN logits)."""
 

@@ -1,0 +1,180 @@
+"""Weights of a transducer decoder, packed for the compiled kernels: padded, aligned, with 8-bit copies and error bounds.
+
+Pure NumPy; the layout is described at each type. Rows are padded with zeros to whole vectors (16 floats, 64 bytes) and
+their number to a multiple of 16.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Float32 = npt.NDArray[np.float32]
+
+ALIGNMENT_BYTES = 64
+ROW_BLOCK = 16
+# Unit roundoff of float32, and what the float32 operations around a screened logit may add in units of it
+# (integer to float, two scalings, bias, bound itself; doubled for safety).
+UNIT = 2.0**-24
+EXTRA_ROUNDINGS = 24
+
+
+class Dense(NamedTuple):
+    """One or more matrices of equal shape, in float32, 8-bit, or both; the absent form has no elements.
+
+    Attributes
+    ----------
+    values : ndarray [shape=(count, N16, K16)], float32
+    levels : ndarray [shape=(count, N16, K64)], int8, within ±127
+    scales : ndarray [shape=(count, N16)], float32; value = level × scale
+    sums : ndarray [shape=(count, N16)], int32; sum of the levels of each row
+    """
+
+    values: Any
+    levels: Any
+    scales: Any
+    sums: Any
+
+
+class Weights(NamedTuple):
+    """Everything the compiled decoder reads.
+
+    Attributes
+    ----------
+    table, ready : ndarray [shape=(V + 1, G)], float32, and [shape=(V + 1,)], uint8
+        Input gates of the first LSTM layer by token (embedding × input weights + bias), and which rows are filled.
+    embedding, input0, bias : ndarray
+        What a row of the table is made from: [V + 1, E16], [G, E16], and the summed biases [L, G] of all layers.
+    inputs, recurrent : Dense
+        Input weights of layers 1.., recurrent weights of layers 0..; G = 4 × H16 rows, gates i, o, f, g.
+    predictor, encoder : Dense
+        The joint's projections; J16 rows.
+    predictor_bias, encoder_bias : ndarray [shape=(J16,)], float32
+    output : Dense
+        Token rows of the joint's output layer; V16 rows.
+    rows : ndarray [shape=(5, V16)], float32
+        By token: scale, bias (-inf in the padding), sum of levels (int32 bits), weight error, norm of the 8-bit row.
+    duration, duration_bias : ndarray [shape=(N16, J16)] and [shape=(N16,)], float32
+        Duration rows of the output layer.
+    """
+
+    table: Any
+    ready: Any
+    embedding: Any
+    input0: Any
+    bias: Any
+    inputs: Dense
+    recurrent: Dense
+    predictor: Dense
+    predictor_bias: Any
+    encoder: Dense
+    encoder_bias: Any
+    output: Dense
+    rows: Any
+    duration: Any
+    duration_bias: Any
+
+
+def ceil_to(value: int, multiple: int) -> int:
+    """Return the least multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return zeros that start on a cache line; pages are not touched before they are written."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT_BYTES
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def pad_matrix(matrix: Any, columns: int, dtype: Any) -> Any:
+    """Copy a matrix [N, K] into aligned zeros [N16, K padded to a multiple of `columns`]."""
+    n, k = matrix.shape
+    out = aligned((ceil_to(n, ROW_BLOCK), ceil_to(k, columns)), dtype)
+    out[:n, :k] = matrix
+    return out
+
+
+def pad_vector(vector: Any, size: int, fill: float = 0.0) -> Any:
+    """Copy a vector into aligned float32 of `size` elements, the rest being `fill`."""
+    out = aligned((size,), np.float32)
+    out[:] = fill
+    out[: len(vector)] = vector
+    return out
+
+
+def pad_gates(rows: Any, hidden: int) -> Any:
+    """Spread the four gates [4 × H, ...] over 4 × H16 rows."""
+    width = ceil_to(hidden, ROW_BLOCK)
+    out = np.zeros((4, width, *rows.shape[1:]), rows.dtype)
+    out[:, :hidden] = rows.reshape(4, hidden, *rows.shape[1:])
+    return out.reshape(4 * width, *rows.shape[1:])
+
+
+def quantize_rows(matrix: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
+    """Round each row to 8 bits with a scale of its own.
+
+    Returns
+    -------
+    levels : ndarray [shape=(N, K)], int8, within ±127
+    scales : ndarray [shape=(N,)], float32; 1 for a row of zeros
+    """
+    top = np.abs(matrix).max(axis=1)
+    scales = np.where(top > 0, top / np.float32(127), np.float32(1)).astype(np.float32)
+    levels = np.clip(np.rint(matrix / scales[:, None]), -127, 127).astype(np.int8)
+    return levels, scales
+
+
+def pack_dense(
+    matrices: list[Float32], quantised: list[tuple[npt.NDArray[np.int8], Float32] | None], *, floats: bool, bytes_: bool
+) -> Dense:
+    """Pack matrices [N, K] of one shape.
+
+    Parameters
+    ----------
+    matrices : list of ndarray [shape=(N, K)], float32
+    quantised : list of (levels, scales) or None
+        8-bit forms that are there already and are kept as they are; None quantises row by row.
+    floats, bytes_ : bool
+        Which forms to make.
+    """
+    count = len(matrices)
+    n, k = matrices[0].shape if count else (0, 0)
+    rows = ceil_to(n, ROW_BLOCK)
+    values = aligned((count, rows, ceil_to(k, 16)) if floats else (0, 0, 0), np.float32)
+    levels = aligned((count, rows, ceil_to(k, 64)) if bytes_ else (0, 0, 0), np.int8)
+    scales = aligned((count, rows) if bytes_ else (0, 0), np.float32)
+    sums = aligned((count, rows) if bytes_ else (0, 0), np.int32)
+    for index, matrix in enumerate(matrices):
+        if floats:
+            values[index, :n, :k] = matrix
+        if bytes_:
+            given = quantised[index] or quantize_rows(matrix)
+            levels[index, :n, :k], scales[index, :n] = given
+            sums[index] = levels[index].sum(axis=1, dtype=np.int32)
+    return Dense(values, levels, scales, sums)
+
+
+def screening_rows(output: Dense, matrix: Float32, bias: Float32) -> Float32:
+    """Return the table that the screening reads: [5, V16], see :class:`Weights`.
+
+    A logit is estimated from levels q, scale s, and activations quantised to step t: s t Σ q u + bias. With the true row
+    w and activation x, |error| ≤ ‖w - s q‖ ‖x‖ + ‖s q‖ ‖x - t u‖ by Cauchy-Schwarz, plus rounding: the float32 sum
+    itself is at most (K / 16 + 5) units of 2^-24 × ‖w‖ ‖x‖ off, the arithmetic of the estimate a few more.
+    """
+    rows = aligned((5, output.scales.shape[1]), np.float32)
+    n, k = matrix.shape
+    rows[0], rows[1, :n], rows[1, n:] = output.scales[0], bias, -np.inf
+    rows[2] = output.sums[0].view(np.float32)
+    approximate = output.levels[0, :n, :k].astype(np.float64) * output.scales[0, :n, None].astype(np.float64)
+    error = np.linalg.norm(matrix.astype(np.float64) - approximate, axis=1)
+    norm, norm8 = np.linalg.norm(matrix.astype(np.float64), axis=1), np.linalg.norm(approximate, axis=1)
+    rounding = (k / 16 + 5 + EXTRA_ROUNDINGS) * UNIT * (norm + norm8)
+    rows[3, :n] = np.nextafter(((error + rounding) * (1 + 1e-6)).astype(np.float32), np.float32(np.inf))
+    rows[4, :n] = np.nextafter((norm8 * (1 + 1e-6)).astype(np.float32), np.float32(np.inf))
+    return np.asarray(rows, np.float32)

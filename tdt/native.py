@@ -1,0 +1,349 @@
+"""The native engine: greedy TDT decoding of whole batches in compiled code, without the ONNX graphs.
+
+Weights are lifted out of the graphs once (:mod:`tdt.lifting`); :mod:`tdt.kernels.lockstep` does the rest. Tokens, frames
+and durations equal those of the ONNX Runtime engine; 8-bit weights are an option.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tdt.errors import ClosedError, DecodingError, ModelMismatchError, OptionError
+from tdt.lifting import lift
+from tdt.packing import pack
+from tdt.stages import DecoderState, Hypothesis
+from tdt.timeline import NULL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tdt.spec import ModelFiles, ModelSpec
+    from tdt.stages import Encoded
+    from tdt.timeline import Recorder
+
+_log = logging.getLogger("tdt")
+WeightsKind = Literal["auto", "float32", "int8"]
+_COMPILE_NOTICE_SECONDS = 1.0
+# A float32 output layer of at most this many bytes is read whole: screening would not be faster (measured).
+_SMALL_OUTPUT_BYTES = 1 << 17
+_compiling = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Utterances for one thread: their frames, one [T, D or J] each, their places in `state` and `out`."""
+
+    frames: list[Any]
+    projected: bool
+    utterances: Any
+    state: Any
+    out: Any
+
+
+class NativeEngine:
+    """Decodes on the CPU with its own kernels.
+
+    Parameters
+    ----------
+    files, spec : ModelFiles, ModelSpec
+        The model.
+    weights : {"auto", "float32", "int8"}
+        "auto" is float32, unless the model's decoder is 8-bit itself.
+    threads : int, optional
+        Most threads a batch is spread over; all cores by default. One utterance takes one.
+    isa : {"vnni", "avxvnni", "avx2", "portable"}, optional
+        Instructions of the 8-bit products, for tests; the best there are by default. All give the same integers.
+    screening : bool, optional
+        Whether float32 logits are screened through 8-bit rows; by default where the output layer is large.
+    window : int
+        Future frames evaluated at once while the prediction stays the same.
+    timeline : Recorder
+        Where compilation is recorded.
+
+    Raises
+    ------
+    UnrecognizedGraphError
+        Where the decoder graphs have a structure that this engine does not know.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        spec: ModelSpec,
+        *,
+        weights: WeightsKind = "auto",
+        threads: int | None = None,
+        isa: str | None = None,
+        screening: bool | None = None,
+        window: int = 1,
+        timeline: Recorder = NULL,
+    ) -> None:
+        if weights not in {"auto", "float32", "int8"}:
+            raise OptionError("weights", weights, '"auto", "float32" or "int8"')
+        lifted = lift(files, spec)
+        self.quantized = weights == "int8" or (weights == "auto" and lifted.quantised)
+        self._spec = spec
+        self._threads = threads or _cores()
+        self._weights = pack(lifted, spec.blank_id + 1, quantized=self.quantized)
+        self._joint_width = lifted.output.matrix.values.shape[1]
+        self._window = window
+        self._idle: list[Any] = []
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
+        with timeline.span("compile"):
+            self._prepare(isa, screening)
+
+    def _prepare(self, isa: str | None, screening: bool | None) -> None:
+        """Choose instructions and evaluation, and compile by decoding nothing; say so where it takes long."""
+        from tdt.kernels import buffers, joint, lockstep, simd, tables
+        from tdt.kernels.jit import host_features
+
+        self._kernels, self._buffers, self._tables = lockstep, buffers, tables
+        choices = {simd.ISA_NAMES[i]: i for i in simd.available(host_features())}
+        if isa is not None and isa not in choices:
+            raise OptionError("isa", isa, f"one of {', '.join(choices)} on this machine")
+        self.isa = isa or list(choices)[-1]
+        self._isa = choices[self.isa]
+        large = self._weights.output.values.nbytes > _SMALL_OUTPUT_BYTES
+        screened = large if screening is None else screening
+        self._mode = joint.BYTES if self.quantized else joint.SCREENED if screened else joint.FULL
+        spec = self._spec
+        self._rule = buffers.Rule(np.asarray(spec.durations, np.int64), spec.blank_id, spec.max_symbols, self._window)
+        message = "compiling the decoder for this processor (once; it is kept on disk)"
+        notice = threading.Timer(_COMPILE_NOTICE_SECONDS, _log.info, (message,))
+        notice.daemon = True
+        with _compiling:
+            notice.start()
+            try:
+                state, out = self._begin(np.zeros(1, np.int64), [None]), buffers.emitted_tokens(1, 1)
+                self._run(_Job([np.zeros((0, spec.encoder_dim), np.float32)], False, np.zeros(0, np.int64), state, out))
+            finally:
+                notice.cancel()
+
+    def decode(
+        self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
+    ) -> tuple[list[Hypothesis], list[DecoderState]]:
+        """Decode a batch greedily.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            Encoder output of B utterances.
+        states : sequence of DecoderState or None, optional
+            Where each utterance stands; from the start by default.
+        timeline : Recorder
+
+        Returns
+        -------
+        hypotheses : list of Hypothesis
+        states : list of DecoderState
+
+        Raises
+        ------
+        DecodingError
+            Where the networks produce numbers that are not finite.
+        ModelMismatchError
+            Where the frames do not have the model's width, or the lengths do not fit them.
+        """
+        if self._closed:
+            raise ClosedError
+        frames, lengths = self._checked(encoded)
+        carried = [None] * len(lengths) if states is None else list(states)
+        if len(carried) != len(lengths):
+            raise OptionError("states", f"{len(carried)} states", f"{len(lengths)}, one an utterance")
+        state = self._begin(lengths, carried)
+        capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
+        out = self._buffers.emitted_tokens(len(lengths), capacity)
+        started = time.perf_counter_ns()
+        jobs = [
+            _Job([frames[u, : lengths[u]] for u in share], encoded.projected is not None, share, state, out)
+            for share in _shares(lengths, self._threads)
+        ]
+        results = self._spread(jobs)
+        if timeline is not NULL:
+            self._tally(timeline, results, time.perf_counter_ns() - started)
+        if any(status for status, _ in results):
+            raise DecodingError(
+                "The encoder output or the decoder's logits hold NaN or infinite numbers, which cannot be decoded. "
+                "Check the encoder: a reduced precision may overflow; the float32 model shows it."
+            )
+        self.counters = np.sum([counters for _, counters in results], axis=0)
+        return self._hypotheses(state, out, carried), self._states(state, carried)
+
+    def close(self) -> None:
+        """Release threads and buffers; the engine cannot be used afterwards."""
+        self._closed = True
+        with self._lock:
+            pool, self._pool = self._pool, None
+            self._idle.clear()
+        if pool is not None:
+            pool.shutdown()
+
+    def _checked(self, encoded: Encoded) -> tuple[Any, Any]:
+        """Return frames [B, T, D or J] and lengths after checking their sizes."""
+        projected = encoded.projected is not None
+        frames = np.asarray(encoded.projected if projected else encoded.frames, np.float32)
+        lengths = np.asarray(encoded.lengths, np.int64)
+        width = self._joint_width if projected else self._spec.encoder_dim
+        if frames.ndim != 3 or frames.shape[2] != width or lengths.shape != frames.shape[:1]:
+            raise ModelMismatchError(
+                f"Encoder frames of shape {frames.shape} with {lengths.size} lengths were given; this decoder needs "
+                f"[B, T, {width}] and B lengths. Use the encoder that belongs to it."
+            )
+        if lengths.size and not 0 <= int(lengths.min()) <= int(lengths.max()) <= frames.shape[1]:
+            raise ModelMismatchError(
+                f"The lengths {lengths.tolist()} do not lie between 0 and the {frames.shape[1]} frames that were given."
+            )
+        return frames, lengths
+
+    def _begin(self, lengths: Any, carried: Sequence[DecoderState | None]) -> Any:
+        """Return the arrays of the utterances' state, filled from what is carried in."""
+        weights = self._weights
+        state = self._buffers.decoding_state(weights, weights.bias.shape[0], len(lengths))
+        hidden = self._spec.predictor_hidden
+        state.labels[:] = self._spec.blank_id
+        state.stops[:] = lengths
+        state.last_times[:] = -1
+        for u, start in enumerate(carried):
+            if start is not None:
+                state.labels[u], state.times[u] = start.label, start.skip
+                state.hidden[u, :, :hidden], state.cell[u, :, :hidden] = start.hidden, start.cell
+        return state
+
+    def _run(self, job: _Job) -> tuple[int, Any]:
+        """Project the frames of the job's utterances and decode them; return the status and the counters."""
+        kernels, weights = self._kernels, self._weights
+        counters = np.zeros(kernels.COUNTERS, np.int64)
+        lengths = [len(part) for part in job.frames]
+        job.state.starts[job.utterances] = np.cumsum([0, *lengths])[: len(job.utterances)]
+        frames = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
+        with self._borrowed(max(1, len(job.utterances)) * self._window) as (work, scratch):
+            joint_columns = weights.predictor_bias.size
+            if job.projected:
+                projected = self._padded(frames, joint_columns)
+            else:
+                projected = self._tables.aligned((len(frames), joint_columns), np.float32)
+                columns = self._tables.ceil_to(self._spec.encoder_dim, 16)
+                started = time.perf_counter_ns()
+                kernels.project_frames(
+                    self._isa, self.quantized, weights, scratch, self._padded(frames, columns), projected
+                )
+                counters[kernels.PROJECTION_NS] = time.perf_counter_ns() - started
+            started = time.perf_counter_ns()
+            status = kernels.decode(
+                self._isa, self._mode, self.quantized, self._rule, weights, work, projected, job.utterances, job.state,
+                job.out, counters,
+            )  # fmt: skip
+            counters[kernels.DECODING_NS] = time.perf_counter_ns() - started
+        return int(status), counters
+
+    def _padded(self, frames: Any, columns: int) -> Any:
+        """Return frames [R, K] as the kernels take them: float32, contiguous, writeable, K a whole number of vectors."""
+        if frames.shape[1] == columns:
+            return np.require(frames, np.float32, ["C", "A", "W"])
+        out = self._tables.aligned((len(frames), columns), np.float32)
+        out[:, : frames.shape[1]] = frames
+        return out
+
+    @contextmanager
+    def _borrowed(self, rows: int) -> Iterator[Any]:
+        """Lend buffers for at least `rows` rows; they come back for the next call."""
+        with self._lock:
+            fitting = [pair for pair in self._idle if len(pair[0].rows) >= rows]
+            lent = fitting[0] if fitting else None
+            if lent is not None:
+                self._idle = [pair for pair in self._idle if pair is not lent]
+        if lent is None:
+            block = self._buffers.FRAME_BLOCK
+            scratch = self._buffers.scratch(block, self._tables.ceil_to(self._spec.encoder_dim, 16))
+            lent = (self._buffers.workspace(self._weights, rows), scratch)
+        try:
+            yield lent
+        finally:
+            with self._lock:
+                # No more buffers than threads at work need; the larger ones serve all sizes.
+                kept = sorted([*self._idle, lent], key=lambda pair: -len(pair[0].rows))
+                self._idle = kept[: self._threads]
+
+    def _spread(self, jobs: list[_Job]) -> list[tuple[int, Any]]:
+        """Run the jobs, the first in this thread."""
+        if len(jobs) == 1:
+            return [self._run(jobs[0])]
+        with self._lock:
+            if self._closed:
+                raise ClosedError
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="tdt-decoder")
+            futures = [self._pool.submit(self._run, job) for job in jobs[1:]]
+        return [self._run(jobs[0]), *(future.result() for future in futures)]
+
+    def _tally(self, timeline: Recorder, results: list[tuple[int, Any]], elapsed_ns: int) -> None:
+        """Share the elapsed time out by what the threads spent where."""
+        k = self._kernels
+        total = np.sum([counters for _, counters in results], axis=0)
+        work_ns = max(1, int(total[k.PROJECTION_NS] + total[k.DECODING_NS]))
+        share = elapsed_ns / work_ns
+        tick_ns = float(total[k.DECODING_NS]) / max(1, int(total[k.TOTAL_TICKS])) * share
+        joint_ns = float(total[k.JOINT_TICKS]) * tick_ns + float(total[k.PROJECTION_NS]) * share
+        predictor_ns = float(total[k.PREDICTOR_TICKS]) * tick_ns
+        timeline.tally("predictor", int(predictor_ns), int(total[k.PREDICTIONS]))
+        timeline.tally("joint", int(joint_ns), int(total[k.EVALUATIONS]))
+        timeline.tally("rule", max(0, int(elapsed_ns - joint_ns - predictor_ns)), int(total[k.EVALUATIONS]))
+
+    def _hypotheses(self, state: Any, out: Any, carried: Sequence[DecoderState | None]) -> list[Hypothesis]:
+        found = []
+        for u, start in enumerate(carried):
+            n = int(state.counts[u])
+            before = 0 if start is None else start.frames_decoded
+            found.append(
+                Hypothesis(
+                    token_ids=out.tokens[u, :n].copy(),
+                    frames=out.frames[u, :n] + np.int32(before),
+                    durations=out.durations[u, :n].copy(),
+                    logprobs=out.logprobs[u, :n].copy(),
+                    entropy_confidences=out.entropies[u, :n].copy(),
+                )
+            )
+        return found
+
+    def _states(self, state: Any, carried: Sequence[DecoderState | None]) -> list[DecoderState]:
+        hidden = self._spec.predictor_hidden
+        return [
+            DecoderState(
+                label=int(state.labels[u]),
+                hidden=state.hidden[u, :, :hidden].copy(),
+                cell=state.cell[u, :, :hidden].copy(),
+                skip=int(state.times[u] - state.stops[u]) if state.times[u] > state.stops[u] else 0,
+                frames_decoded=int(state.stops[u]) + (0 if start is None else start.frames_decoded),
+            )
+            for u, start in enumerate(carried)
+        ]
+
+
+def _cores() -> int:
+    """Return the processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _shares(lengths: Any, threads: int) -> list[Any]:
+    """Split a batch into as many shares as there are threads, of about equal total length."""
+    count = max(1, min(threads, len(lengths)))
+    shares: list[list[int]] = [[] for _ in range(count)]
+    totals = [0] * count
+    for u in np.argsort(-lengths, kind="stable").tolist():
+        least = totals.index(min(totals))
+        shares[least].append(u)
+        totals[least] += max(1, int(lengths[u]))
+    return [np.asarray(share, np.int64) for share in shares]
