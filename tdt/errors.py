@@ -105,6 +105,26 @@ class AudioReadError(AudioError, OSError):
     """The file is there, but is not readable as audio."""
 
 
+class AudioTailError(AudioReadError):
+    """A recording breaks off; what lies before was read.
+
+    Attributes
+    ----------
+    seconds : float
+        How much was read.
+    partial : Transcript or None
+        What was recognised up to there, where a transcript was being made.
+    """
+
+    def __init__(self, name: str, seconds: float, problem: str) -> None:
+        self.seconds = seconds
+        self.partial: object = None
+        super().__init__(
+            f"{name} breaks off after {seconds:.1f} s ({problem}). What lies before was read and is kept; "
+            "to have the rest, repair the file or copy it again."
+        )
+
+
 class AudioTooShortError(AudioError):
     """Fewer samples than one hop."""
 
@@ -171,3 +191,10 @@ class ProfileFileError(TdtError, ValueError):
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path} is no ONNX Runtime profile: {problem}. Run `tdt profile --nodes` again.")
+
+
+class MeasurementError(TdtError, RuntimeError):
+    """A contender of a benchmark could not be loaded or run."""
+
+    def __init__(self, contender: str, problem: str) -> None:
+        super().__init__(f"{contender} could not be measured: {problem}. Leave it out, or make it run by itself first.")
