@@ -6,7 +6,6 @@ import mmap
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tdt.content import foreign_content, size_of
@@ -17,6 +16,7 @@ from tdt.wire import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import onnx
 
@@ -204,7 +204,7 @@ def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
         As :func:`read_graph` does.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     info = read_graph(path)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tdt.dimensions import build_spec, read_config
 from tdt.errors import (
     ModelFileNotFoundError,
     ModelNotFoundError,
@@ -15,7 +16,7 @@ from tdt.errors import (
     UnsupportedLayoutError,
 )
 from tdt.graph import GraphInfo, read_graph
-from tdt.numbers import build_spec, joint_width_hint, read_config
+from tdt.roles import kind_of_export
 from tdt.spec import ModelFiles, ModelSpec
 from tdt.vocabulary import read_vocabulary
 
@@ -103,9 +104,10 @@ def inspect_model(
     files = recognise(folder, precision)
     graphs = read_graphs(files)
     files = _with_precisions(files, graphs)
-    config = read_config(folder / "config.json") if (folder / "config.json").is_file() else {}
+    settings = folder / "config.json"
+    config = read_config(settings) if files.layout == "onnx-asr" and settings.exists() else {}
     pieces = read_vocabulary(files.vocabulary)
-    name = folder.name if model is None or Path(model).is_dir() else str(model)
+    name = folder.resolve().name if model is None or Path(model).is_dir() else str(model)
     spec = build_spec(files, graphs, config, pieces, name=name, durations=durations, max_symbols=max_symbols)
     return FoundModel(files, spec, graphs, config)
 
@@ -120,26 +122,31 @@ def locate(model: str | Path | None, precision: Precision | None = None) -> Path
     DownloadError
         Where a hub name cannot be fetched.
     """
-    if model is None:
+    if model is None or str(model) == BUNDLED.name:
         return BUNDLED
-    if isinstance(model, str) and ("\0" in model or not model.strip()):
+    if not isinstance(model, (str, Path)) or not str(model).strip() or "\0" in str(model):
         raise OptionError("model", model, "a folder or the name of a model")
-    folder = Path(model).expanduser() if str(model).startswith("~") else Path(model)
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
+    try:
+        folder = Path(model).expanduser()
+        if folder.is_dir():
+            return folder
+        is_file = folder.is_file()
+    except (OSError, RuntimeError) as error:
+        raise ModelNotFoundError(
+            f"{str(model)[:200]!r} cannot be a model folder: {error}. Pass another path."
+        ) from error
+    if is_file:
         raise ModelNotFoundError(
             f"{folder} is a file; expected the folder with all files of the model: {folder.parent}."
         )
     from tdt import hub
 
-    if isinstance(model, str) and model == BUNDLED.name:
-        return BUNDLED
     if isinstance(model, str) and hub.is_name(model):
         return hub.fetch(model, precision)
+    names = ", ".join([BUNDLED.name, *hub.NAMES])
     raise ModelNotFoundError(
         f"There is no model {str(model)!r}: no such folder, and no name that is known. "
-        f"Pass a folder, a hub repository as owner/name, or one of: {', '.join([BUNDLED.name, *hub.NAMES])}."
+        f"Pass a folder, a hub repository as owner/name, or one of: {names}."
     )
 
 
@@ -154,28 +161,45 @@ def recognise(folder: Path, precision: Precision | None = None) -> ModelFiles:
         Where the folder holds another layout or another kind of model.
     """
     try:
-        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+        names = [entry.name for entry in folder.iterdir()]
     except OSError as error:
-        raise ModelNotFoundError(
-            f"The folder {folder} cannot be listed: {error.strerror}. Check its permissions."
-        ) from error
+        raise ModelNotFoundError(f"{folder} cannot be listed: {error.strerror}. Check its permissions.") from error
+    return choose(folder, names, precision)
+
+
+def choose(folder: Path, listing: Sequence[str], precision: Precision | None = None) -> ModelFiles:
+    """Choose files from the `listing` of `folder`; :func:`recognise` without the disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the names stand; named in errors.
+    listing : sequence of str
+        File names.
+    precision : {"float32", "int8"} or None
+        Which files to take where there are both.
+    """
+    names = sorted(name for name in listing if not name.startswith("."))
     layout = _layout(folder, names)
-    if layout == "onnx-asr":
-        encoder, encoder_precision = _pick(folder, names, "encoder-model", precision, strict=True)
-        decoder, decoder_precision = _pick(folder, names, "decoder_joint-model", precision, strict=False)
-        vocabulary = _needed(folder, names, "vocab.txt")
-        return ModelFiles(
-            layout, folder, encoder, vocabulary, decoder_joint=decoder,
-            encoder_precision=encoder_precision, decoder_precision=decoder_precision,
-        )  # fmt: skip
-    encoder, encoder_precision = _pick(folder, names, "encoder", precision, strict=True)
-    decoder, decoder_precision = _pick(folder, names, "decoder", precision, strict=False)
-    joiner, _ = _pick(folder, names, "joiner", precision, strict=False)
-    vocabulary = _needed(folder, names, "tokens.txt")
+    split = layout == "sherpa-onnx"
+    encoder_stem, decoder_stem = ("encoder", "decoder") if split else ("encoder-model", "decoder_joint-model")
+    encoder, encoder_precision = _pick(folder, names, encoder_stem, precision, strict=True)
+    decoder, decoder_precision = _pick(folder, names, decoder_stem, precision, strict=False)
+    joiner = _pick(folder, names, "joiner", precision, strict=False)[0] if split else None
+    vocabulary = "tokens.txt" if split else "vocab.txt"
+    if vocabulary not in names:
+        raise ModelFileNotFoundError(folder, vocabulary, names)
     return ModelFiles(
-        layout, folder, encoder, vocabulary, decoder=decoder, joiner=joiner,
-        encoder_precision=encoder_precision, decoder_precision=decoder_precision,
-    )  # fmt: skip
+        layout=layout,
+        folder=folder,
+        encoder=encoder,
+        vocabulary=folder / vocabulary,
+        decoder_joint=None if split else decoder,
+        decoder=decoder if split else None,
+        joiner=joiner,
+        encoder_precision=encoder_precision,
+        decoder_precision=decoder_precision,
+    )
 
 
 def read_graphs(files: ModelFiles) -> dict[str, GraphInfo]:
@@ -220,7 +244,7 @@ def _refusal(folder: Path, names: Sequence[str], onnx: Sequence[str]) -> str:
         )
     if any(name.endswith(".nemo") for name in names):
         return f"{folder} holds a NeMo checkpoint (.nemo), not ONNX graphs. Export it with NeMo first. {expected}"
-    hint = joint_width_hint([folder / name for name in onnx])
+    hint = kind_of_export([folder / name for name in onnx])
     if hint:
         return f"{folder} holds {hint}. Only transducers with duration outputs (TDT) are supported. {expected}"
     listed = ", ".join(names[:12]) or "nothing"
@@ -250,9 +274,3 @@ def _pick(
         _log.info("%s holds no %s in %s; taking %s", folder, stem, wanted, candidates[other])
         wanted = other
     return folder / candidates[wanted], wanted
-
-
-def _needed(folder: Path, names: Sequence[str], name: str) -> Path:
-    if name not in names:
-        raise ModelFileNotFoundError(folder, name, names)
-    return folder / name
