@@ -198,3 +198,35 @@ class MeasurementError(TdtError, RuntimeError):
 
     def __init__(self, contender: str, problem: str) -> None:
         super().__init__(f"{contender} could not be measured: {problem}. Leave it out, or make it run by itself first.")
+
+
+# --- quantisation -----------------------------------------------------------------------------------------------------
+
+
+class QuantizationError(TdtError, ValueError):
+    """A model cannot be quantised, or a quantised model cannot be used as asked."""
+
+
+class CalibrationAudioError(QuantizationError):
+    """Too little speech to calibrate on."""
+
+    def __init__(self, clips: int, seconds: float, sounding: float, minimum: float, skipped: int) -> None:
+        super().__init__(
+            f"The calibration audio holds {sounding:.1f} s of sound in {clips} recordings of {seconds:.1f} s "
+            f"({skipped} files were skipped); at least {minimum:.0f} s are needed for ranges that hold on other audio. "
+            "Pass more recordings of the kind the model shall transcribe."
+        )
+
+
+class CalibrationValueError(QuantizationError):
+    """An activation is NaN or infinite during calibration."""
+
+    def __init__(self, path: Path, tensor: str) -> None:
+        super().__init__(
+            f"The encoder gives values that are not finite in {tensor!r} on {path}; finite ones were expected. "
+            "Check the model with `tdt inspect`, and the recording."
+        )
+
+
+class EngineBuildError(QuantizationError, RuntimeError):
+    """TensorRT cannot build the engine, or built less of it in int8 than was asked for."""

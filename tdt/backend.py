@@ -1,0 +1,152 @@
+"""Which execution provider runs a graph, and how: one string in Python, on the command line and in reports.
+
+`cpu`, `cuda:0`, `cuda:0,tf32`, `tensorrt:0,fp16,cache=DIR`, `tensorrt-rtx` … parse into a :class:`Backend`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+from tdt.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Provider = Literal["cpu", "cuda", "tensorrt", "tensorrt-rtx"]
+NumberType = Literal["fp32", "fp16", "bf16", "int8"]
+
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
+NUMBER_TYPES: tuple[NumberType, ...] = get_args(NumberType)
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """An execution provider, its device and its options.
+
+    Parameters
+    ----------
+    provider : {"cpu", "cuda", "tensorrt", "tensorrt-rtx"}
+    device_id : int
+    numbers : {"fp32", "fp16", "bf16", "int8"}
+        What TensorRT may compute in; int8 needs a graph with Q/DQ nodes and brings fp16 for the rest.
+    tf32 : bool
+        Whether CUDA's float32 products may round their inputs to 10 bits of mantissa: several times faster on Ampere
+        and later, and no longer equal to the CPU to 1e-5. Off unless asked for.
+    cache : Path or None
+        Folder of built TensorRT engines; None for the user's cache folder.
+    memory_bytes : int
+        Limit of the device arena; 0 for none.
+    max_batch, max_seconds : int, float
+        Largest batch and longest clip that a TensorRT engine is built for.
+    level : int
+        TensorRT's builder optimisation level, 0 to 5.
+    stream : int
+        CUDA stream to enqueue on, as an address; 0 for the provider's own.
+    """
+
+    provider: Provider = "cpu"
+    device_id: int = 0
+    numbers: NumberType = "fp32"
+    tf32: bool = False
+    cache: Path | None = None
+    memory_bytes: int = 0
+    max_batch: int = 8
+    max_seconds: float = 40.0
+    level: int = 3
+    stream: int = 0
+
+    @classmethod
+    def parse(cls, text: str | Backend) -> Backend:
+        """Read a provider string; a Backend passes through.
+
+        Parameters
+        ----------
+        text : str
+            `provider[:device][,option[=value]]…`
+
+        Raises
+        ------
+        OptionError
+            Where the provider, an option or a value is unknown; the message lists what there is.
+        """
+        if isinstance(text, Backend):
+            return text
+        head, *options = [part.strip() for part in text.split(",")]
+        name, colon, device = head.partition(":")
+        if name not in PROVIDERS:
+            raise OptionError("provider", text, f"one of {', '.join(PROVIDERS)} or auto, with :N for the device")
+        provider = cast("Provider", name)
+        if colon and (provider == "cpu" or not device.isdecimal()):
+            raise OptionError("provider", text, "a device number after the colon, as in cuda:0 (the cpu has none)")
+        backend = cls(provider=provider, device_id=int(device or 0))
+        for option in options:
+            backend = _with_option(backend, option, text)
+        return backend
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the graph runs on a CUDA device."""
+        return self.provider != "cpu"
+
+    def __str__(self) -> str:
+        """Return the string that parses into this backend."""
+        parts = [self.provider if self.provider == "cpu" else f"{self.provider}:{self.device_id}"]
+        default = Backend()
+        if self.numbers != default.numbers:
+            parts.append(self.numbers)
+        if self.tf32:
+            parts.append("tf32")
+        written = {"cache": self.cache, "memory": self.memory_bytes / GIB, "max_batch": self.max_batch}
+        written |= {"max_seconds": self.max_seconds, "level": self.level}
+        defaults = {"cache": None, "memory": 0.0, "max_batch": default.max_batch}
+        defaults |= {"max_seconds": default.max_seconds, "level": default.level}
+        parts += [
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in written.items()
+            if value != defaults[name]
+        ]
+        return ",".join(parts)
+
+
+_TENSORRT: frozenset[Provider] = frozenset({"tensorrt", "tensorrt-rtx"})
+_DEVICES: frozenset[Provider] = frozenset({"cuda", "tensorrt", "tensorrt-rtx"})
+# option -> (providers that know it, what a value looks like, field, reader)
+_VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], object]]] = {
+    "cache": (_TENSORRT, "a folder", "cache", lambda value: Path(value).expanduser()),
+    "memory": (_DEVICES, "GiB of device memory above 0", "memory_bytes", lambda value: int(float(value) * GIB)),
+    "max_batch": (_TENSORRT, "a number of utterances, 1 or more", "max_batch", int),
+    "max_seconds": (_TENSORRT, "seconds above 0", "max_seconds", float),
+    "level": (frozenset({"tensorrt"}), "a number from 0 to 5", "level", int),
+}
+# TensorRT-RTX networks are strongly typed: the graph itself says what is computed in which numbers.
+_FLAGS: dict[str, frozenset[Provider]] = {
+    "tf32": frozenset({"cuda"}),
+    "fp32": frozenset({"tensorrt"}),
+    "fp16": frozenset({"tensorrt"}),
+    "bf16": frozenset({"tensorrt"}),
+    "int8": frozenset({"tensorrt"}),
+}
+
+
+def _with_option(backend: Backend, option: str, text: str) -> Backend:
+    name, equals, value = option.partition("=")
+    known = _FLAGS | {key: entry[0] for key, entry in _VALUES.items()}
+    here = sorted(key for key, providers in known.items() if backend.provider in providers)
+    if name not in here or bool(equals) != (name in _VALUES):
+        listed = ", ".join(f"{key}=…" if key in _VALUES else key for key in here) or "no options"
+        raise OptionError("provider", text, f"options that {backend.provider} has: {listed}")
+    if name in _FLAGS:
+        return replace(backend, tf32=True) if name == "tf32" else replace(backend, numbers=cast("NumberType", name))
+    _, expected, field, read = _VALUES[name]
+    try:
+        result = read(value)
+    except (ValueError, OverflowError) as error:
+        raise OptionError("provider", text, f"{name}= with {expected}") from error
+    within = 0 <= result <= 5 if field == "level" else not isinstance(result, (int, float)) or 0 < result < float("inf")
+    if not within or not value:
+        raise OptionError("provider", text, f"{name}= with {expected}")
+    assert field in {entry.name for entry in fields(Backend)}
+    return replace(backend, **{field: result})

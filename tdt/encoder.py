@@ -1,0 +1,154 @@
+"""The acoustic encoder: log-mel features in, time-major frames out; lengths are computed on the host."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tdt.errors import AudioTooLongError, ModelMismatchError, OptionError
+from tdt.session import Session
+from tdt.stages import Encoded
+from tdt.timeline import NULL, Recorder
+
+if TYPE_CHECKING:
+    from tdt.backend import Backend
+    from tdt.spec import ModelFiles, ModelSpec
+    from tdt.stages import Features, Float32, Int64
+
+Batching = Literal["together", "same length", "alone"]
+
+_PROBE_FRAMES = (72, 48)
+# Reordered float32 sums differ by about 1e-6 of the largest value; a leaking frame by far more than 1e-3.
+_PROBE_TOLERANCE = 1e-4
+
+
+class Encoder:
+    """The encoder graph of a model.
+
+    Parameters
+    ----------
+    files : ModelFiles
+    spec : ModelSpec
+    backend : Backend
+    threads : int, optional
+    """
+
+    def __init__(self, files: ModelFiles, spec: ModelSpec, backend: Backend, threads: int | None = None) -> None:
+        self.spec = spec
+        self.session = Session(files.encoder, backend, threads=threads)
+        self.session.require_inputs(2)
+        self._batching: Batching | None = None
+        self._probe_lock = threading.Lock()
+
+    def encode(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+        """Encode a batch; each utterance comes out as it would alone.
+
+        Parameters
+        ----------
+        features : Features
+            Normalised log-mel, [B, n_mels, T].
+        timeline : Recorder, optional
+
+        Returns
+        -------
+        Encoded
+
+        Raises
+        ------
+        OptionError
+            Where the shapes do not fit the model.
+        AudioTooLongError
+            Where an utterance exceeds the position table of the export.
+        RunError
+            Where the runtime fails.
+        """
+        frames, lengths = self._checked(features)
+        encoded_lengths = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)
+        longest = int(encoded_lengths.max(initial=0))
+        out = np.zeros((len(lengths), longest, self.spec.encoder_dim), np.float32)
+        for rows in self._groups(lengths):
+            with timeline.span("encoder"):
+                part = self._run(frames[rows, :, : int(lengths[rows].max())], lengths[rows])
+            out[rows, : part.shape[1]] = part
+        return Encoded(out, encoded_lengths)
+
+    def batching(self) -> Batching:
+        """Return how utterances may share a run of this export without changing each other; probed once.
+
+        Exports older than NeMo 2.5 lack the masks of the subsampling convolutions, so padding leaks into the last
+        frames; dynamically quantised ones share their scales over the whole batch.
+        """
+        with self._probe_lock:
+            if self._batching is None:
+                self._batching = self._probe()
+            return self._batching
+
+    def close(self) -> None:
+        """Release the session."""
+        self.session.close()
+
+    def _checked(self, features: Features) -> tuple[Float32, Int64]:
+        frames, lengths = features.frames, features.lengths
+        if frames.ndim != 3 or frames.shape[1] != self.spec.n_mels:
+            raise OptionError("features.frames", f"shape {tuple(frames.shape)}", f"[B, {self.spec.n_mels}, T], float32")
+        if lengths.shape != (frames.shape[0],) or lengths.dtype.kind not in "iu":
+            given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
+            raise OptionError("features.lengths", given, f"{frames.shape[0]} integers, one an utterance")
+        if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= frames.shape[2]:
+            raise OptionError("features.lengths", lengths.tolist(), f"numbers from 0 to {frames.shape[2]}")
+        limit = self.spec.max_encoder_frames
+        for index, length in enumerate(lengths):
+            wanted = self.spec.encoder_length(int(length))
+            if limit is not None and wanted > limit:
+                seconds = self.spec.frame_seconds
+                raise AudioTooLongError(
+                    f"Utterance {index} of the batch has {wanted} encoder frames ({wanted * seconds:.1f} s); this "
+                    f"export's position table ends at {limit} frames ({limit * seconds:.1f} s). Cut the recording into "
+                    "shorter pieces."
+                )
+        return np.ascontiguousarray(frames, np.float32), np.ascontiguousarray(lengths, np.int64)
+
+    def _groups(self, lengths: Int64) -> list[Int64]:
+        """Return rows that may run together; rows without frames need no run."""
+        rows = np.flatnonzero(lengths > 0)
+        batching: Batching = "together" if len(rows) <= 1 else self.batching()
+        if batching == "together":
+            return [rows] if len(rows) else []
+        if batching == "alone":
+            return [rows[index : index + 1] for index in range(len(rows))]
+        return [rows[lengths[rows] == length] for length in np.unique(lengths[rows])]
+
+    def _run(self, frames: Float32, lengths: Int64) -> Float32:
+        """Run the graph; returns [B, T', D] with at least the frames that the lengths call for."""
+        names = [port.name for port in self.session.inputs]
+        feeds: dict[str, Float32 | Int64] = {names[0]: np.ascontiguousarray(frames), names[1]: lengths}
+        (out,) = self.session.run(feeds, [self.session.outputs[0].name])
+        needed = self.spec.encoder_length(int(lengths.max()))
+        if out.ndim != 3 or out.shape[1] != self.spec.encoder_dim or out.shape[2] < needed:
+            raise ModelMismatchError(
+                f"{self.session.name} gave shape {out.shape} for {int(lengths.max())} mel frames; expected "
+                f"[{len(lengths)}, {self.spec.encoder_dim}, {needed}]. Is the subsampling factor "
+                f"{self.spec.subsampling} right?"
+            )
+        return np.ascontiguousarray(out[:, :, :needed].transpose(0, 2, 1))
+
+    def _probe(self) -> Batching:
+        long, short = _PROBE_FRAMES
+        values = np.random.default_rng(0).standard_normal((2, self.spec.n_mels, long)).astype(np.float32)
+        values[1, :, short:] = 0
+        alone_long = self._run(values[:1], np.array([long]))
+        alone_short = self._run(values[1:, :, :short], np.array([short]))
+        if self._agrees(self._run(values, np.array([long, short])), alone_long, alone_short):
+            return "together"
+        pair = np.concatenate([values[:1], values[:1, :, ::-1] * 3.0])
+        same = self._run(pair, np.array([long, long]))
+        return "same length" if self._agrees(same, alone_long) else "alone"
+
+    @staticmethod
+    def _agrees(batch: Float32, *alone: Float32) -> bool:
+        return all(
+            bool(np.abs(batch[row, : len(one[0])] - one[0]).max() <= _PROBE_TOLERANCE * max(1.0, np.abs(one).max()))
+            for row, one in enumerate(alone)
+        )

@@ -1,0 +1,80 @@
+"""What every decoder offers: encoder output in, hypotheses and carried states out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from tdt.errors import OptionError
+from tdt.timeline import NULL, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdt.spec import ModelSpec
+    from tdt.stages import DecoderState, Encoded, Hypothesis
+
+
+class Engine(Protocol):
+    """A greedy TDT decoder. One engine serves several threads."""
+
+    def decode(
+        self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
+    ) -> tuple[list[Hypothesis], list[DecoderState]]:
+        """Decode a batch.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            B utterances.
+        states : sequence of DecoderState or None, optional
+            Where each utterance's decoding stood after its previous piece; None starts afresh.
+        timeline : Recorder, optional
+
+        Returns
+        -------
+        hypotheses : list of Hypothesis
+            What was emitted in this piece; frames count from the utterance's start.
+        states : list of DecoderState
+            To be passed with the next piece.
+
+        Raises
+        ------
+        DecodingError
+            Where the networks give NaN or infinity.
+        OptionError
+            Where the shapes do not fit the model.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the engine holds."""
+        ...
+
+
+def check_batch(encoded: Encoded, states: Sequence[DecoderState | None] | None, spec: ModelSpec) -> None:
+    """Refuse a batch that does not fit the model.
+
+    Raises
+    ------
+    OptionError
+        Naming the field, what it has, and what was expected.
+    """
+    shape, lengths = encoded.frames.shape, encoded.lengths
+    if len(shape) != 3 or shape[2] != spec.encoder_dim:
+        raise OptionError("encoded.frames", f"shape {tuple(shape)}", f"[B, T', {spec.encoder_dim}], time-major float32")
+    if lengths.shape != (shape[0],) or lengths.dtype.kind not in "iu":
+        given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
+        raise OptionError("encoded.lengths", given, f"{shape[0]} integers, one an utterance")
+    if shape[0] and not 0 <= int(lengths.min()) <= int(lengths.max()) <= shape[1]:
+        raise OptionError(
+            "encoded.lengths", lengths.tolist(), f"numbers from 0 to the {shape[1]} frames that are there"
+        )
+    if states is None:
+        return
+    if len(states) != shape[0]:
+        raise OptionError("states", f"{len(states)} states", f"one, or None, for each of the {shape[0]} utterances")
+    expected = (spec.predictor_layers, spec.predictor_hidden)
+    for state in states:
+        if state is not None and not state.hidden.shape == state.cell.shape == expected:
+            given = f"a state of shapes {state.hidden.shape} and {state.cell.shape}"
+            raise OptionError("states", given, f"hidden and cell of shape {expected}: the state of another model?")

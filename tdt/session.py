@@ -1,0 +1,203 @@
+"""ONNX Runtime behind a thin wall: named ports, quiet logs, typed errors, bound buffers, and no silent fallback."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdt.errors import ModelFileCorruptError, ModelMismatchError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from tdt.backend import Backend
+
+    Array = npt.NDArray[Any]
+
+_FATAL = 4  # ORT's severities: everything below is carried by the exception already
+_import_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a graph; dynamic dimensions are names or None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+def onnxruntime() -> Any:
+    """Import ONNX Runtime with its log silenced, once."""
+    with _import_lock:
+        import onnxruntime as ort
+
+        ort.set_default_logger_severity(_FATAL)
+    return ort
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """Return the exception types that ONNX Runtime raises."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*own, RuntimeError, ValueError, IndexError, MemoryError)
+
+
+class Session:
+    """One graph on one provider.
+
+    Parameters
+    ----------
+    model : Path or bytes
+        The file, or a serialised graph.
+    backend : Backend
+    threads : int, optional
+        Threads inside an operator; None for one a core.
+    external_folder : Path, optional
+        Where the external weights of a serialised graph lie.
+    name : str, optional
+        What errors call the graph.
+
+    Raises
+    ------
+    ModelFileCorruptError
+        Where the runtime cannot read the graph.
+    ProviderError
+        Where the provider cannot start.
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        backend: Backend,
+        *,
+        threads: int | None = None,
+        external_folder: Path | None = None,
+        name: str | None = None,
+    ) -> None:
+        ort = onnxruntime()
+        self.backend = backend
+        self.name = name or (model.name if isinstance(model, Path) else "a graph made at load")
+        options = ort.SessionOptions()
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads = threads or 0
+        options.enable_mem_pattern = False  # shapes change from call to call: patterns of each would be kept
+        if external_folder is not None:
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(external_folder)
+            )
+        try:
+            self._session = ort.InferenceSession(
+                str(model) if isinstance(model, Path) else model,
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+        except runtime_errors() as error:
+            shown = model if isinstance(model, Path) else Path(self.name)
+            raise ModelFileCorruptError(shown, f"ONNX Runtime refuses it ({_short(error)})") from error
+        self._errors = runtime_errors()
+        self.inputs = tuple(Port(port.name, port.type, tuple(port.shape)) for port in self._session.get_inputs())
+        self.outputs = tuple(Port(port.name, port.type, tuple(port.shape)) for port in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        """Run once with host arrays.
+
+        Parameters
+        ----------
+        feeds : mapping of str to ndarray
+            Every input by name.
+        outputs : sequence of str, optional
+            Names of the outputs wanted; all by default.
+
+        Raises
+        ------
+        RunError
+            Where the runtime fails.
+        """
+        try:
+            return list(self._session.run(None if outputs is None else list(outputs), dict(feeds)))
+        except self._errors as error:
+            raise RunError(self.name, str(self.backend), _short(error)) from error
+
+    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Binding:
+        """Tie host buffers to all ports; the arrays are read and written in place on each run.
+
+        Parameters
+        ----------
+        inputs, outputs : mapping of str to ndarray
+            C-contiguous arrays of the graph's types.
+        """
+        binding = self._session.io_binding()
+        for name, array in inputs.items():
+            assert array.flags.c_contiguous
+            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for name, array in outputs.items():
+            assert array.flags.c_contiguous
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return Binding(self, binding, (*inputs.values(), *outputs.values()))
+
+    def require_inputs(self, count: int) -> None:
+        """Refuse a graph with another number of inputs.
+
+        Raises
+        ------
+        ModelMismatchError
+        """
+        if len(self.inputs) != count:
+            names = ", ".join(port.name for port in self.inputs)
+            raise ModelMismatchError(f"{self.name} has {len(self.inputs)} inputs ({names}); expected {count}.")
+
+    def close(self) -> None:
+        """Drop the runtime's session; running calls keep it until they end."""
+        del self._session
+
+
+class Binding:
+    """Buffers tied to a session's ports; not for two threads at once.
+
+    Parameters
+    ----------
+    session : Session
+    binding : IOBinding
+    arrays : sequence of ndarray
+        Kept alive as long as the binding.
+    """
+
+    __slots__ = ("_arrays", "_binding", "_native", "_run", "_session")
+
+    def __init__(self, session: Session, binding: Any, arrays: Sequence[Array]) -> None:
+        self._session = session
+        self._binding = binding
+        self._native = binding._iobinding  # the wrapper's own method adds a call each run
+        self._run = session._session._sess.run_with_iobinding
+        self._arrays = arrays
+
+    def run(self) -> None:
+        """Read the inputs, write the outputs.
+
+        Raises
+        ------
+        RunError
+            Where the runtime fails.
+        """
+        try:
+            self._run(self._native, None)
+        except self._session._errors as error:
+            raise RunError(self._session.name, str(self._session.backend), _short(error)) from error
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 400 else f"{text[:400]} …"
+
+
+def pairs(ports: Sequence[Port], arrays: Sequence[Array]) -> Iterator[tuple[str, Array]]:
+    """Match arrays to ports by position."""
+    return ((port.name, np.ascontiguousarray(array)) for port, array in zip(ports, arrays, strict=True))
