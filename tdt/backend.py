@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from tdt.errors import OptionError
 
@@ -78,7 +78,7 @@ class Backend:
         name, colon, device = head.partition(":")
         if name not in PROVIDERS:
             raise OptionError("provider", text, f"one of {', '.join(PROVIDERS)} or auto, with :N for the device")
-        provider = cast("Provider", name)
+        provider = next(known for known in PROVIDERS if known == name)
         if colon and (provider == "cpu" or not device.isdecimal()):
             raise OptionError("provider", text, "a device number after the colon, as in cuda:0 (the cpu has none)")
         backend = cls(provider=provider, device_id=int(device or 0))
@@ -114,7 +114,7 @@ class Backend:
 _TENSORRT: frozenset[Provider] = frozenset({"tensorrt", "tensorrt-rtx"})
 _DEVICES: frozenset[Provider] = frozenset({"cuda", "tensorrt", "tensorrt-rtx"})
 # option -> (providers that know it, what a value looks like, field, reader)
-_VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], object]]] = {
+_VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], Any]]] = {
     "cache": (_TENSORRT, "a folder", "cache", lambda value: Path(value).expanduser()),
     "memory": (_DEVICES, "GiB of device memory above 0", "memory_bytes", lambda value: int(float(value) * GIB)),
     "max_batch": (_TENSORRT, "a number of utterances, 1 or more", "max_batch", int),
@@ -145,8 +145,7 @@ def _with_option(backend: Backend, option: str, text: str) -> Backend:
         result = read(value)
     except (ValueError, OverflowError) as error:
         raise OptionError("provider", text, f"{name}= with {expected}") from error
-    within = 0 <= result <= 5 if field == "level" else not isinstance(result, (int, float)) or 0 < result < float("inf")
-    if not within or not value:
+    inside = (0 <= result <= 5 if field == "level" else 0 < result < float("inf")) if field != "cache" else bool(value)
+    if not inside:
         raise OptionError("provider", text, f"{name}= with {expected}")
-    assert field in {entry.name for entry in fields(Backend)}
     return replace(backend, **{field: result})

@@ -146,7 +146,7 @@ class _Parts:
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         for node in copy.graph.node:
-            node.name = prefix + node.name
+            node.name = prefix + node.name if node.name else ""
             for names in (node.input, node.output):
                 names[:] = [joints.get(prefix + name, prefix + name) if name else "" for name in names]
         for tensor in copy.graph.initializer:

@@ -107,16 +107,18 @@ class _Rewriter:
 
         name = f"{levels}/floats"
         if name not in self.made:
-            stored = numpy_helper.to_array(self.weights[levels]).astype(np.float32)
-            scales = numpy_helper.to_array(self.weights[scale]).astype(np.float32)
-            zeros = numpy_helper.to_array(self.weights[zero]).astype(np.float32) if zero else np.float32(0)
-            floats = (stored - _spread(zeros)) * _spread(scales)
+            floats = numpy_helper.to_array(self.weights[levels]).astype(np.float32)
+            if zero:
+                floats = floats - self._row(zero)
+            floats = floats * self._row(scale)
             self.made[name] = numpy_helper.from_array(
                 np.ascontiguousarray(floats.swapaxes(-1, -2) if transpose else floats), name
             )
         return name
 
+    def _row(self, name: str) -> Array:
+        """Return numbers, one a tensor or one a column, so that they broadcast along the last axis."""
+        import numpy as np
+        from onnx import numpy_helper
 
-def _spread(values: Array) -> Array:
-    """Return per-tensor or per-column numbers so that they broadcast along the last axis."""
-    return values.reshape(-1)[0] if values.size == 1 else values.reshape(-1)
+        return numpy_helper.to_array(self.weights[name]).astype(np.float32).reshape(-1)
