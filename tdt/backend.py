@@ -45,6 +45,8 @@ class Backend:
         TensorRT's builder optimisation level, 0 to 5.
     stream : int
         CUDA stream to enqueue on, as an address; 0 for the provider's own.
+    profile : Path or None
+        Folder into which each session writes ONNX Runtime's own profile when it is closed; None for no profile.
     """
 
     provider: Provider = "cpu"
@@ -57,6 +59,7 @@ class Backend:
     max_seconds: float = 40.0
     level: int = 3
     stream: int = 0
+    profile: Path | None = None
 
     @classmethod
     def parse(cls, text: str | Backend) -> Backend:
@@ -100,9 +103,9 @@ class Backend:
         if self.tf32:
             parts.append("tf32")
         written = {"cache": self.cache, "memory": self.memory_bytes / GIB, "max_batch": self.max_batch}
-        written |= {"max_seconds": self.max_seconds, "level": self.level}
+        written |= {"max_seconds": self.max_seconds, "level": self.level, "profile": self.profile}
         defaults = {"cache": None, "memory": 0.0, "max_batch": default.max_batch}
-        defaults |= {"max_seconds": default.max_seconds, "level": default.level}
+        defaults |= {"max_seconds": default.max_seconds, "level": default.level, "profile": None}
         parts += [
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in written.items()
@@ -120,6 +123,7 @@ _VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], Any]]] =
     "max_batch": (_TENSORRT, "a number of utterances, 1 or more", "max_batch", int),
     "max_seconds": (_TENSORRT, "seconds above 0", "max_seconds", float),
     "level": (frozenset({"tensorrt"}), "a number from 0 to 5", "level", int),
+    "profile": (frozenset(PROVIDERS), "a folder", "profile", lambda value: Path(value).expanduser()),
 }
 # TensorRT-RTX networks are strongly typed: the graph itself says what is computed in which numbers.
 _FLAGS: dict[str, frozenset[Provider]] = {

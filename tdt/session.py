@@ -89,6 +89,9 @@ class Session:
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads or 0
         options.enable_mem_pattern = False  # shapes change from call to call: patterns of each would be kept
+        if backend.profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(backend.profile / self.name)
         if external_folder is not None:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(external_folder)
@@ -155,7 +158,11 @@ class Session:
             raise ModelMismatchError(f"{self.name} has {len(self.inputs)} inputs ({names}); expected {count}.")
 
     def close(self) -> None:
-        """Drop the runtime's session; running calls keep it until they end."""
+        """Drop the runtime's session; running calls keep it until they end. A profile is written now."""
+        folder = self.backend.profile
+        if folder is not None:
+            started_unix_ns = self._session.get_profiling_start_time_ns()
+            Path(self._session.end_profiling()).rename(folder / f"{self.name}@{started_unix_ns}.json")
         del self._session
 
 
