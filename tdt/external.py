@@ -73,6 +73,22 @@ def check_external(model: Path, tensors: Iterable[Tensor]) -> tuple[ExternalRef,
     return tuple(refs)
 
 
+def declared_external(model: Path, tensors: Iterable[Tensor]) -> tuple[ExternalRef, ...]:
+    """Return where the external weights of the graph `model` are to lie, whether they are there or not.
+
+    Raises
+    ------
+    ExternalDataError
+        Where a location leads outside the folder.
+    """
+    refs = []
+    for tensor in tensors:
+        location = (tensor.external or {}).get("location", "")
+        _check_location(model, location)
+        refs.append(ExternalRef(tensor.name, location, model.parent / location, 0, tensor.bytes))
+    return tuple(refs)
+
+
 def _number(model: Path, tensor: Tensor, key: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 19):
         raise ExternalDataError(
@@ -82,7 +98,7 @@ def _number(model: Path, tensor: Tensor, key: str, value: str) -> int:
     return int(value)
 
 
-def _located(model: Path, location: str) -> tuple[Path, int]:
+def _check_location(model: Path, location: str) -> None:
     parts = {*PurePosixPath(location).parts, *PureWindowsPath(location).parts}
     absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive or location.startswith("\\")
     if not location or absolute or ".." in parts or "\0" in location:
@@ -90,6 +106,10 @@ def _located(model: Path, location: str) -> tuple[Path, int]:
             f"{model} refers to external data {location[:200]!r}; expected the name of a file beside it, without '..'. "
             "Do not use this model, or fetch it from its publisher."
         )
+
+
+def _located(model: Path, location: str) -> tuple[Path, int]:
+    _check_location(model, location)
     # A graph that is itself a link may have its data beside the link (hub cache) or beside the file it leads to.
     for home in dict.fromkeys((model.parent, Path(os.path.realpath(model)).parent)):
         candidate = home / location

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tdt.content import foreign_content, size_of
 from tdt.errors import ModelFileCorruptError
-from tdt.external import ExternalRef, check_external
+from tdt.external import ExternalRef, check_external, declared_external
 from tdt.proto import Model, Node, Port, Tensor, read_model
 from tdt.wire import WireError
 
@@ -156,8 +156,15 @@ class GraphInfo:
         return None
 
 
-def read_graph(path: Path) -> GraphInfo:
+def read_graph(path: Path, *, check: bool = True) -> GraphInfo:
     """Read the structure of the ONNX file at `path`; weights stay on disk.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    check : bool
+        Whether external weights have to be there already; without, only their locations are checked.
 
     Raises
     ------
@@ -179,7 +186,8 @@ def read_graph(path: Path) -> GraphInfo:
         raise ModelFileCorruptError(path, f"the system refuses ({error})") from error
     if problem:
         raise ModelFileCorruptError(path, problem)
-    external = check_external(path, [tensor for tensor in model.all_tensors if tensor.external is not None])
+    outside = [tensor for tensor in model.all_tensors if tensor.external is not None]
+    external = check_external(path, outside) if check else declared_external(path, outside)
     return _info(path, size, model, external)
 
 
