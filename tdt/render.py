@@ -27,7 +27,14 @@ def as_txt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
 
 def as_dict(transcript: Transcript, *, file: str = "") -> dict[str, Any]:
     """Return what :func:`as_json` writes: seconds and confidences rounded to 3 digits."""
-    return {"file": file, **_rounded(asdict(transcript))}
+    return {
+        "file": file,
+        "text": transcript.text,
+        "audio_seconds": _rounded(transcript.audio_seconds),
+        "tokens": [_rounded(asdict(token)) for token in transcript.tokens],
+        "words": [_rounded(asdict(word)) for word in transcript.words],
+        "segments": [_rounded(asdict(segment)) for segment in transcript.segments],
+    }
 
 
 def as_json(transcript: Transcript, *, file: str = "") -> str:
@@ -37,10 +44,9 @@ def as_json(transcript: Transcript, *, file: str = "") -> str:
     words[{text, start, end, confidence}], segments[{text, start, end}]`; `frame` and `duration` count encoder frames,
     `start` and `end` are seconds.
     """
-    fields = as_dict(transcript, file=file)
-    ordered = {key: fields[key] for key in ("file", "text", "audio_seconds", "tokens", "words", "segments")}
+    line = json.dumps(as_dict(transcript, file=file), ensure_ascii=False, allow_nan=False)
     # A file name that is not UTF-8 reaches Python as lone surrogates, which no UTF-8 stream can carry.
-    return json.dumps(ordered, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace").decode("utf-8") + "\n"
+    return line.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
 def as_srt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
@@ -91,6 +97,4 @@ def _rounded(value: Any) -> Any:
         return round(value, 3) + 0.0  # no -0.0
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from tdt.detokenizer import SPACE_SYMBOL, Detokenizer, detokenizer
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tdt.spec import ModelSpec
     from tdt.stages import Hypothesis
+    from tdt.timeline import Timeline
 
 Confidence = Literal["entropy", "max_prob"]
 CONFIDENCES: tuple[str, ...] = get_args(Confidence)
@@ -66,6 +67,8 @@ class Transcript:
     segments : tuple of Segment
     audio_seconds : float
         Length of the user's clip.
+    timeline : Timeline, optional
+        Where the time of the call went, where that was asked for.
     """
 
     text: str
@@ -73,6 +76,7 @@ class Transcript:
     words: tuple[Word, ...]
     segments: tuple[Segment, ...]
     audio_seconds: float
+    timeline: Timeline | None = field(default=None, compare=False, repr=False)
 
 
 class _Span(NamedTuple):

@@ -1,0 +1,169 @@
+"""From a model's name to a recogniser that is ready to run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Literal, get_args
+
+from tdt.errors import OptionError, UnrecognizedGraphError
+from tdt.timeline import NULL, Recorder
+from tdt.transcript import CONFIDENCES, Confidence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tdt.backend import Backend
+    from tdt.engine import Engine
+    from tdt.recognizer import Recognizer
+    from tdt.spec import ModelFiles, ModelSpec, Precision
+
+DecoderKind = Literal["auto", "native", "onnx"]
+WeightsKind = Literal["auto", "float32", "int8"]
+FeatureVersion = Literal["2.5", "2.4"]
+
+DECODERS: tuple[str, ...] = get_args(DecoderKind)
+WEIGHTS: tuple[str, ...] = get_args(WeightsKind)
+FEATURE_VERSIONS: tuple[str, ...] = get_args(FeatureVersion)
+
+_log = logging.getLogger("tdt")
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    provider: str | Backend = "cpu",
+    precision: Precision | None = None,
+    threads: int | None = None,
+    decoder: DecoderKind = "auto",
+    weights: WeightsKind = "auto",
+    encoder_provider: str | Backend | None = None,
+    decoder_provider: str | Backend | None = None,
+    durations: Sequence[int] | None = None,
+    max_symbols: int | None = None,
+    confidence: Confidence = "entropy",
+    features: FeatureVersion = "2.5",
+    timeline: Recorder = NULL,
+) -> Recognizer:
+    """Load a model.
+
+    Parameters
+    ----------
+    model : str, Path or None
+        A folder in the onnx-asr or sherpa-onnx layout, a hub name such as `parakeet-tdt-0.6b-v3`, or None for the
+        bundled parakeet-tdt-tiny.
+    provider : str or Backend
+        Execution provider of both parts: `cpu`, `cuda:0`, `tensorrt:0,fp16,cache=DIR`, …
+    precision : {"float32", "int8"}, optional
+        Which files to take; None takes float32 where the folder has it, for each graph separately.
+    threads : int, optional
+        Threads inside each stage; all cores by default.
+    decoder : {"auto", "native", "onnx"}
+        Decoding engine: the native one, or the graphs on ONNX Runtime. "auto" takes the native one where it knows the
+        graph's structure.
+    weights : {"auto", "float32", "int8"}
+        Weights of the native decoder; "auto" is 8-bit only where the model's own decoder is.
+    encoder_provider, decoder_provider : str or Backend, optional
+        Providers of the parts, where they differ from `provider`.
+    durations : sequence of int, optional
+        The model's duration table in encoder frames, where the metadata does not say it; default 0, 1, 2, …
+    max_symbols : int, optional
+        Most tokens on one frame; default from the model's configuration, else 10 as in NeMo.
+    confidence : {"entropy", "max_prob"}
+        Measure of the confidences in transcripts.
+    features : {"2.5", "2.4"}
+        NeMo version whose log-mel is made: from 2.5 on, or up to 2.4 (reflected edges, one frame more).
+    timeline : Recorder, optional
+        Where load and compile times are recorded.
+
+    Returns
+    -------
+    Recognizer
+
+    Raises
+    ------
+    ModelError
+        In its kinds: not found, a file missing or corrupt, an unsupported layout, parts that do not fit together.
+    OptionError
+        Where an argument has no usable value.
+    ProviderError
+        Where a provider cannot start; nothing falls back silently.
+
+    Examples
+    --------
+    >>> import tdt
+    >>> with tdt.load() as asr:
+    ...     asr.spec.n_mels
+    128
+    """
+    _check("decoder", decoder, DECODERS)
+    _check("weights", weights, WEIGHTS)
+    _check("confidence", confidence, CONFIDENCES)
+    _check("features", features, FEATURE_VERSIONS)
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise OptionError("threads", threads, "a whole number from 1 on, or None for all cores")
+    from tdt.backend import Backend
+    from tdt.encoder import Encoder
+    from tdt.features import FeatureExtractor
+    from tdt.layouts import find_model
+    from tdt.pipeline import Stages
+    from tdt.recognizer import Recognizer
+
+    began = time.perf_counter()
+    encoder_backend = Backend.parse(encoder_provider or provider)
+    decoder_backend = Backend.parse(decoder_provider or provider)
+    with timeline.span("load"):
+        files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
+        extractor = FeatureExtractor(spec.n_mels, spec.normalize, "constant" if features == "2.5" else "reflect")
+        engine = make_engine(files, spec, decoder, weights, decoder_backend, threads, timeline)
+        try:
+            encoder = Encoder(files, spec, encoder_backend, threads)
+        except BaseException:
+            engine.close()
+            raise
+    _log.info("loaded %s (%s) in %.2f s", spec.name, files.layout, time.perf_counter() - began)
+    return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence))
+
+
+def make_engine(
+    files: ModelFiles,
+    spec: ModelSpec,
+    decoder: DecoderKind,
+    weights: WeightsKind,
+    backend: Backend,
+    threads: int | None,
+    timeline: Recorder = NULL,
+) -> Engine:
+    """Return the decoding engine that was asked for.
+
+    Raises
+    ------
+    OptionError
+        Where the native engine, or its weights, are asked for together with another provider or engine.
+    UnrecognizedGraphError
+        Where "native" is asked for and the graph's structure is not known to it.
+    """
+    if decoder == "native" and backend.on_device:
+        raise OptionError(
+            "decoder", decoder, f'"auto" or "onnx" with the decoder on {backend} (native runs on the cpu)'
+        )
+    if decoder == "onnx" and weights != "auto":
+        raise OptionError("weights", weights, '"auto" with decoder="onnx", which runs the weights of the file')
+    if decoder == "native" or (decoder == "auto" and not backend.on_device):
+        from tdt.native import NativeEngine
+
+        try:
+            return NativeEngine(files, spec, weights=weights, threads=threads, timeline=timeline)
+        except UnrecognizedGraphError as problem:
+            if decoder == "native":
+                raise
+            _log.warning("%s Decoding goes through ONNX Runtime instead, which is slower.", problem)
+    from tdt.greedy import OnnxEngine
+
+    return OnnxEngine(files, spec, backend, threads)
+
+
+def _check(name: str, given: object, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise OptionError(name, given, "one of " + ", ".join(allowed))

@@ -1,0 +1,200 @@
+"""Many clips through all stages: read ahead, batch those of like length, keep one failure from costing another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+
+from tdt.batching import WINDOW_SECONDS, plan_batches, window_size
+from tdt.errors import AudioTooLongError, OptionError, TdtError
+from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
+from tdt.timeline import NULL, Recorder, Timeline
+from tdt.transcript import Confidence, Transcript, build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from tdt.engine import Engine
+    from tdt.spec import ModelSpec
+    from tdt.stages import Encoded, Features, Float32
+
+    AudioSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]
+
+Result: TypeAlias = Transcript | TdtError
+
+
+class Extractor(Protocol):
+    """Makes features of samples."""
+
+    def __call__(self, samples: Sequence[Float32], timeline: Recorder = NULL) -> Features:
+        """Return the normalised log-mel features of mono 16 kHz clips."""
+        ...
+
+
+class AcousticEncoder(Protocol):
+    """Makes encoder frames of features."""
+
+    def encode(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+        """Encode a batch."""
+        ...
+
+    def batching(self) -> str:
+        """Find out how clips may share a run."""
+        ...
+
+    def close(self) -> None:
+        """Release the session."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip that has been read: its place in the input, mono 16 kHz samples, and its length in seconds."""
+
+    index: int
+    samples: Float32
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How sources become samples, and how many share a run (see :meth:`tdt.Recognizer.transcribe`).
+
+    Raises
+    ------
+    OptionError
+        Where the batch size is no positive whole number.
+    """
+
+    sample_rate: int | None = None
+    channel: int | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        size = self.batch_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise OptionError("batch_size", size, "a whole number from 1 on, or None")
+
+    def samples(self, source: Any, timeline: Recorder) -> tuple[Float32, float]:
+        """Return mono 16 kHz samples and the clip's length in seconds.
+
+        Raises
+        ------
+        AudioError
+            In its kinds.
+        """
+        from tdt.audio import load_audio
+
+        audio = load_audio(source, sample_rate=self.sample_rate, channel=self.channel, timeline=timeline)
+        return audio.samples, audio.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The parts of a recogniser, connected."""
+
+    spec: ModelSpec
+    extractor: Extractor
+    encoder: AcousticEncoder
+    engine: Engine
+    confidence: Confidence = "entropy"
+
+    def results(
+        self, sources: Iterable[AudioSource], reading: Reading, timeline: Recorder = NULL
+    ) -> Iterator[tuple[int, Result]]:
+        """Transcribe clips in windows, in batches of like length.
+
+        Parameters
+        ----------
+        sources : iterable
+            Taken from as the work goes on.
+        reading : Reading
+        timeline : Recorder, optional
+
+        Yields
+        ------
+        tuple of int and (Transcript or TdtError)
+            Place in the input and result of a clip, as soon as it is done.
+        """
+        clips: list[Clip] = []
+        for index, source in enumerate(sources):
+            try:
+                samples, seconds = reading.samples(source, timeline)
+                self._check_length(samples, source)
+            except TdtError as error:
+                yield index, error
+                continue
+            clips.append(Clip(index, samples, seconds))
+            full = len(clips) >= window_size(reading.batch_size)
+            if full or sum(clip.seconds for clip in clips) >= WINDOW_SECONDS:
+                yield from self._window(clips, reading.batch_size, timeline)
+                clips = []
+        yield from self._window(clips, reading.batch_size, timeline)
+
+    def close(self) -> None:
+        """Release the sessions."""
+        self.engine.close()
+        self.encoder.close()
+
+    def _window(
+        self, clips: Sequence[Clip], batch_size: int | None, timeline: Recorder
+    ) -> Iterator[tuple[int, Result]]:
+        for batch in plan_batches([clip.seconds for clip in clips], batch_size):
+            members = [clips[place] for place in batch]
+            yield from zip((clip.index for clip in members), self._batch(members, timeline), strict=True)
+
+    def _batch(self, clips: Sequence[Clip], timeline: Recorder) -> list[Result]:
+        """Transcribe clips together; where that fails, one by one, so that one costs no other its result."""
+        try:
+            return list(self._run(clips, timeline))
+        except TdtError as error:
+            if len(clips) == 1:
+                return [error]
+            return [result for clip in clips for result in self._batch([clip], timeline)]
+
+    def _run(self, clips: Sequence[Clip], timeline: Recorder) -> list[Transcript]:
+        from tdt.features import pad_short
+
+        padded = [pad_short(clip.samples) for clip in clips]
+        features = self.extractor([samples for samples, _ in padded], timeline)
+        encoded = self.encoder.encode(features, timeline)
+        hypotheses, _ = self.engine.decode(encoded, None, timeline)
+        with timeline.span("text"):
+            transcripts = [
+                build(
+                    hypothesis,
+                    self.spec,
+                    audio_seconds=clip.seconds,
+                    confidence=self.confidence,
+                    left_pad=left_pad / SAMPLE_RATE_HZ,
+                    clamp=len(samples) != len(clip.samples),
+                )
+                for hypothesis, clip, (samples, left_pad) in zip(hypotheses, clips, padded, strict=True)
+            ]
+        if isinstance(timeline, Timeline):
+            return [replace(transcript, timeline=timeline) for transcript in transcripts]
+        return transcripts
+
+    def _check_length(self, samples: Float32, source: object) -> None:
+        """Refuse what the encoder would refuse, before it shares a batch with others."""
+        limit = self.spec.max_encoder_frames
+        frames = self.spec.encoder_length(len(samples) // HOP_SAMPLES)
+        if limit is not None and frames > limit:
+            name = source if isinstance(source, str | os.PathLike) else "The clip"
+            longest = limit * self.spec.frame_seconds
+            raise AudioTooLongError(
+                f"{name} has {frames} encoder frames ({len(samples) / SAMPLE_RATE_HZ:.1f} s); this model's position "
+                f"table ends at {limit} ({longest:.1f} s). Cut the recording into shorter pieces."
+            )
+
+
+def is_one(audio: object) -> bool:
+    """Say whether this is one clip rather than an iterable of clips."""
+    import numpy as np
+
+    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
+    return isinstance(audio, single) or hasattr(audio, "read") or not hasattr(audio, "__iter__")

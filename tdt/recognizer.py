@@ -1,0 +1,304 @@
+"""The recogniser: stage by stage for those who embed it, or from files to transcripts in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
+
+from tdt.errors import OptionError, TdtError, TranscriptionError
+from tdt.lifetime import Lifetime
+from tdt.pipeline import Reading, Stages, is_one
+from tdt.spec import SAMPLE_RATE_HZ
+from tdt.timeline import CALL, NULL, Recorder, Timeline
+from tdt.transcript import Transcript, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
+
+    from tdt.pipeline import AudioSource, Result
+    from tdt.spec import ModelFiles
+    from tdt.stages import DecoderState, Encoded, Features, Hypothesis
+
+Errors = Literal["raise", "return"]
+
+
+class TranscribeOptions(TypedDict, total=False):
+    """Options of :meth:`Recognizer.transcribe`."""
+
+    sample_rate: int | None
+    channel: int | None
+    batch_size: int | None
+    errors: Errors
+    progress: Callable[[int, int], object] | None
+    timeline: bool | Recorder
+
+
+class Recognizer:
+    """A loaded model; made by :func:`tdt.load`.
+
+    One recogniser may be used from several threads, with equal results. It is a context manager.
+
+    Parameters
+    ----------
+    files : ModelFiles
+        Where the model lies.
+    stages : Stages
+        Its parts.
+    """
+
+    def __init__(self, files: ModelFiles, stages: Stages) -> None:
+        self.files = files
+        self.spec = stages.spec
+        self._stages = stages
+        self._lifetime = Lifetime(stages.close)
+
+    # --- stage by stage -----------------------------------------------------------------------------------------------
+
+    def features(
+        self,
+        audio: AudioSource | Iterable[AudioSource],
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        timeline: Recorder = NULL,
+    ) -> Features:
+        """Return the log-mel features of one or several clips; nothing is padded to a second here.
+
+        Parameters
+        ----------
+        audio : source or iterable of sources
+            Arrays [n] or [n, channels] of int16, float32 or float64; paths; bytes; file objects.
+        sample_rate : int, optional
+            Rate of the arrays in Hz; 16000 by default.
+        channel : int, optional
+            Which channel to take; the mean of all by default.
+        timeline : Recorder, optional
+
+        Returns
+        -------
+        Features
+            `frames` [B, n_mels, T] float32 and `lengths` [B].
+
+        Raises
+        ------
+        AudioError
+            In its kinds, for the first clip that cannot be read.
+        """
+        sources: list[Any] = [audio] if is_one(audio) else list(audio)  # type: ignore[arg-type]
+        reading = Reading(sample_rate, channel)
+        with self._lifetime.use():
+            samples = [reading.samples(source, timeline)[0] for source in sources]
+            return self._stages.extractor(samples, timeline)
+
+    def encode(self, features: Features, *, timeline: Recorder = NULL) -> Encoded:
+        """Run the encoder.
+
+        Parameters
+        ----------
+        features : Features
+            From :meth:`features` or made by hand.
+        timeline : Recorder, optional
+
+        Returns
+        -------
+        Encoded
+            `frames` [B, T', D] float32, the encoder's own output, and `lengths` [B].
+
+        Raises
+        ------
+        AudioTooLongError
+            Where a clip has more encoder frames than the model's position table.
+        OptionError
+            Where the shapes do not fit the model.
+        """
+        with self._lifetime.use():
+            return self._stages.encoder.encode(features, timeline)
+
+    def decode(self, encoded: Encoded, *, timeline: Recorder = NULL) -> list[Hypothesis]:
+        """Decode whole utterances greedily, as NeMo's label looping does.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            From :meth:`encode` or made by hand.
+        timeline : Recorder, optional
+
+        Returns
+        -------
+        list of Hypothesis
+            One an utterance.
+
+        Raises
+        ------
+        DecodingError
+            Where the networks give NaN.
+        OptionError
+            Where the shapes do not fit the model.
+        """
+        return self.decode_piece(encoded, timeline=timeline)[0]
+
+    def decode_piece(
+        self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, *, timeline: Recorder = NULL
+    ) -> tuple[list[Hypothesis], list[DecoderState]]:
+        """Decode the next piece of each utterance; the pieces together give what one call over the whole gives.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            The next encoder frames of B utterances.
+        states : sequence of DecoderState or None, optional
+            What the call over the piece before returned; None, or None for an utterance, starts afresh.
+        timeline : Recorder, optional
+
+        Returns
+        -------
+        hypotheses : list of Hypothesis
+            What this piece emits; frames count from the utterance's first piece.
+        states : list of DecoderState
+            For the next call.
+
+        Raises
+        ------
+        DecodingError, OptionError
+            As :meth:`decode` does.
+        """
+        with self._lifetime.use():
+            return self._stages.engine.decode(encoded, states, timeline)
+
+    def transcript(self, hypothesis: Hypothesis, audio_seconds: float) -> Transcript:
+        """Return the transcript of a hypothesis over a clip of this length that was not padded."""
+        return build(hypothesis, self.spec, audio_seconds=audio_seconds, confidence=self._stages.confidence)
+
+    # --- from audio to transcripts ------------------------------------------------------------------------------------
+
+    @overload
+    def transcribe(  # type: ignore[overload-overlap]  # a str is an iterable of str, and one clip
+        self, audio: AudioSource, **options: Unpack[TranscribeOptions]
+    ) -> Transcript: ...
+    @overload
+    def transcribe(self, audio: Iterable[AudioSource], **options: Unpack[TranscribeOptions]) -> list[Any]: ...
+    def transcribe(
+        self,
+        audio: AudioSource | Iterable[AudioSource],
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        batch_size: int | None = None,
+        errors: Errors = "raise",
+        progress: Callable[[int, int], object] | None = None,
+        timeline: bool | Recorder = False,
+    ) -> Result | list[Any]:
+        """Transcribe one clip, or several in batches.
+
+        Parameters
+        ----------
+        audio : source or iterable of sources
+            A path, bytes, file object or array [n] or [n, channels] gives one transcript; a list, tuple or generator of
+            them gives a list.
+        sample_rate : int, optional
+            Rate of arrays in Hz; 16000 by default.
+        channel : int, optional
+            Which channel to take; the mean of all by default.
+        batch_size : int, optional
+            Clips to a batch; by default up to 8, fewer where they are long.
+        errors : {"raise", "return"}
+            In a list, whether an error is raised once all others are done, or stands in its place in the list.
+        progress : callable, optional
+            Called with the number of clips done and the number of all, after each.
+        timeline : bool or Recorder
+            Record where the time goes: True puts a :class:`~tdt.timeline.Timeline` of the call into each transcript.
+
+        Returns
+        -------
+        Transcript, or list of Transcript (and, with ``errors="return"``, of TdtError)
+
+        Raises
+        ------
+        AudioError
+            In its kinds, where the one clip cannot be transcribed.
+        TranscriptionError
+            Where clips of a list failed; its `results` hold everything.
+
+        Examples
+        --------
+        >>> import numpy as np, tdt
+        >>> tdt.load().transcribe(np.zeros(16000, np.float32)).text
+        ''
+        """
+        if errors not in {"raise", "return"}:
+            raise OptionError("errors", errors, "raise or return")
+        one = is_one(audio)
+        sources: list[Any] = [audio] if one else list(audio)  # type: ignore[arg-type]
+        recorder = _recorder(timeline)
+        results: list[Any] = [None] * len(sources)
+        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size), recorder)
+        with self._lifetime.use(), recorder.span(CALL):
+            for done, (index, result) in enumerate(finished, start=1):
+                results[index] = result
+                if progress is not None:
+                    progress(done, len(sources))
+        failed = next((result for result in results if isinstance(result, TdtError)), None)
+        if failed is not None and errors == "raise":
+            raise failed if one else TranscriptionError(results)
+        return results[0] if one else results
+
+    def transcribe_each(
+        self,
+        audio: Iterable[AudioSource],
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        batch_size: int | None = None,
+        timeline: Recorder = NULL,
+    ) -> Iterator[Result]:
+        """Yield the result of each clip in the order of the input, as soon as it and all before it are done.
+
+        Takes clips from the iterable as it goes; holds a window of a few batches in memory.
+
+        Parameters
+        ----------
+        audio : iterable of sources
+        sample_rate, channel, batch_size
+            As in :meth:`transcribe`.
+        timeline : Recorder, optional
+
+        Yields
+        ------
+        Transcript or TdtError
+        """
+        reading = Reading(sample_rate, channel, batch_size)
+        waiting: dict[int, Result] = {}
+        following = 0
+        with self._lifetime.use():
+            for index, result in self._stages.results(audio, reading, timeline):
+                waiting[index] = result
+                while following in waiting:
+                    yield waiting.pop(following)
+                    following += 1
+
+    def warmup(self) -> None:
+        """Run every stage once on a second of silence, so that the first call pays for nothing."""
+        import numpy as np
+
+        silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
+        self.decode(self.encode(self.features(silence)))
+        with self._lifetime.use():
+            self._stages.encoder.batching()
+
+    def close(self) -> None:
+        """Release the sessions; calls that still run in other threads are finished first."""
+        self._lifetime.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _recorder(timeline: bool | Recorder) -> Recorder:
+    if isinstance(timeline, bool):
+        return Timeline() if timeline else NULL
+    return timeline
