@@ -1,0 +1,10 @@
+#!/usr/bin/env python
+"""Write kernels/filterbanks.npz: librosa's mel filterbanks of the published models, so that nobody waits for librosa."""
+
+import numpy as np
+
+from tdt.kernels.filterbank import STORED, compute_filterbank
+
+if __name__ == "__main__":
+    np.savez_compressed(STORED, **{str(n_mels): compute_filterbank(n_mels) for n_mels in (80, 128)})
+    print(f"{STORED}: {STORED.stat().st_size} bytes")
