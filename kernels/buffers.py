@@ -32,12 +32,14 @@ class Workspace(NamedTuple):
     logits : ndarray [shape=(M, V16)], float32
     durations : ndarray [shape=(M, N16)], float32
     norms, best, sums, masks : ndarray
-        [M, 4] and [M] float32, [2] float32, [V16 / 16] uint16.
+        [M, 4] and [M] float32, [4] float32, [V16 / 16] uint16.
     gates, gathered : ndarray [shape=(M, G)] and [shape=(M, H16)], float32
     rows, emitted : ndarray [shape=(M,)], int64
     scratch : Scratch
     bias_error : float32
         Certified constant part of a logit's error.
+    typical, zeros : ndarray [shape=(2,)] and [shape=(4,)], float32
+        What the certified error's two parts are multiplied by to give a logit's expected error; zeros for no error.
     """
 
     hidden: Any
@@ -53,6 +55,8 @@ class Workspace(NamedTuple):
     emitted: Any
     scratch: Scratch
     bias_error: Any
+    typical: Any
+    zeros: Any
 
 
 class DecodingState(NamedTuple):
@@ -121,7 +125,7 @@ def workspace(weights: Weights, rows: int) -> Workspace:
         durations=aligned((rows, weights.duration_bias.size), np.float32),
         norms=aligned((rows, 4), np.float32),
         best=aligned((rows,), np.float32),
-        sums=aligned((2,), np.float32),
+        sums=aligned((4,), np.float32),
         masks=aligned((tokens // 16,), np.uint16),
         gates=aligned((rows, gates), np.float32),
         gathered=aligned((rows, gates // 4), np.float32),
@@ -130,6 +134,9 @@ def workspace(weights: Weights, rows: int) -> Workspace:
         scratch=scratch(rows, max(joint, gates // 4)),
         # The bias enters an estimate and its bounds by additions of float32: a few units of the largest bias.
         bias_error=np.float32(16 * UNIT * largest),
+        # Cauchy-Schwarz holds for aligned vectors; rounding errors point anywhere, which takes 1 / sqrt(K) off.
+        typical=(np.sqrt(np.mean(weights.rows[3:5] ** 2, axis=1) / joint)).astype(np.float32),
+        zeros=aligned((4,), np.float32),
     )
 
 

@@ -9,9 +9,10 @@ from .jit import inline
 from .rows import add_scaled, quantize_row
 from .simd import (
     AVX2,
-    STRIP_ROWS,
+    BYTE_STEP,
+    FLOAT_STEP,
+    ROWS,
     TILE_COLUMNS,
-    TILE_ROWS,
     address_of,
     byte_strip,
     byte_tile,
@@ -21,42 +22,43 @@ from .simd import (
 
 
 @inline
-def multiply_floats(w: Any, x: Any, m: int, out: Any) -> None:
+def multiply_floats(w: Any, blocked: bool, x: Any, m: int, out: Any) -> None:  # noqa: FBT001
     """Add w @ x[b] to out[b] for the first `m` vectors; float32, [N16, K16] × [≥ m, K16] → [≥ m, ≥ N16]."""
     n, k = w.shape
+    stride, step = (FLOAT_STEP, FLOAT_STEP * ROWS) if blocked else (k, FLOAT_STEP)
     x_stride, out_stride = x.shape[1], out.shape[1]
-    for r in range(0, n, STRIP_ROWS):
+    for r in range(0, n, ROWS):
+        w_at = address_of(w, r * k)
         b = 0
         while b + TILE_COLUMNS <= m:
-            for part in range(r, r + STRIP_ROWS, TILE_ROWS):
-                w_at, x_at = address_of(w, part * k), address_of(x, b * x_stride)
-                float_tile(w_at, k, x_at, x_stride, k, address_of(out, b * out_stride + part), out_stride)
+            x_at, out_at = address_of(x, b * x_stride), address_of(out, b * out_stride + r)
+            float_tile(w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
             b += TILE_COLUMNS
         while b < m:
-            w_at, x_at = address_of(w, r * k), address_of(x, b * x_stride)
-            float_strip(w_at, k, x_at, x_stride, k, address_of(out, b * out_stride + r), out_stride)
+            x_at, out_at = address_of(x, b * x_stride), address_of(out, b * out_stride + r)
+            float_strip(w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
             b += 1
 
 
 @inline
 def multiply_bytes(isa: int, w: Any, start: int, stop: int, x: Any, m: int, dots: Any) -> None:
-    """Store the integer products of rows start..stop with the first `m` vectors in dots[b, row - start].
+    """Store the integer products of rows start..stop (multiples of 8) with the first `m` vectors in dots[b, row - start].
 
     On AVX2 the vectors enter as their bytes minus 128 (see :func:`zero_shift`).
     """
     k = w.shape[1]
+    stride, step = BYTE_STEP, BYTE_STEP * ROWS
     x_stride, out_stride = x.shape[1], dots.shape[1]
-    for r in range(start, stop, STRIP_ROWS):
+    for r in range(start, stop, ROWS):
+        w_at = address_of(w, r * k)
         b = 0
         while b + TILE_COLUMNS <= m:
-            for part in range(r, r + STRIP_ROWS, TILE_ROWS):
-                w_at, x_at = address_of(w, part * k), address_of(x, b * x_stride)
-                out_at = address_of(dots, b * out_stride + part - start)
-                byte_tile(isa, w_at, k, x_at, x_stride, k, out_at, out_stride)
+            x_at, out_at = address_of(x, b * x_stride), address_of(dots, b * out_stride + r - start)
+            byte_tile(isa, w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
             b += TILE_COLUMNS
         while b < m:
-            w_at, x_at = address_of(w, r * k), address_of(x, b * x_stride)
-            byte_strip(isa, w_at, k, x_at, x_stride, k, address_of(dots, b * out_stride + r - start), out_stride)
+            x_at, out_at = address_of(x, b * x_stride), address_of(dots, b * out_stride + r - start)
+            byte_strip(isa, w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
             b += 1
 
 
@@ -78,7 +80,7 @@ def quantize_vectors(x: Any, m: int, levels: Any, stats: Any) -> None:
 def dense(isa: int, quantized: bool, layer: Any, index: int, x: Any, m: int, out: Any, work: Any) -> None:  # noqa: FBT001
     """Add matrix `index` of `layer` × x[b] to out[b], in the precision that is asked for."""
     if not quantized:
-        multiply_floats(layer.values[index], x, m, out)
+        multiply_floats(layer.values[index], True, x, m, out)  # noqa: FBT003
         return
     levels, scales, sums = layer.levels[index], layer.scales[index], layer.sums[index]
     quantize_vectors(x, m, work.levels, work.stats)

@@ -6,7 +6,7 @@ lower bound are computed in float32, so that the argmax is float32's by construc
 
 from __future__ import annotations
 
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,13 @@ from .rows import estimate, exponential_sums, mark_candidates
 from .simd import address_of, float_dot
 
 FULL, SCREENED, BYTES = 0, 1, 2  # how the output layer is evaluated
-SURVIVORS, FALLBACKS = 5, 6  # places in the counters
+SURVIVORS, FALLBACKS, REFINED = 5, 6, 13  # places in the counters
 MAX_SURVIVORS = 512
+# Confidence: rows within a cut of the token (nats) are exact; the cut grows until the deviation that is expected of the
+# others, times a safety factor, is below the error allowed.
+CUT_STEP = 3.0
+DEVIATIONS = 4.0
+CONFIDENCE_ERROR = 1e-3
 # Σ of the float32 sums of squares: (K / 16 + 5) units at most; generous for any K below 100 000.
 NORM_SLACK = 1.0 + 1e-3
 ENTROPY_POWER = 0.33
@@ -31,7 +36,7 @@ def joint_logits(isa: int, mode: int, weights: Any, work: Any, m: int) -> None:
     hidden, logits = work.hidden, work.logits
     for b in range(m):
         work.durations[b, :] = weights.duration_bias
-    multiply_floats(weights.duration, hidden, m, work.durations)
+    multiply_floats(weights.duration, False, hidden, m, work.durations)
     scratch = work.scratch
     quantize_vectors(hidden, m, scratch.levels, scratch.stats)
     for b in range(m):
@@ -40,7 +45,7 @@ def joint_logits(isa: int, mode: int, weights: Any, work: Any, m: int) -> None:
     if mode == FULL:
         for b in range(m):
             logits[b, :] = weights.rows[1]
-        multiply_floats(weights.output.values[0], hidden, m, logits)
+        multiply_floats(weights.output.values[0], False, hidden, m, logits)
         return
     shift = zero_shift(isa)
     levels, rows = weights.output.levels[0], weights.rows
@@ -102,9 +107,7 @@ def choose_token(mode: int, weights: Any, work: Any, b: int, blank: int, counter
             logits[b, token] = _exact(weights, work, b, token)
         return token
     if found > MAX_SURVIVORS:
-        counters[FALLBACKS] += 1
-        logits[b, :] = weights.rows[1]
-        multiply_floats(weights.output.values[0], work.hidden[b : b + 1], 1, logits[b : b + 1])
+        _full_row(weights, work, b, counters)
         return _first_largest(logits[b])
     return _best_survivor(weights, work, b)
 
@@ -167,13 +170,59 @@ def choose_duration(work: Any, b: int, count: int) -> int:
 
 
 @inline
-def confidence(work: Any, b: int, token: int, classes: int) -> Any:
-    """Return the log-probability of `token` and NeMo's entropy confidence (Tsallis, alpha 0.33, exponential norm)."""
-    logits, n = work.logits, work.logits.shape[1]
-    sums = work.sums
-    exponential_sums(address_of(logits, b * n), n, logits[b, token], np.float32(ENTROPY_POWER), address_of(sums, 0))
+def _measure(work: Any, b: int, token: int, classes: int, cut: float) -> Any:
+    """Return log-probability and entropy confidence of `token`, and the expected error of either.
+
+    NeMo's default confidence: Tsallis entropy with alpha 0.33 over the token slice, exponential normalisation. The
+    logits further than `cut` below are estimates whose errors are independent of one another, of standard deviation
+    work.norms[b, 3] × work.typical[0] and so on: what they add to the sums follows from the sums of squares.
+    """
+    logits, n, sums = work.logits, work.logits.shape[1], work.sums
+    power, top = np.float32(ENTROPY_POWER), logits[b, token]
+    exponential_sums(address_of(logits, b * n), n, top, power, np.float32(cut), address_of(sums, 0))
     logprob = -log(sums[0])
-    spread = sums[1] * exp(ENTROPY_POWER * logprob)
+    shrink = exp(ENTROPY_POWER * logprob)
     floor = exp((1.0 - float(classes) ** (1.0 - ENTROPY_POWER)) / (1.0 - ENTROPY_POWER))
-    entropy = (exp((1.0 - spread) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
+    entropy = (exp((1.0 - sums[1] * shrink) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
+    weight_part = work.norms[b, 0] * work.typical[0]
+    input_part = work.norms[b, 1] * work.typical[1]
+    deviation = sqrt(weight_part * weight_part + input_part * input_part)
+    spread_error = ENTROPY_POWER * sqrt(sums[3]) * shrink / (1.0 - ENTROPY_POWER) * entropy
+    return logprob, entropy, deviation * max(spread_error, sqrt(sums[2]) / sums[0])
+
+
+@inline
+def confidence(mode: int, weights: Any, work: Any, b: int, token: int, classes: int, counters: Any) -> Any:
+    """Return the log-probability of `token` and its entropy confidence.
+
+    Screened logits are estimates but for the survivors: rows near the token are computed in float32, more and more of
+    them, until what the others can add is small.
+    """
+    if mode != SCREENED:
+        logprob, entropy, _ = _measure(work, b, token, classes, inf)
+        return logprob, entropy
+    n, top = work.logits.shape[1], work.logits[b, token]
+    at, rows, masks = address_of(work.logits, b * n), address_of(weights.rows, 0), address_of(work.masks, 0)
+    # Whatever reached the best lower bound is exact already.
+    cut = float(top - work.best[b])
+    while True:
+        logprob, entropy, error = _measure(work, b, token, classes, cut)
+        if error * DEVIATIONS <= CONFIDENCE_ERROR:
+            return logprob, entropy
+        cut = max(cut, 0.0) + CUT_STEP
+        found = mark_candidates(at, n, rows, n, address_of(work.zeros, 0), top - np.float32(cut), masks)
+        if found > MAX_SURVIVORS:
+            break
+        counters[REFINED] += found
+        _best_survivor(weights, work, b)
+    _full_row(weights, work, b, counters)
+    logprob, entropy, _ = _measure(work, b, token, classes, inf)
     return logprob, entropy
+
+
+@inline
+def _full_row(weights: Any, work: Any, b: int, counters: Any) -> None:
+    """Compute all logits of row `b` in float32."""
+    counters[FALLBACKS] += 1
+    work.logits[b, :] = weights.rows[1]
+    multiply_floats(weights.output.values[0], False, work.hidden[b : b + 1], 1, work.logits[b : b + 1])

@@ -20,15 +20,18 @@ from .simd import address_of, ticks
 ROUNDS, EVALUATIONS, PREDICTOR_ROUNDS, PREDICTIONS, EMISSIONS = 0, 1, 2, 3, 4
 JOINT_TICKS, PREDICTOR_TICKS, TOTAL_TICKS = 8, 9, 10
 PROJECTION_NS, DECODING_NS = 11, 12  # filled by the caller
-COUNTERS = 13
+COUNTERS = 14
 NOT_FINITE = 1
 
 
 @inline
-def _emit(rule: Any, work: Any, state: Any, out: Any, u: int, row: int, token: int, duration: int) -> None:
+def _emit(
+    mode: int, rule: Any, weights: Any, work: Any, state: Any, out: Any, u: int, row: int, token: int, duration: int,
+    counters: Any,
+) -> None:  # fmt: skip
     """Record a token at the frame before the clock advances, and advance it."""
     at, time = state.counts[u], state.times[u]
-    logprob, entropy = confidence(work, row, token, rule.blank + 1)
+    logprob, entropy = confidence(mode, weights, work, row, token, rule.blank + 1, counters)
     out.tokens[u, at], out.frames[u, at], out.durations[u, at] = token, time, duration
     out.logprobs[u, at], out.entropies[u, at] = logprob, entropy
     state.counts[u] = at + 1
@@ -63,7 +66,7 @@ def _advance(
             return -1
         duration = rule.durations[index]
         if token != rule.blank:
-            _emit(rule, work, state, out, u, row, token, duration)
+            _emit(mode, rule, weights, work, state, out, u, row, token, duration, counters)
             return 1
         state.times[u] += max(duration, 1)
     return 0

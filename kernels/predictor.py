@@ -21,7 +21,7 @@ def _input_gates(weights: Any, token: int, counters: Any) -> Any:
     row = weights.table[token]
     if weights.ready[token] == 0:
         row[:] = weights.bias[0]
-        multiply_floats(weights.input0, weights.embedding[token : token + 1], 1, weights.table[token : token + 1])
+        multiply_floats(weights.input0, False, weights.embedding[token : token + 1], 1, weights.table[token : token + 1])
         weights.ready[token] = 1
         counters[TABLE_ROWS] += 1
     return row

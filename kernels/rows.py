@@ -119,28 +119,34 @@ def mark_candidates(
 
 
 @intrinsic
-def exponential_sums(_typing: Any, logits: Any, count: Any, top: Any, power: Any, out: Any) -> Any:
-    """Store at `out` the sums over rows of exp(l - top) and exp(power × (l - top)), float32."""
+def exponential_sums(_typing: Any, logits: Any, count: Any, top: Any, power: Any, cut: Any, out: Any) -> Any:
+    """Store four float32 sums over rows at `out`, with p = exp(l - top) and t = p^power.
+
+    Σ p and Σ t over all rows, Σ p² and Σ t² over the rows with l < top - cut.
+    """
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         features = cpu_features(context)
-        logits_, count_, top_, power_, out_ = args
-        tops, powers = v.splat(builder, top_), v.splat(builder, power_)
+        logits_, count_, top_, power_, cut_, out_ = args
+        tops, powers, limit = v.splat(builder, top_), v.splat(builder, power_), v.splat(builder, builder.fneg(cut_))
 
         def body(index: Any, carried: list[Any]) -> list[Any]:
             below = builder.fsub(v.load(builder, logits_, v.bytes_at(builder, index, 64), v.V16F), tops)
-            first = v.exponential(builder, features, below)
-            second = v.exponential(builder, features, builder.fmul(below, powers))
-            return [builder.fadd(carried[0], first), builder.fadd(carried[1], second)]
+            values = [v.exponential(builder, features, x) for x in (below, builder.fmul(below, powers))]
+            far = builder.fcmp_ordered("<", below, limit)
+            kept = [builder.select(far, value, v.constant(0.0)) for value in values]
+            sums = [builder.fadd(total, value) for total, value in zip(carried, values, strict=False)]
+            squares = zip(kept, carried[2:], strict=True)
+            return sums + [v.multiply_add(builder, features, value, value, total) for value, total in squares]
 
         blocks = builder.sdiv(count_, ir.Constant(v.I64, v.LANES))
-        totals = v.counted_loop(builder, blocks, [v.constant(0.0)] * 2, body)
+        totals = v.counted_loop(builder, blocks, [v.constant(0.0)] * 4, body)
         for i, total in enumerate(totals):
             scalar = v.sum_lanes(builder, v.add_floats(builder), [total])
             v.store(builder, scalar, out_, ir.Constant(v.I64, 4 * i))
         return context.get_dummy_value()
 
-    return types.void(I8, I8, F4, F4, I8), generate
+    return types.void(I8, I8, F4, F4, F4, I8), generate
 
 
 @intrinsic

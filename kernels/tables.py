@@ -29,7 +29,9 @@ class Dense(NamedTuple):
     Attributes
     ----------
     values : ndarray [shape=(count, N16, K16)], float32
+        Blocks of 8 rows interleaved (:func:`interleave`), but for the output layer, whose rows are read singly.
     levels : ndarray [shape=(count, N16, K64)], int8, within ±127
+        Blocks of 8 rows interleaved.
     scales : ndarray [shape=(count, N16)], float32; value = level × scale
     sums : ndarray [shape=(count, N16)], int32; sum of the levels of each row
     """
@@ -116,6 +118,18 @@ def pad_gates(rows: Any, hidden: int) -> Any:
     return out.reshape(4 * width, *rows.shape[1:])
 
 
+def interleave(stack: Any, step: int) -> Any:
+    """Interleave blocks of 8 rows of matrices [count, N16, K]: `step` elements of each row in turn.
+
+    The shape stays; the weights become one stream of cache lines in the order in which the kernels read them.
+    """
+    count, n, k = stack.shape
+    out = aligned(stack.shape, stack.dtype)
+    if stack.size:
+        out.reshape(count, n // 8, k // step, 8, step)[:] = stack.reshape(count, n // 8, 8, k // step, step).swapaxes(2, 3)
+    return out
+
+
 def quantize_rows(matrix: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
     """Round each row to 8 bits with a scale of its own.
 
@@ -131,47 +145,53 @@ def quantize_rows(matrix: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
 
 
 def pack_dense(
-    matrices: list[Float32], quantised: list[tuple[npt.NDArray[np.int8], Float32] | None], *, floats: bool, bytes_: bool
+    matrices: list[Float32],
+    quantised: list[tuple[npt.NDArray[np.int8], Float32]],
+    *,
+    floats: bool,
+    interleaved: bool = True,
 ) -> Dense:
     """Pack matrices [N, K] of one shape.
 
     Parameters
     ----------
     matrices : list of ndarray [shape=(N, K)], float32
-    quantised : list of (levels, scales) or None
-        8-bit forms that are there already and are kept as they are; None quantises row by row.
-    floats, bytes_ : bool
-        Which forms to make.
+    quantised : list of (levels, scales)
+        Their 8-bit forms; empty for none.
+    floats : bool
+        Whether the float32 form is wanted.
+    interleaved : bool
+        Whether float32 rows are interleaved too.
     """
-    count = len(matrices)
-    n, k = matrices[0].shape if count else (0, 0)
+    n, k = matrices[0].shape if matrices else (0, 0)
     rows = ceil_to(n, ROW_BLOCK)
-    values = aligned((count, rows, ceil_to(k, 16)) if floats else (0, 0, 0), np.float32)
-    levels = aligned((count, rows, ceil_to(k, 64)) if bytes_ else (0, 0, 0), np.int8)
-    scales = aligned((count, rows) if bytes_ else (0, 0), np.float32)
-    sums = aligned((count, rows) if bytes_ else (0, 0), np.int32)
-    for index, matrix in enumerate(matrices):
-        if floats:
-            values[index, :n, :k] = matrix
-        if bytes_:
-            given = quantised[index] or quantize_rows(matrix)
-            levels[index, :n, :k], scales[index, :n] = given
-            sums[index] = levels[index].sum(axis=1, dtype=np.int32)
-    return Dense(values, levels, scales, sums)
+    values = aligned((len(matrices), rows, ceil_to(k, 16)) if floats else (0, 0, 0), np.float32)
+    levels = aligned((len(quantised), rows, ceil_to(k, 64)) if quantised else (0, 0, 0), np.int8)
+    scales = aligned((len(quantised), rows) if quantised else (0, 0), np.float32)
+    sums = aligned(scales.shape, np.int32)
+    for index, matrix in enumerate(matrices if floats else []):
+        values[index, :n, :k] = matrix
+    for index, given in enumerate(quantised):
+        levels[index, :n, :k], scales[index, :n] = given
+        sums[index] = levels[index].sum(axis=1, dtype=np.int32)
+    return Dense(interleave(values, 16) if interleaved else values, interleave(levels, 64), scales, sums)
 
 
-def screening_rows(output: Dense, matrix: Float32, bias: Float32) -> Float32:
+def screening_rows(
+    quantised: tuple[npt.NDArray[np.int8], Float32], sums: npt.NDArray[np.int32], matrix: Float32, bias: Float32
+) -> Float32:
     """Return the table that the screening reads: [5, V16], see :class:`Weights`.
 
     A logit is estimated from levels q, scale s, and activations quantised to step t: s t Σ q u + bias. With the true row
     w and activation x, |error| ≤ ‖w - s q‖ ‖x‖ + ‖s q‖ ‖x - t u‖ by Cauchy-Schwarz, plus rounding: the float32 sum
     itself is at most (K / 16 + 5) units of 2^-24 × ‖w‖ ‖x‖ off, the arithmetic of the estimate a few more.
     """
-    rows = aligned((5, output.scales.shape[1]), np.float32)
+    rows = aligned((5, len(sums)), np.float32)
     n, k = matrix.shape
-    rows[0], rows[1, :n], rows[1, n:] = output.scales[0], bias, -np.inf
-    rows[2] = output.sums[0].view(np.float32)
-    approximate = output.levels[0, :n, :k].astype(np.float64) * output.scales[0, :n, None].astype(np.float64)
+    levels, scales = quantised
+    rows[0, :n], rows[1, :n], rows[1, n:] = scales, bias, -np.inf
+    rows[2] = sums.view(np.float32)
+    approximate = levels.astype(np.float64) * scales[:, None].astype(np.float64)
     error = np.linalg.norm(matrix.astype(np.float64) - approximate, axis=1)
     norm, norm8 = np.linalg.norm(matrix.astype(np.float64), axis=1), np.linalg.norm(approximate, axis=1)
     rounding = (k / 16 + 5 + EXTRA_ROUNDINGS) * UNIT * (norm + norm8)

@@ -174,6 +174,12 @@ def sum_lanes(builder: Any, add: Any, vectors: Sequence[Any]) -> Any:
     return builder.shuffle_vector(vector, undefined, ir.Constant(ir.VectorType(I32, len(order)), order))
 
 
+def lanes_of(builder: Any, vector: Any, start: int, count: int) -> Any:
+    """Return `count` lanes from `start`."""
+    mask = ir.Constant(ir.VectorType(I32, count), list(range(start, start + count)))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+
 def largest(builder: Any, vector: Any) -> Any:
     """Return the largest lane (no NaN handling)."""
     return _fold(builder, lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b), vector)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from tdt.kernels.tables import Weights
+    from tdt.kernels.tables import Dense, Weights
     from tdt.lifting import DecoderWeights
     from tdt.onnx_walk import Matrix
 
@@ -33,38 +33,39 @@ def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
     layers = lifted.layers
     hidden = layers[0].recurrent.values.shape[1]
     matrix, bias = lifted.output.matrix, lifted.output.bias
-    output = _dense([_rows(matrix, 0, tokens)], floats=not quantized, bytes_=True)
+    token_rows, token_levels = matrix.values[:tokens], _levels(matrix, tokens)
+    output = tables.pack_dense([token_rows], [token_levels], floats=not quantized, interleaved=False)
     input0 = tables.pad_matrix(tables.pad_gates(layers[0].inputs.values, hidden), 16, np.float32)
     biases = tables.aligned((len(layers), input0.shape[0]), np.float32)
     for row, layer in zip(biases, layers, strict=True):
         row[:] = tables.pad_gates(layer.bias, hidden)
     joint_rows = tables.ceil_to(matrix.values.shape[1], tables.ROW_BLOCK)
-    either = {"floats": not quantized, "bytes_": quantized}
     return tables.Weights(
         table=tables.aligned((tokens, input0.shape[0]), np.float32),
         ready=np.zeros(tokens, np.uint8),
         embedding=tables.pad_matrix(lifted.embedding, 16, np.float32),
         input0=input0,
         bias=biases,
-        inputs=_dense([_gates(layer.inputs, hidden) for layer in layers[1:]], **either),
-        recurrent=_dense([_gates(layer.recurrent, hidden) for layer in layers], **either),
-        predictor=_dense([lifted.predictor.matrix], **either),
+        inputs=_dense([_gates(layer.inputs, hidden) for layer in layers[1:]], quantized=quantized),
+        recurrent=_dense([_gates(layer.recurrent, hidden) for layer in layers], quantized=quantized),
+        predictor=_dense([lifted.predictor.matrix], quantized=quantized),
         predictor_bias=tables.pad_vector(lifted.predictor.bias, joint_rows),
-        encoder=_dense([lifted.encoder.matrix], **either),
+        encoder=_dense([lifted.encoder.matrix], quantized=quantized),
         encoder_bias=tables.pad_vector(lifted.encoder.bias, joint_rows),
         output=output,
-        rows=tables.screening_rows(output, matrix.values[:tokens], bias[:tokens]),
+        rows=tables.screening_rows(token_levels, output.sums[0], token_rows, bias[:tokens]),
         duration=tables.pad_matrix(matrix.values[tokens:], 16, np.float32),
         duration_bias=tables.pad_vector(bias[tokens:], tables.ceil_to(len(bias) - tokens, tables.ROW_BLOCK)),
     )
 
 
-def _rows(matrix: Matrix, start: int, stop: int) -> Matrix:
-    from tdt.onnx_walk import Matrix
+def _levels(matrix: Matrix, stop: int | None = None) -> tuple[Any, Any]:
+    """Return the file's own 8-bit rows, or rows rounded here."""
+    from tdt.kernels.tables import quantize_rows
 
     if matrix.levels is None:
-        return Matrix(matrix.values[start:stop])
-    return Matrix(matrix.values[start:stop], matrix.levels[start:stop], matrix.scales[start:stop])
+        return quantize_rows(matrix.values[:stop])
+    return matrix.levels[:stop], matrix.scales[:stop]
 
 
 def _gates(matrix: Matrix, hidden: int) -> Matrix:
@@ -77,8 +78,9 @@ def _gates(matrix: Matrix, hidden: int) -> Matrix:
     return Matrix(values, pad_gates(matrix.levels, hidden), pad_gates(matrix.scales, hidden))
 
 
-def _dense(matrices: list[Matrix], *, floats: bool, bytes_: bool) -> Any:
+def _dense(matrices: list[Matrix], *, quantized: bool) -> Dense:
+    """Pack matrices in the one precision that is used."""
     from tdt.kernels.tables import pack_dense
 
-    given = [None if matrix.levels is None else (matrix.levels, matrix.scales) for matrix in matrices]
-    return pack_dense([matrix.values for matrix in matrices], given, floats=floats, bytes_=bytes_)
+    levels = [_levels(matrix) for matrix in matrices] if quantized else []
+    return pack_dense([matrix.values for matrix in matrices], levels, floats=not quantized)
