@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tdt.errors import AudioTooLongError, ModelMismatchError, OptionError
+from tdt.quantization.cpu_encoder import open_on_cpu
 from tdt.session import Session
 from tdt.stages import Encoded
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
     from tdt.backend import Backend
+    from tdt.quantization.position_cache import PositionCache
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Features, Float32, Int64
 
@@ -37,8 +39,14 @@ class Encoder:
 
     def __init__(self, files: ModelFiles, spec: ModelSpec, backend: Backend, threads: int | None = None) -> None:
         self.spec = spec
-        self.session = Session(files.encoder, backend, threads=threads)
-        self.session.require_inputs(2)
+        self._positions: PositionCache | None = None
+        if backend.provider == "cpu":
+            limit = spec.max_encoder_frames
+            self.session, self._positions = open_on_cpu(files.encoder, backend, threads=threads, limit=limit)
+        else:
+            self.session = Session(files.encoder, backend, threads=threads)
+        if self._positions is None:
+            self.session.require_inputs(2)
         self._batching: Batching | None = None
         self._probe_lock = threading.Lock()
 
@@ -124,6 +132,8 @@ class Encoder:
         """Run the graph; returns [B, T', D] with at least the frames that the lengths call for."""
         names = [port.name for port in self.session.inputs]
         feeds: dict[str, Float32 | Int64] = {names[0]: np.ascontiguousarray(frames), names[1]: lengths}
+        if self._positions is not None:
+            feeds |= self._positions.rows(self.spec.encoder_length(frames.shape[2]))
         (out,) = self.session.run(feeds, [self.session.outputs[0].name])
         needed = self.spec.encoder_length(int(lengths.max()))
         if out.ndim != 3 or out.shape[1] != self.spec.encoder_dim or out.shape[2] < needed:

@@ -98,8 +98,12 @@ class GraphInfo:
     def position_rows(self) -> int | None:
         """Encoder frames the relative-position table reaches, or None where there is no such table.
 
-        NeMo's table has shape ``[1, 2 L - 1, d]`` and is sliced to the length at hand.
+        NeMo's table has shape ``[1, 2 L - 1, d]`` and is sliced to the length at hand; encoders of `tdt quantize`
+        hold half of it and say L in their metadata.
         """
+        stated = self.metadata.get("max_encoder_frames", "")
+        if stated.isdecimal() and int(stated) > 0:
+            return int(stated)
         reaches = []
         for node in self.nodes:
             if node.op_type == "Slice" and node.inputs:

@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
     import onnx
@@ -28,10 +29,13 @@ class EditableGraph:
     ----------
     model : onnx.ModelProto
         Edited in place.
+    folder : Path, optional
+        Where external weights lie; they are read only when asked for, so a model of any size can be edited.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, folder: Path | None = None) -> None:
         self.model = model
+        self._folder = str(folder or "")
         self.graph = model.graph
         self._fresh = 0
         self._lift_constants()
@@ -68,13 +72,24 @@ class EditableGraph:
         tensor = self.initializers.get(name)
         if tensor is None or int(np.prod(list(tensor.dims), dtype=np.int64)) > limit:
             return None
-        return np.asarray(numpy_helper.to_array(tensor))
+        return np.asarray(numpy_helper.to_array(tensor, self._folder))
 
     def weight(self, name: str) -> Array:
         """Return the initializer `name` as an array, whatever its size."""
         from onnx import numpy_helper
 
-        return np.asarray(numpy_helper.to_array(self.initializers[name]))
+        return np.asarray(numpy_helper.to_array(self.initializers[name], self._folder))
+
+    def make_inline(self, name: str) -> None:
+        """Bring the external weights of initializer `name` into the model."""
+        from onnx import TensorProto
+        from onnx.external_data_helper import load_external_data_for_tensor
+
+        tensor = self.initializers[name]
+        if tensor.data_location == TensorProto.EXTERNAL:
+            load_external_data_for_tensor(tensor, self._folder)
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
 
     def scalar(self, name: str) -> float | None:
         """Return the value of a constant of one element, else None."""
@@ -133,32 +148,6 @@ class EditableGraph:
             self.consumers.setdefault(new, []).append(node)
         gone = {id(node) for node in readers}
         self.consumers[old] = [node for node in self.consumers.get(old, []) if id(node) not in gone]
-
-    def rename_output(self, node: onnx.NodeProto, old: str, new: str) -> None:
-        """Let `node` write `new` instead of `old`; readers of `old` are left to another producer."""
-        for index, name in enumerate(node.output):
-            if name == old:
-                node.output[index] = new
-        if self.producers.get(old) is node:
-            del self.producers[old]
-        self.producers[new] = node
-
-    def remove(self, node: onnx.NodeProto) -> None:
-        """Take `node` out of the graph."""
-        self.graph.node.remove(node)
-        self.reindex()
-
-    def upstream(self, name: str, op_types: Iterable[str], limit: int = 8) -> onnx.NodeProto | None:
-        """Walk up single-input chains from `name` and return the first node of one of `op_types`."""
-        wanted = set(op_types)
-        for _ in range(limit):
-            node = self.producers.get(name)
-            if node is None or not node.input:
-                return None
-            if node.op_type in wanted:
-                return node
-            name = node.input[0]
-        return None
 
     def finish(self) -> None:
         """Drop nodes and initializers that no output needs, and sort the nodes so that values precede their use."""

@@ -1,7 +1,8 @@
 """Where uint8 x int8 products saturate on a CPU without VNNI.
 
-AVX2's `vpmaddubsw` adds the products of two neighbouring inputs in int16. Activations rewritten to uint8 reach 255, so two
-large weights of the same sign can exceed 32767: 255 * 127 * 2 = 64770. Real data seldom does; calibration looks for it.
+AVX2's `vpmaddubsw` adds the products of two neighbouring inputs in int16. Activations rewritten to uint8 reach 255,
+so two large weights of the same sign can exceed 32767: 255 * 127 * 2 = 64770. Real data seldom does; calibration
+looks for it.
 """
 
 from __future__ import annotations

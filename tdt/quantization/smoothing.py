@@ -1,8 +1,8 @@
-"""SmoothQuant folded into the preceding layer norm (Xiao et al., arXiv 2211.10438), with the strength searched by layer.
+"""SmoothQuant folded into the preceding layer norm (arXiv 2211.10438), with the strength searched by layer.
 
-A channel j of the norm's output is divided by ``s_j = max|X_j|^a / max|W_j|^(1 - a)`` (by scaling the norm's gain and bias)
-and row j of every matrix that reads it is multiplied by s_j: the same function, with outliers moved from activations,
-which share one scale, to weights, which have one a column.
+A channel j of the norm's output is divided by ``s_j = max|X_j|^a / max|W_j|^(1 - a)`` (by scaling the norm's gain and
+bias) and row j of every matrix that reads it is multiplied by s_j: the same function, with outliers moved from
+activations, which share one scale, to weights, which have one a column.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-# A strength must lower the layer's error by this much to be worth a change to the weights.
-_WORTH = 0.98
 _SEARCH_ROWS = 256
 _SEARCH_COLUMNS = 1024
 
@@ -46,12 +44,15 @@ class Smoothing:
         Strength; 0 where the layer is better off as it is.
     error_before, error_after : float
         Relative error of the products on the sample, quantised without and with smoothing.
+    scale : ndarray [shape=(channels,)], float32, optional
+        What the tensor's channels are divided by; None where nothing changes.
     """
 
     tensor: str
     alpha: float
     error_before: float
     error_after: float
+    scale: Float32 | None = None
 
 
 def smooth(
@@ -59,8 +60,23 @@ def smooth(
     linears: Sequence[Linear],
     statistics: Mapping[str, TensorStatistics],
     alphas: Sequence[float] = ALPHAS,
+    keep_below: float = 0.98,
 ) -> list[Smoothing]:
-    """Choose a strength for each layer norm that feeds quantised products only, and fold it into the graph."""
+    """Choose a strength for each layer norm that feeds quantised products only, and fold it into the graph.
+
+    Parameters
+    ----------
+    graph : EditableGraph
+        Changed in place.
+    linears : sequence of Linear
+        Products that will be quantised.
+    statistics : mapping of str to TensorStatistics
+        By activation tensor.
+    alphas : sequence of float
+        Strengths to try.
+    keep_below : float
+        A layer is changed where its error falls below this share of what it was.
+    """
     found = []
     for norm, readers in _groups(graph, linears):
         tensor = norm.output[0]
@@ -69,7 +85,7 @@ def smooth(
         sampled = [_some_columns(weight) for weight in weights]
         rows = seen.sample[:_SEARCH_ROWS]
         before = _error(rows, seen.channel_absmax, sampled, np.ones(seen.channels, np.float32))
-        best, best_error, best_scale = 0.0, before * _WORTH, None
+        best, best_error, best_scale = 0.0, before * keep_below, None
         for alpha in alphas:
             scale = _scale(seen.channel_absmax, weights, alpha)
             error = _error(rows, seen.channel_absmax, sampled, scale)
@@ -77,7 +93,7 @@ def smooth(
                 best, best_error, best_scale = alpha, error, scale
         if best_scale is not None:
             _fold(graph, norm, readers, best_scale)
-        found.append(Smoothing(tensor, best, before, best_error if best else before))
+        found.append(Smoothing(tensor, best, before, best_error if best else before, best_scale))
     return found
 
 
@@ -116,7 +132,7 @@ def _error(rows: Float32, channel_absmax: Float32, weights: Sequence[Float32], s
         approximate = quantised @ quantise_weight(weight * scale[:, None]).dequantised()
         wrong += float(np.square(exact - approximate).sum())
         right += float(np.square(exact).sum())
-    return (wrong / max(right, 1e-30)) ** 0.5
+    return float(np.sqrt(wrong / max(right, 1e-30)))
 
 
 def _some_columns(weight: Float32) -> Float32:

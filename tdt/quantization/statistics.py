@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 BINS = 2048
-SAMPLE_ROWS = 384
+SAMPLE_ROWS = 256
 
 
 @dataclass(slots=True)
 class TensorStatistics:
     """What is known of one activation tensor after any number of batches.
 
-    The histogram counts absolute values over ``[0, reach]``. Where a value exceeds `reach`, the range doubles and pairs of
-    bins merge, so that no second pass is needed.
+    The histogram counts absolute values over ``[0, reach]``. Where a value exceeds `reach`, the range doubles and
+    pairs of bins merge, so that no second pass is needed.
 
     Parameters
     ----------
@@ -86,10 +86,10 @@ class TensorStatistics:
         if room > 0:
             self.sample = np.concatenate([self.sample, rows[:room]])
         start = max(room, 0)
-        for offset in range(start, len(rows)):
-            slot = int(rng.integers(0, self.rows_seen + offset + 1))
-            if slot < SAMPLE_ROWS:
-                self.sample[slot] = rows[offset]
+        if start < len(rows):
+            slots = rng.integers(0, self.rows_seen + np.arange(start, len(rows)) + 1)
+            for offset in np.flatnonzero(slots < SAMPLE_ROWS):
+                self.sample[slots[offset]] = rows[start + offset]
         self.rows_seen += len(rows)
 
     def arrays(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,7 +44,8 @@ def _fold(graph: EditableGraph, node: onnx.NodeProto) -> bool:
         values = {name: graph.constant(name) for name in names}
         if any(value is None for value in values.values()):
             return False
-        value = ReferenceEvaluator(node).run(None, values)[0]
+        outputs: Any = ReferenceEvaluator(node).run(None, values)
+        value = outputs[0]
     if np.asarray(value).size > SMALL_ELEMENTS:
         return False
     output = node.output[0]

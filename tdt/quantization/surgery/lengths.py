@@ -1,8 +1,9 @@
 """Keep lengths integer.
 
-Exports compute the encoder length in floating point: ``(x + 2 - 3) / 2 + 1`` with casts around it. In bfloat16 or float16
-that gives wrong lengths (NVIDIA/TensorRT issue 4822: 12000 frames become 1504 instead of 1500). The same arithmetic on
-int64 is exact everywhere; ONNX integer division truncates towards zero, as the cast of the quotient did.
+Exports compute the encoder length in floating point: ``(x + 2 - 3) / 2 + 1`` with casts around it. In bfloat16 or
+float16 that gives wrong lengths (NVIDIA/TensorRT issue 4822: 12000 frames become 1504 instead of 1500). The same
+arithmetic on int64 is exact everywhere; ONNX integer division truncates towards zero, as the cast of the quotient
+did.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def single_masks(graph: EditableGraph) -> int:
 
 
 def _other(node: onnx.NodeProto, name: str) -> str:
-    return node.input[1] if node.input[0] == name else node.input[0]
+    return str(node.input[1] if node.input[0] == name else node.input[0])
 
 
 def _is_mask(graph: EditableGraph, name: str) -> bool:

@@ -1,7 +1,7 @@
 """Pointwise convolutions as matrix products.
 
-A Conv1d of kernel 1 over ``[B, C, T]`` is a product over ``[B, T, C]``; written as MatMul it takes the integer kernels of
-every provider, and the transposes around it fall away.
+A Conv1d of kernel 1 over ``[B, C, T]`` is a product over ``[B, T, C]``; written as MatMul it takes the integer
+kernels of every provider, and the transposes around it fall away.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Half the relative-position table.
 
-NeMo's table holds the sinusoids of positions L - 1 … 0 … -(L - 1): sines are odd and cosines even, so the rows of negative
-positions are those of the positive ones with the sign of every other column changed. Storing the positive half and
-mirroring what a clip needs is exact, bit by bit, and saves 20 MB in a 0.6B encoder.
+NeMo's table holds the sinusoids of positions L - 1 … 0 … -(L - 1): sines are odd and cosines even, so the rows of
+negative positions are those of the positive ones with the sign of every other column changed. Storing the positive
+half and mirroring what a clip needs is exact, bit by bit, and saves 20 MB in a 0.6B encoder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def position_slice(graph: EditableGraph) -> onnx.NodeProto | None:
     for node in graph.graph.node:
         shape = graph.shape_of(node.input[0]) if node.op_type == "Slice" and node.input else None
         if shape is not None and len(shape) == 3 and shape[0] == 1 and shape[1] > 1 and shape[1] % 2 == 1:
-            return node
+            found: onnx.NodeProto = node
+            return found
     return None
 
 

@@ -15,6 +15,7 @@ from tdt.quantization.surgery.shapes import copy_batch_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import onnx
 
@@ -41,18 +42,22 @@ class SurgeryReport:
     changes: dict[str, int]
 
 
-def prepare_encoder(model: onnx.ModelProto, *, keep_outputs: Sequence[str] = ENCODER_OUTPUTS) -> SurgeryReport:
+def prepare_encoder(
+    model: onnx.ModelProto, folder: Path | None = None, *, keep_outputs: Sequence[str] = ENCODER_OUTPUTS
+) -> SurgeryReport:
     """Apply every exact rewrite to the encoder `model`, in place.
 
     Parameters
     ----------
     model : onnx.ModelProto
         An encoder as exported; a graph that lacks a pattern keeps what it has.
+    folder : Path, optional
+        Where its external weights lie.
     keep_outputs : sequence of str
         Outputs to keep where the graph has them; the others are cut with all that only they need.
     """
     before = len(model.graph.node)
-    graph = EditableGraph(model)
+    graph = EditableGraph(model, folder)
     changes = {"outputs cut": _cut_outputs(graph, keep_outputs)}
     for name, change in _PASSES:
         changes[name] = change(graph)

@@ -60,7 +60,7 @@ def _axis0_of(graph: EditableGraph, name: str) -> str | None:
     shape = graph.producers.get(gather.input[0])
     if shape is None or shape.op_type != "Shape" or graph.scalar(gather.input[1]) != 0:
         return None
-    return shape.input[0]
+    return str(shape.input[0])
 
 
 _KEEPS_BATCH = frozenset(
@@ -69,7 +69,7 @@ _KEEPS_BATCH = frozenset(
 
 
 def _same_batch(graph: EditableGraph, name: str, source: str) -> bool:
-    """Whether axis 0 of `name` is axis 0 of `source`: both come from one value through nodes that keep the batch axis."""
+    """Whether both values come from one through nodes that keep the batch axis."""
     return bool(_batch_ancestors(graph, name) & _batch_ancestors(graph, source))
 
 

@@ -1,0 +1,171 @@
+"""The float encoder to be quantised: its prepared graph, and a session that gives its activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdt.errors import QuantizationError
+from tdt.quantization.onnx_graph import EditableGraph
+from tdt.quantization.parts import Linear, find_linears
+from tdt.quantization.surgery.prepare import SurgeryReport, prepare_encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import onnx
+
+    from tdt.backend import Backend
+    from tdt.layouts import FoundModel
+    from tdt.spec import ModelSpec
+    from tdt.stages import Features, Float32
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModel:
+    """A float32 model and its encoder graph after the exact rewrites.
+
+    Parameters
+    ----------
+    found : FoundModel
+        Files, numbers and graphs of the model.
+    encoder : onnx.ModelProto
+        The rewritten graph; large weights that no rewrite touched are references into the model's folder.
+    linears : tuple of Linear
+        Its matrix products with constant matrices.
+    surgery : SurgeryReport
+        What the rewrites did.
+    """
+
+    found: FoundModel
+    encoder: onnx.ModelProto
+    linears: tuple[Linear, ...]
+    surgery: SurgeryReport
+
+    @property
+    def folder(self) -> Path:
+        """Where external weights lie."""
+        return self.found.files.encoder.parent
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's numbers."""
+        return self.found.spec
+
+    def graph(self) -> EditableGraph:
+        """Return a copy of the encoder for editing."""
+        import onnx
+
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self.encoder)
+        return EditableGraph(copy, self.folder)
+
+
+def open_source(model: str | Path | None) -> SourceModel:
+    """Find a float32 model and rewrite its encoder.
+
+    Raises
+    ------
+    QuantizationError
+        Where the encoder is quantised already, or has no matrix products to quantise.
+    ModelError
+        Where the model cannot be read.
+    """
+    from tdt.graph import load_model
+    from tdt.layouts import inspect_model
+
+    found = inspect_model(model, precision="float32")
+    kind = found.graphs["encoder"].quantization
+    path = found.files.encoder
+    if kind != "float":
+        raise QuantizationError(
+            f"{path} is quantised already ({kind}); a float32 encoder was expected. Quantise the model that it was made from."
+        )
+    encoder = load_model(path, weights=False)
+    surgery = prepare_encoder(encoder, path.parent)
+    linears = tuple(find_linears(EditableGraph(encoder, path.parent)))
+    if not linears:
+        raise QuantizationError(
+            f"{path} has no matrix product with constant weights, so nothing can be quantised. "
+            "A FastConformer encoder as NeMo exports it was expected; check the model with `tdt inspect`."
+        )
+    return SourceModel(found, encoder, linears, surgery)
+
+
+class EncoderProbe:
+    """Runs the float encoder of a source model and gives chosen inner tensors.
+
+    Parameters
+    ----------
+    source : SourceModel
+        The model.
+    tensors : sequence of str
+        Names of inner values; the encoder's output comes on top, under its own name.
+    backend : Backend
+        Where it runs.
+    threads : int, optional
+        Threads inside an operator.
+    """
+
+    def __init__(
+        self, source: SourceModel, tensors: Sequence[str], backend: Backend, threads: int | None = None
+    ) -> None:
+        from tdt.features import FeatureExtractor
+
+        self._extract = FeatureExtractor(source.spec.n_mels, normalize=source.spec.normalize)
+        self._tensors = list(tensors)
+        self.session = _session(_with_outputs(source.encoder, self._tensors), source, backend, threads)
+        self.output = self.session.outputs[0].name
+
+    def features(self, samples: Float32) -> Features:
+        """Return the model's features of one piece of audio."""
+        return self._extract([samples])
+
+    def run(self, features: Features) -> dict[str, Float32]:
+        """Return the chosen tensors and the encoder's output for a batch."""
+        wanted = [*self._tensors, self.output]
+        values = self.session.run(feeds_of(self.session.inputs, features), wanted)
+        return dict(zip(wanted, values, strict=True))
+
+    def activations(self, samples: Float32) -> dict[str, Float32]:
+        """Return the chosen tensors for one piece of audio."""
+        values = self.run(self.features(samples))
+        return {name: values[name] for name in self._tensors}
+
+    def close(self) -> None:
+        """Release the session."""
+        self.session.close()
+
+
+def feeds_of(inputs: Sequence[Any], features: Features) -> dict[str, npt.NDArray[Any]]:
+    """Return an encoder's inputs by name."""
+    return {
+        inputs[0].name: np.ascontiguousarray(features.frames, np.float32),
+        inputs[1].name: np.ascontiguousarray(features.lengths, np.int64),
+    }
+
+
+def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for name in tensors:
+        copy.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    return copy
+
+
+def _session(model: onnx.ModelProto, source: SourceModel, backend: Backend, threads: int | None) -> Any:
+    from tdt.session import Session
+
+    return Session(
+        model.SerializeToString(),
+        backend,
+        threads=threads,
+        external_folder=source.folder,
+        name=source.found.files.encoder.name,
+    )
