@@ -255,14 +255,12 @@ def _pick(
     folder: Path, names: Sequence[str], stem: str, precision: Precision | None, *, strict: bool
 ) -> tuple[Path, Precision]:
     candidates: dict[Precision, str] = {}
-    for name in names:
-        base = name.removesuffix(".onnx")
-        if not name.endswith(".onnx") or not base.startswith(stem):
-            continue
-        kind: Precision = "int8" if _INT8_SUFFIX.search(base) else "float32"
-        exact = _INT8_SUFFIX.sub("", base) == stem
-        if exact or kind not in candidates:
-            candidates[kind] = name
+    bases = [name.removesuffix(".onnx") for name in names if name.endswith(".onnx") and name.startswith(stem)]
+    # The published names first, then other spellings of them, then names with more in them.
+    for base in sorted(
+        bases, key=lambda base: (base not in {stem, f"{stem}.int8"}, _INT8_SUFFIX.sub("", base) != stem)
+    ):
+        candidates.setdefault("int8" if _INT8_SUFFIX.search(base) else "float32", f"{base}.onnx")
     if not candidates:
         raise ModelFileNotFoundError(folder, f"{stem}*.onnx", names)
     wanted: Precision = precision or ("float32" if "float32" in candidates else "int8")

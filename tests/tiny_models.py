@@ -77,7 +77,7 @@ def weights(shape: Shape) -> dict[str, np.ndarray]:
     out["out.w"] = normal(shape.joint, shape.width, scale=1.0)
     out["out.b"] = normal(shape.width, scale=0.3)
     out["out.b"][shape.vocab] += shape.blank_bias
-    out["out.b"][shape.vocab + 1] -= 1  # duration 0 stays, but is not the rule
+    out["out.b"][shape.vocab + 1 : shape.vocab + 2] -= 1  # duration 0 stays, but is not the rule
     return out
 
 
