@@ -41,7 +41,7 @@ def row_statistics(logits: Any) -> Any:
     total = 0.0
     powered = 0.0
     for index in range(logits.shape[0]):
-        below = float(logits[index]) - float(logits[best])
+        below = np.float64(logits[index]) - np.float64(logits[best])
         total += math.exp(below)
         powered += math.exp(ALPHA * below)
     return best, -math.log(total), powered * total**-ALPHA

@@ -77,6 +77,8 @@ class Backend:
         """
         if isinstance(text, Backend):
             return text
+        if not isinstance(text, str):
+            raise OptionError("provider", text, "a string such as cpu or cuda:0, or a Backend")
         head, *options = [part.strip() for part in text.split(",")]
         name, colon, device = head.partition(":")
         if name not in PROVIDERS:
@@ -149,7 +151,7 @@ def _with_option(backend: Backend, option: str, text: str) -> Backend:
         result = read(value)
     except (ValueError, OverflowError) as error:
         raise OptionError("provider", text, f"{name}= with {expected}") from error
-    inside = (0 <= result <= 5 if field == "level" else 0 < result < float("inf")) if field != "cache" else bool(value)
-    if not inside:
+    folder = isinstance(result, Path)
+    if not (bool(value) if folder else 0 <= result <= 5 if field == "level" else 0 < result < float("inf")):
         raise OptionError("provider", text, f"{name}= with {expected}")
     return replace(backend, **{field: result})

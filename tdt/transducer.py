@@ -92,6 +92,8 @@ class Transducer:
         -------
         ndarray [shape=(B, T, J)], float32
         """
+        if not frames.size:
+            return np.zeros((*frames.shape[:2], self.width), np.float32)
         if self.coupled:  # one scale a tensor: each frame alone, as the loop over the uncut graph would have it
             flat = frames.reshape(-1, 1, 1, frames.shape[2])
             rows = [self._projector.run({"frames": frame})[0] for frame in flat]

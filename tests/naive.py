@@ -1,3 +1,127 @@
 """Slow, obvious versions of what the package computes fast: the oracles of the tests."""
 
 from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+
+
+def edit_distance(ours: list[object], theirs: list[object]) -> int:
+    """Levenshtein distance by its recursive definition, each prefix pair once."""
+    table = [[max(i, j) if 0 in (i, j) else 0 for j in range(len(theirs) + 1)] for i in range(len(ours) + 1)]
+    for i in range(1, len(ours) + 1):
+        for j in range(1, len(theirs) + 1):
+            same = table[i - 1][j - 1] + (ours[i - 1] != theirs[j - 1])
+            table[i][j] = min(same, table[i - 1][j] + 1, table[i][j - 1] + 1)
+    return table[-1][-1]
+
+
+# --- the greedy TDT loop ----------------------------------------------------------------------------------------------
+
+
+def greedy_tdt(
+    logits: Callable[[int, int], np.ndarray],
+    length: int,
+    durations: Sequence[int],
+    blank: int,
+    max_symbols: int = 10,
+    start: int = 0,
+) -> tuple[list[tuple[int, int, int]], int]:
+    """NeMo's label looping for one utterance, word for word.
+
+    `logits(frame, emitted)` is the joint's output at a frame after `emitted` tokens. Returns (token, frame, duration)
+    of each emission, and by how much the clock has passed the end.
+    """
+    emitted: list[tuple[int, int, int]] = []
+    time = start
+    while time < length:
+        row = logits(time, len(emitted))
+        tokens, steps = row[: -len(durations)], row[-len(durations) :]
+        token = next(index for index, value in enumerate(tokens) if value == max(tokens))
+        duration = durations[next(index for index, value in enumerate(steps) if value == max(steps))]
+        if token == blank:
+            time += max(duration, 1)
+            continue
+        emitted.append((token, time, duration))
+        at_this_frame = 0
+        for _, frame, _ in reversed(emitted):
+            if frame != time:
+                break
+            at_this_frame += 1
+        if duration == 0 and at_this_frame >= max_symbols:
+            time += 1
+        time += duration
+    return emitted, time - length
+
+
+def log_softmax(row: np.ndarray) -> np.ndarray:
+    """In float64, by the formula."""
+    wide = row.astype(np.float64)
+    return wide - wide.max() - np.log(np.exp(wide - wide.max()).sum())
+
+
+def tsallis_confidence(row: np.ndarray, alpha: float = 0.33) -> float:
+    """NeMo's `entropy_tsallis_exp` of one row of token logits."""
+    classes = len(row)
+    entropy = (1 - (np.exp(log_softmax(row)) ** alpha).sum()) / (1 - alpha)
+    largest = (1 - classes ** (1 - alpha)) / (1 - alpha)
+    return float((np.exp(entropy) - np.exp(largest)) / (1 - np.exp(largest)))
+
+
+# --- features ---------------------------------------------------------------------------------------------------------
+
+
+def slaney_filterbank(n_mels: int) -> np.ndarray:
+    """Triangles on the Slaney mel scale, 0 to 8000 Hz, each of unit area: its definition, bin by bin."""
+
+    def hertz(mel: float) -> float:
+        return mel * 200 / 3 if mel < 15 else 1000 * math.exp((mel - 15) * math.log(6.4) / 27)
+
+    top = 15 + math.log(8000 / 1000) / (math.log(6.4) / 27)
+    edges = [hertz(top * i / (n_mels + 1)) for i in range(n_mels + 2)]
+    bank = np.zeros((n_mels, 257))
+    for band, (low, peak, high) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
+        for k in range(257):
+            rising, falling = (k * 31.25 - low) / (peak - low), (high - k * 31.25) / (high - peak)
+            bank[band, k] = max(0.0, min(rising, falling)) * 2 / (high - low)
+    return bank
+
+
+def log_mel(samples: np.ndarray, n_mels: int, edges: str = "constant") -> np.ndarray:
+    """NeMo's log-mel before normalisation [n_mels, N // 160 + 1], in float64, frame by frame and bin by bin."""
+    count = len(samples)
+    signal = [float(samples[0])] + [float(samples[i]) - 0.97 * float(samples[i - 1]) for i in range(1, count)]
+
+    def at(position: int) -> float:
+        if edges == "reflect":
+            while not 0 <= position < count:  # a mirror at each end
+                position = -position if position < 0 else 2 * (count - 1) - position
+        return signal[position] if 0 <= position < count else 0.0
+
+    window = [0.5 - 0.5 * math.cos(2 * math.pi * i / 399) for i in range(400)]
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(257), np.arange(512)) / 512)
+    bank = slaney_filterbank(n_mels)
+    columns = []
+    for t in range(count // 160 + 1):
+        cut = np.zeros(512)
+        for i in range(400):
+            cut[56 + i] = window[i] * at(160 * t - 256 + 56 + i)
+        columns.append(np.log(bank @ np.abs(turns @ cut) ** 2 + 2.0**-24))
+    return np.stack(columns, axis=1)
+
+
+def normalize_per_feature(raw: np.ndarray, valid: int) -> np.ndarray:
+    """Mean 0 and deviation 1 (n - 1) of each row over its valid frames; zeros elsewhere."""
+    out = np.zeros_like(raw)
+    for row, values in enumerate(raw[:, :valid]):
+        deviation = values.std(ddof=1) if valid > 1 else 0.0
+        out[row, :valid] = (values - values.mean()) / (deviation + 1e-5)
+    return out
