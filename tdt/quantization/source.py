@@ -83,7 +83,8 @@ def open_source(model: str | Path | None) -> SourceModel:
     path = found.files.encoder
     if kind != "float":
         raise QuantizationError(
-            f"{path} is quantised already ({kind}); a float32 encoder was expected. Quantise the model that it was made from."
+            f"{path} is quantised already ({kind}); a float32 encoder was expected. "
+            "Quantise the model that it was made from."
         )
     encoder = load_model(path, weights=False)
     surgery = prepare_encoder(encoder, path.parent)
