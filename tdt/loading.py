@@ -114,11 +114,14 @@ def load(
     encoder_backend = Backend.parse(encoder_provider or provider)
     decoder_backend = Backend.parse(decoder_provider or provider)
     with timeline.span("load"):
-        files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
+        with timeline.span("files"):
+            files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
         extractor = FeatureExtractor(spec.n_mels, spec.normalize, "constant" if features == "2.5" else "reflect")
-        engine = make_engine(files, spec, decoder, weights, decoder_backend, threads, timeline)
+        with timeline.span("decoder"):
+            engine = make_engine(files, spec, decoder, weights, decoder_backend, threads, timeline)
         try:
-            encoder = Encoder(files, spec, encoder_backend, threads)
+            with timeline.span("encoder"):
+                encoder = Encoder(files, spec, encoder_backend, threads)
         except BaseException:
             engine.close()
             raise

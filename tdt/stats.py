@@ -157,3 +157,24 @@ def format_bytes(count: float) -> str:
         value /= 1024
         names.pop(0)
     return f"{value:.0f} {names[0]}" if names[0] == "B" else f"{value:.1f} {names[0]}"
+
+
+def edit_distance(ours: Sequence[object], theirs: Sequence[object]) -> int:
+    """Return the Levenshtein distance: insertions, deletions and substitutions that make one of the other."""
+    numbers: dict[object, int] = {}
+    columns = np.array([numbers.setdefault(item, len(numbers)) for item in theirs], dtype=np.int64)
+    steps = np.arange(len(theirs) + 1)
+    row = steps.copy()
+    for index, item in enumerate(ours, start=1):
+        substituted = row[:-1] + (columns != numbers.setdefault(item, len(numbers)))
+        best = np.concatenate(([index], np.minimum(row[1:] + 1, substituted)))
+        # Insertions run along the row: d[j] = min over k <= j of best[k] + (j - k).
+        row = np.minimum.accumulate(best - steps) + steps
+    return int(row[-1])
+
+
+def agreement(ours: Sequence[Sequence[object]], theirs: Sequence[Sequence[object]]) -> float:
+    """Return the share of tokens that agree over a set of clips: 1 − edits / tokens of the longer side of each clip."""
+    edits = sum(edit_distance(a, b) for a, b in zip(ours, theirs, strict=True))
+    tokens = sum(max(len(a), len(b)) for a, b in zip(ours, theirs, strict=True))
+    return 1.0 - edits / tokens if tokens else 1.0

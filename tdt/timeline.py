@@ -155,7 +155,7 @@ class Timeline:
         In the order in which they ended.
     tallies : list of Tally
     audio_seconds : float
-        Audio passed through, for figures per second of audio; added up by whoever knows it.
+        Audio passed through, for figures per second of audio.
     """
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -163,6 +163,7 @@ class Timeline:
         self.spans: list[Span] = []
         self.tallies: list[Tally] = []
         self.audio_seconds = 0.0
+        self._lock = threading.Lock()
         self._local = threading.local()
 
     def span(self, name: str, *, clock: Clock = "host") -> AbstractContextManager[None]:
@@ -177,6 +178,11 @@ class Timeline:
         now_ns = self.now_ns()
         path, start_ns = (stack[-1].path, stack[-1].start_ns) if stack else ("", now_ns - total_ns)
         self.tallies.append(Tally(name, path, start_ns, now_ns, total_ns, count, clock, threading.get_ident()))
+
+    def add_audio(self, seconds: float) -> None:
+        """Count audio that has passed through."""
+        with self._lock:
+            self.audio_seconds += seconds
 
     def open_spans(self) -> list[_OpenSpan]:
         """Return this thread's spans that have not ended, outermost first."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "transcribe": ("tdt.commands.transcribe", "turn speech files into text, JSON or subtitles"),
     "inspect": ("tdt.commands.inspection", "show what a model folder holds and check it"),
+    "profile": ("tdt.commands.profile", "show where the time of a transcription goes, stage by stage"),
+    "bench": ("tdt.commands.bench", "measure speed, memory and accuracy over models, providers and batch sizes"),
 }
 
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -137,4 +138,6 @@ def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
 
 def invocation() -> str:
     """Return the command as the user typed it, for the report that it makes."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    script = Path(sys.argv[0])
+    inside_package = script.is_relative_to(Path(__file__).parents[1])
+    return shlex.join(["tdt" if inside_package else script.name, *sys.argv[1:]])

@@ -83,6 +83,7 @@ class MemoryRecorder:
 
     stages: dict[str, tuple[int, int]] = field(default_factory=dict)
     _peaks: list[int] = field(default_factory=list)
+    _names: list[str] = field(default_factory=list)
     _thread: int = field(default_factory=threading.get_ident)
 
     def span(self, name: str, *, clock: Clock = "host") -> AbstractContextManager[None]:
@@ -98,20 +99,24 @@ class MemoryRecorder:
         if self._peaks:
             self._peaks[-1] = max(self._peaks[-1], peak_rss_bytes())
         self._peaks.append(before)
+        inside_setup = bool(self._names) and self._names[0] in SETUP_STAGES and name not in SETUP_STAGES
+        self._names.append(name)
         reset_peak()
         try:
             yield
         finally:
+            self._names.pop()
             peak = max(self._peaks.pop(), peak_rss_bytes())
             if self._peaks:
                 self._peaks[-1] = max(self._peaks[-1], peak)
-            old_peak, grown = self.stages.get(name, (0, 0))
-            self.stages[name] = (max(old_peak, peak), grown + rss_bytes() - before)
+            label = f"{self._names[0]}/{name}" if inside_setup else name
+            old_peak, grown = self.stages.get(label, (0, 0))
+            self.stages[label] = (max(old_peak, peak), grown + rss_bytes() - before)
             reset_peak()
 
     def rows(self) -> list[StageMemory]:
         """Return one row a stage, set-up first."""
-        ordered = sorted(self.stages.items(), key=lambda item: item[0] not in SETUP_STAGES)
+        ordered = sorted(self.stages.items(), key=lambda item: item[0].split("/", 1)[0] not in SETUP_STAGES)
         return [StageMemory(name, peak, grown) for name, (peak, grown) in ordered]
 
 

@@ -34,6 +34,11 @@ class OrtProfile:
     start_ns: int
     events: tuple[dict[str, Any], ...]
 
+    def since(self, moment_ns: int) -> OrtProfile:
+        """Return the profile without what began before `moment_ns`, by the timeline's clock."""
+        kept = (event for event in self.events if self.start_ns + event["ts"] * 1e3 >= moment_ns)
+        return OrtProfile(self.name, self.start_ns, tuple(kept))
+
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:

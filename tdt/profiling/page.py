@@ -19,8 +19,8 @@ body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #8884 }
-.left1 :is(th, td):nth-child(-n+1), .left2 :is(th, td):nth-child(-n+2), .left4 :is(th, td):nth-child(-n+4) {
-  text-align: left }
+.left1 :is(th, td):nth-child(-n+1), .left2 :is(th, td):nth-child(-n+2), .left4 :is(th, td):nth-child(-n+4),
+.words-last :is(th, td):last-child { text-align: left }
 svg { width: 100%; height: 3rem } .key { display: inline-block; margin-right: 1rem }
 .key i { display: inline-block; width: .8em; height: .8em; margin-right: .35em }
 footer { margin-top: 2rem; font-size: .85rem; opacity: .75 }

@@ -88,7 +88,8 @@ def node_table(rows: Sequence[NodeRow], top: int = _TOP) -> Table:
         for row in rows[:top]
     )
     heads = ("graph", "operator", "provider", "input shapes", "ms", "share", "runs", "node")
-    return Table(heads, cells, left=4, title=f"The {len(cells)} dearest of {len(rows)} nodes (ONNX Runtime's profile)")
+    title = f"The {len(cells)} dearest of {len(rows)} nodes (ONNX Runtime's profile)"
+    return Table(heads, cells, left=4, words_last=True, title=title)
 
 
 def operator_table(rows: Sequence[NodeRow], top: int = _TOP) -> Table:
@@ -109,3 +110,9 @@ def memory_table(rows: Sequence[StageMemory], arenas: dict[str, int]) -> Table:
     cells = tuple((row.name, format_bytes(row.peak_rss_bytes), format_bytes(row.grown_bytes)) for row in rows)
     notes = tuple(f"arena of {name}: {format_bytes(held)} at most" for name, held in arenas.items())
     return Table(("stage", "peak resident", "grew by"), cells, title="Memory, in a run of its own", notes=notes)
+
+
+def load_table(times: dict[str, dict[str, float]]) -> Table:
+    """Return how long ORT read each graph and how long it optimised and prepared it."""
+    cells = tuple((name, f"{parts['read']:.1f}", f"{parts['optimise']:.1f}") for name, parts in times.items())
+    return Table(("load: graph", "read ms", "optimise ms"), cells)

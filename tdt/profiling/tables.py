@@ -23,6 +23,8 @@ class Table:
         As wide as `heads`.
     left : int
         Columns from the left that hold words and are aligned left; numbers are aligned right.
+    words_last : bool
+        The last column holds words too.
     title : str
         Empty for none.
     notes : tuple of str
@@ -32,6 +34,7 @@ class Table:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left: int = 1
+    words_last: bool = False
     title: str = ""
     notes: tuple[str, ...] = ()
 
@@ -42,7 +45,7 @@ def to_text(table: Table) -> str:
 
     def line(cells: Sequence[str]) -> str:
         aligned = [
-            cell.ljust(width) if index < table.left else cell.rjust(width)
+            cell.ljust(width) if _is_words(table, index) else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         return "  ".join(aligned).rstrip()
@@ -55,12 +58,16 @@ def to_text(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown."""
-    marks = [":--" if index < table.left else "--:" for index in range(len(table.heads))]
+    marks = [":--" if _is_words(table, index) else "--:" for index in range(len(table.heads))]
     lines = [f"**{table.title}**", ""] if table.title else []
     lines += ["| " + " | ".join(cells) + " |" for cells in (_escaped(table.heads), marks)]
     lines += ["| " + " | ".join(_escaped(row)) + " |" for row in table.rows]
     lines += ["", *table.notes] if table.notes else []
     return "\n".join(lines) + "\n"
+
+
+def _is_words(table: Table, column: int) -> bool:
+    return column < table.left or (table.words_last and column == len(table.heads) - 1)
 
 
 def _escaped(cells: Sequence[str]) -> list[str]:
@@ -82,8 +89,9 @@ def to_html(table: Table) -> str:
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in table.rows)
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    last = " words-last" if table.words_last else ""
     title = f"<h2>{html.escape(table.title)}</h2>" if table.title else ""
-    return f'{title}<table class="left{table.left}"><tr>{cells("th", table.heads)}</tr>{body}</table>{notes}'
+    return f'{title}<table class="left{table.left}{last}"><tr>{cells("th", table.heads)}</tr>{body}</table>{notes}'
 
 
 WRITERS: dict[str, Callable[[Table], str]] = {

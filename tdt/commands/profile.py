@@ -1,0 +1,148 @@
+"""`tdt profile`: where the time of a transcription goes, stage by stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdt.errors import OptionError, TdtError
+from tdt.profiling.output import check_writable, open_output, say
+from tdt.profiling.tables import to_markdown, to_text
+
+if TYPE_CHECKING:
+    import argparse
+
+    from tdt.profiling.profile_run import Profile
+    from tdt.profiling.tables import Table
+
+FORMATS = ("table", "json", "trace", "html", "markdown")
+
+_EPILOG = """\
+examples:
+  tdt profile talk.flac                                  a table of stages
+  tdt profile talk.flac --format json | jq .stages       the same as data (wall_ms, stages, setup, …)
+  tdt profile talk.flac --nodes --format trace -o t.json open t.json at ui.perfetto.dev
+  tdt profile *.flac --format html -o profile.html       one page, nothing loaded from anywhere
+
+Clocks: host is the host's clock around work of its own; host+sync the same around device work, after waiting for it;
+cuda-event the device's own. The stages run one after another here; what ran in other threads is listed apart.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    import argparse
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("files", nargs="+", metavar="FILE", help="audio files")
+    parser.add_argument("--model", help="model folder or name (default: the bundled parakeet-tdt-tiny)")
+    parser.add_argument("--provider", default="cpu", help="execution provider, such as cpu, cuda:0, tensorrt:0,fp16")
+    parser.add_argument(
+        "--precision", choices=("float32", "int8"), help="which model files (default: float32 if there)"
+    )
+    parser.add_argument("--decoder", choices=("auto", "native", "onnx"), default="auto", help="decoding engine")
+    parser.add_argument("--threads", type=int, help="threads inside each stage (default: all cores)")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="files to a call (default: 1)")
+    parser.add_argument("--runs", type=int, default=10, metavar="N", help="rounds over the files (default: 10; fewer "
+                        "where they take longer than 20 s)")  # fmt: skip
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of the report (default: table)")
+    parser.add_argument("--nodes", action="store_true", help="add ONNX Runtime's dearest nodes, from a run of its own")
+    parser.add_argument("--memory", action="store_true", help="add peak memory by stage, from a run of its own")
+    parser.add_argument("--picture", metavar="FILE", help="also draw the stages (.png or .svg; needs the plot extra)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: standard output)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Profile and report; return the exit status."""
+    try:
+        _check(args)
+        check_writable(args.picture)
+        with open_output(args.output) as stream:
+            profile = _profile(args)
+            stream.write(_render(profile, args))
+        if args.picture:
+            _draw(profile, args)
+    except OptionError as error:
+        say(f"tdt profile: {error}")
+        return 2
+    except TdtError as error:
+        say(f"tdt profile: {error}")
+        return 1
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("runs", "batch_size"):
+        if getattr(args, name) < 1:
+            raise OptionError(name, getattr(args, name), "a whole number from 1 on")
+    if args.picture and Path(args.picture).suffix not in {".png", ".svg", ".pdf"}:
+        raise OptionError("picture", args.picture, "a file name that ends in .png, .svg or .pdf")
+
+
+def _profile(args: argparse.Namespace) -> Profile:
+    from tdt.profiling.profile_run import Options, run_profile
+
+    load: dict[str, Any] = {"provider": args.provider, "precision": args.precision, "decoder": args.decoder}
+    options = Options(args.model, {**load, "threads": args.threads}, batch_size=args.batch_size, runs=args.runs)
+    return run_profile(args.files, options, with_nodes=args.nodes, with_memory=args.memory)
+
+
+def _title(profile: Profile, args: argparse.Namespace) -> str:
+    shown = ", ".join(Path(name).name for name in args.files[:3]) + (", …" if len(args.files) > 3 else "")
+    model = profile.model
+    return f"{model['name']}, encoder {model['encoder_precision']}, {model['provider']}: {shown}"
+
+
+def _render(profile: Profile, args: argparse.Namespace) -> str:
+    if args.format == "json":
+        return json.dumps(profile.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    if args.format == "trace":
+        from tdt.profiling.trace import chrome_trace
+
+        run_under = profile.node_run if args.nodes else None
+        trace = chrome_trace(run_under.timeline, run_under.profiles) if run_under else chrome_trace(profile.timeline)
+        return json.dumps(trace) + "\n"
+    tables = _tables(profile, nodes=args.nodes)
+    footer = f"{_environment()}; {_command()}"
+    if args.format == "html":
+        from tdt.profiling.page import profile_page
+
+        return profile_page(_title(profile, args), profile.breakdown, tables, footer)
+    write = to_text if args.format == "table" else to_markdown
+    return "\n".join([_title(profile, args) + "\n", *(write(table) for table in tables), footer + "\n"])
+
+
+def _environment() -> str:
+    from tdt.profiling.environment import describe, environment
+
+    return describe(environment())
+
+
+def _command() -> str:
+    from tdt.profiling.environment import invocation
+
+    return invocation()
+
+
+def _tables(profile: Profile, *, nodes: bool) -> list[Table]:
+    from tdt.profiling import profile_tables
+    from tdt.profiling.nodes import top_nodes
+
+    tables = [profile_tables.stage_table(profile.breakdown), profile_tables.setup_table(profile.breakdown)]
+    if profile.breakdown.overlapped:
+        tables.append(profile_tables.overlap_table(profile.breakdown))
+    if nodes and profile.node_run is not None:
+        rows = top_nodes(profile.node_run.profiles)
+        tables += [profile_tables.node_table(rows), profile_tables.operator_table(rows)]
+    if profile.stage_memory is not None and profile.node_run is not None:
+        tables.append(profile_tables.memory_table(profile.stage_memory, profile.node_run.arena_bytes))
+        tables.append(profile_tables.load_table(profile.node_run.load_ms))
+    return tables
+
+
+def _draw(profile: Profile, args: argparse.Namespace) -> None:
+    from tdt.profiling.picture import draw_stages
+
+    draw_stages({profile.model["name"]: profile.breakdown}, Path(args.picture))

@@ -1,0 +1,223 @@
+"""Runs a benchmark: a process a contender, all of them in turn on the same clips, rows with accuracy and cautions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from tdt.errors import MeasurementError
+from tdt.profiling.cases import words
+from tdt.profiling.cautions import Observation, cautions
+from tdt.profiling.rows import Row
+from tdt.profiling.sampling import Budget, Samples, measure
+from tdt.stats import agreement, edit_distance, ratio, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+
+    from tdt.profiling.cases import Case
+    from tdt.profiling.worker import Answer, Clips, Contender, Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One contender of a benchmark, and how its rows are labelled.
+
+    Parameters
+    ----------
+    contender : Contender
+    who, model, provider, precision : str
+        Columns of its rows; `tdt` is us, any other name a peer.
+    """
+
+    contender: Contender
+    who: str
+    model: str
+    provider: str
+    precision: str
+
+    @property
+    def label(self) -> str:
+        """Return the entry in a few words."""
+        return f"{self.who} {self.model} {self.precision} {self.provider}"
+
+
+class Runner(Protocol):
+    """What :class:`tdt.profiling.worker.Worker` does."""
+
+    def load(self) -> tuple[float, int]: ...  # noqa: D102
+    def set_case(self, clips: Clips, batch: int) -> None: ...  # noqa: D102
+    def run(self) -> float: ...  # noqa: D102
+    def peak_bytes(self) -> int: ...  # noqa: D102
+    def answers(self) -> list[Answer]: ...  # noqa: D102
+    def facts(self) -> Facts: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """An entry that runs."""
+
+    entry: Entry
+    runner: Runner
+    load_seconds: float
+    loaded_bytes: int
+
+
+def run_bench(
+    entries: Sequence[Entry],
+    cases: Sequence[Case],
+    budget: Budget,
+    *,
+    open_runner: Callable[[str, Contender], AbstractContextManager[Runner]],
+    note: Callable[[str], None] = lambda _: None,
+    keep: Callable[[list[Row]], None] = lambda _: None,
+) -> list[Row]:
+    """Measure every entry on every case.
+
+    Entries of one model run in turn within a case. One that fails is noted and left out; the others go on.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    cases : sequence of Case
+    budget : Budget
+    open_runner : callable
+        Starts a contender: :class:`tdt.profiling.worker.Worker`.
+    note : callable
+        Gets a line for the reader when something begins or fails.
+    keep : callable
+        Gets all rows so far after each case, to be saved.
+    """
+    rows: list[Row] = []
+    for model in dict.fromkeys(entry.model for entry in entries):
+        loaded, closers = [], []
+        try:
+            for entry in (entry for entry in entries if entry.model == model):
+                opened = open_runner(entry.label, entry.contender)
+                closers.append(opened)
+                try:
+                    note(f"loading {entry.label}")
+                    runner = opened.__enter__()
+                    loaded.append(_Loaded(entry, runner, *runner.load()))
+                except MeasurementError as error:
+                    note(str(error))
+            for case in cases:
+                if loaded:
+                    note(
+                        f"measuring {model}: {case.clip_seconds:.1f} s × {case.batch}, {len(loaded)} contenders in turn"
+                    )
+                    rows += _measure_case(loaded, case, budget, note)
+                    keep(rows)
+        finally:
+            for opened in closers:
+                opened.__exit__(None, None, None)
+    return rows
+
+
+def _measure_case(loaded: list[_Loaded], case: Case, budget: Budget, note: Callable[[str], None]) -> list[Row]:
+    """Return the rows of one case; a contender that fails on it loses this case only."""
+    clips = [clip.samples for clip in case.clips]
+    ready, firsts = [], []
+    for one in loaded:
+        try:
+            one.runner.set_case(clips, case.batch)
+            firsts.append(one.runner.run())
+            ready.append(one)
+        except MeasurementError as error:
+            note(str(error))
+    samples = measure([one.runner.run for one in ready], firsts, budget)
+    rows, answers = [], []
+    for one, taken in zip(ready, samples, strict=True):
+        peak, answer = one.runner.peak_bytes(), one.runner.answers()
+        answers.append(answer)
+        rows.append(_row(one, case, taken, answer, peak))
+    return _compared(_judged(rows, answers, case))
+
+
+def _row(one: _Loaded, case: Case, taken: Samples, answers: list[Answer], peak_bytes: int) -> Row:
+    facts, entry, seconds = one.runner.facts(), one.entry, summarize(taken.timed)
+    known = [answer.token_ids for answer in answers if answer.token_ids is not None]
+    tokens = sum(map(len, known)) if len(known) == len(answers) else sum(len(words(a.text)) for a in answers)
+    seen = Observation(
+        seconds=seconds,
+        first_seconds=taken.first,
+        asked=entry.provider.split(":", 1)[0].split(",", 1)[0],
+        active=facts.active,
+        compiled_ms=sum(facts.compiled_ms[-len(taken.timed) :]),
+        profile=facts.profile,
+        gpu=facts.gpu,
+        placement=facts.placement,
+    )
+    return Row(
+        contender=entry.who,
+        model=entry.model,
+        provider=entry.provider,
+        precision=entry.precision,
+        batch=case.batch,
+        clip_seconds=case.clip_seconds,
+        audio_seconds=case.audio_seconds,
+        seconds=seconds,
+        first_seconds=taken.first,
+        tokens=tokens,
+        load_seconds=one.load_seconds,
+        loaded_bytes=one.loaded_bytes,
+        peak_bytes=peak_bytes,
+        facts=facts,
+        agreement=None,
+        agreement_of="tokens" if len(known) == len(answers) else "words",
+        word_error_rate=None,
+        cautions=tuple(cautions(seen)),
+    )
+
+
+def _judged(rows: list[Row], answers: list[list[Answer]], case: Case) -> list[Row]:
+    """Put the accuracy beside the speed: agreement with our float32 run on the CPU, and WER where it can be had."""
+    base = next(
+        (
+            answer
+            for row, answer in zip(rows, answers, strict=True)
+            if (row.contender, row.provider, row.precision) == ("tdt", "cpu", "float32")
+        ),
+        None,
+    )
+    judged = []
+    for row, answer in zip(rows, answers, strict=True):
+        rate = word_error_rate(case.references, answer)
+        judged.append(replace(row, agreement=_agreement(row, answer, base), word_error_rate=rate))
+    return judged
+
+
+def _agreement(row: Row, answers: list[Answer], base: list[Answer] | None) -> float | None:
+    if base is None:
+        return None
+    if row.agreement_of == "tokens":
+        return agreement([a.token_ids or () for a in answers], [b.token_ids or () for b in base])
+    return agreement([words(a.text) for a in answers], [words(b.text) for b in base])
+
+
+def word_error_rate(references: Sequence[str] | None, answers: Iterable[Answer]) -> float | None:
+    """Return edits of words over words said, all clips together; None without references."""
+    if references is None:
+        return None
+    said = [words(reference) for reference in references]
+    edits = sum(edit_distance(words(answer.text), one) for answer, one in zip(answers, said, strict=True))
+    return edits / max(1, sum(map(len, said)))
+
+
+def _compared(rows: list[Row]) -> list[Row]:
+    """Give our rows their ratio to each peer on the same case and precision."""
+    peers = [row for row in rows if row.contender != "tdt"]
+    return [
+        row
+        if row.contender != "tdt"
+        else replace(
+            row,
+            faster_than={
+                peer.contender: ratio(peer.seconds, row.seconds)
+                for peer in peers
+                if (peer.precision, peer.provider) == (row.precision, row.provider)
+            },
+        )
+        for row in rows
+    ]

@@ -1,0 +1,100 @@
+"""Ourselves as a contender of a benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tdt.profiling.environment import file_hashes
+from tdt.profiling.gpu import GpuUse, open_sampler
+from tdt.profiling.profile_run import Options, placement_of
+from tdt.profiling.worker import Answer, Facts
+from tdt.timeline import Timeline
+
+if TYPE_CHECKING:
+    from tdt.profiling.worker import Clips
+    from tdt.recognizer import Recognizer
+    from tdt.spec import Precision
+
+# A run of the card is watched for as long, since NVML's utilisation is a mean over up to a second.
+_WATCH_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Ours:
+    """A recogniser of this package; a :class:`tdt.profiling.worker.Contender`.
+
+    Parameters
+    ----------
+    model : str or None
+    provider : str
+    precision : str or None
+    decoder : str
+        Engine: auto, native or onnx.
+    """
+
+    model: str | None
+    provider: str = "cpu"
+    precision: Precision | None = None
+    decoder: Literal["auto", "native", "onnx"] = "auto"
+    _recognizer: Recognizer | None = None
+    _compiled_ms: list[float] = field(default_factory=list)
+    _listener: Any = None
+
+    def load(self) -> None:
+        """Load the model and warm it up."""
+        import tdt
+
+        recognizer = tdt.load(self.model, provider=self.provider, precision=self.precision, decoder=self.decoder)
+        self._recognizer = recognizer
+        recognizer.warmup()
+        from numba.core import event
+
+        self._listener = event.TimingListener()
+        event.register("numba:compile", self._listener)
+
+    def run(self, clips: Clips, batch: int) -> list[Answer]:
+        """Transcribe the clips; results are whole transcripts with words, times and confidences."""
+        before = self._listener.duration if self._listener.done else 0.0
+        transcripts = self._loaded().transcribe(list(clips), batch_size=batch)
+        after = self._listener.duration if self._listener.done else 0.0
+        self._compiled_ms.append((after - before) * 1e3)
+        return [Answer(one.text, tuple(token.id for token in one.tokens)) for one in transcripts]
+
+    def facts(self, clips: Clips, batch: int) -> Facts:
+        """Return active provider, files, and a stage profile and the card's figures of runs of their own."""
+        recognizer = self._loaded()
+        timeline = Timeline()
+        recognizer.transcribe(list(clips), batch_size=batch, timeline=timeline)
+        files = recognizer.files
+        paths = (files.encoder, files.decoder_joint, files.decoder, files.joiner)
+        on_device = self.provider != "cpu"
+        placement = placement_of(clips[:1], self._options()) if on_device else None
+        return Facts(
+            active="cpu" if placement is None else placement.active,
+            precision=files.encoder_precision,
+            files=file_hashes(path for path in paths if path is not None),
+            compiled_ms=tuple(self._compiled_ms),
+            profile=timeline.breakdown(),
+            gpu=self._watched(clips, batch) if on_device else None,
+            placement=placement,
+        )
+
+    def _loaded(self) -> Recognizer:
+        assert self._recognizer is not None
+        return self._recognizer
+
+    def _watched(self, clips: Clips, batch: int) -> GpuUse | None:
+        sampler, _ = open_sampler()
+        if sampler is None:
+            return None
+        clock = Timeline().now_ns
+        with sampler:
+            end = clock() + _WATCH_SECONDS * 1e9
+            while clock() < end:
+                self._loaded().transcribe(list(clips), batch_size=batch)
+        return sampler.use()
+
+    def _options(self) -> Options:
+        load = {"provider": self.provider, "precision": self.precision, "decoder": self.decoder}
+        return Options(self.model, load)

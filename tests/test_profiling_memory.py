@@ -1,0 +1,155 @@
+"""Memory by stage, growth over many clips, and the card's figures through a double of NVML."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tdt.errors import OptionError
+from tdt.profiling import environment, gpu, memory
+
+MIB = 2**20
+
+
+def touch(mebibytes: int) -> np.ndarray[Any, Any]:
+    return np.ones(mebibytes * MIB, dtype=np.uint8)
+
+
+@pytest.mark.skipif(not memory.reset_peak(), reason="this system cannot reset the peak of a process (Linux can)")
+def test_peaks_are_charged_to_the_stage_that_made_them() -> None:
+    recorder = memory.MemoryRecorder()
+    touch(1)
+    with recorder.span("call"):
+        with recorder.span("features"):
+            touch(64)
+        with recorder.span("encoder"):
+            kept = touch(16)
+    rows = {row.name: row for row in recorder.rows()}
+    # 64 MiB came and went in features; the pages of other allocations move these figures by a few MiB.
+    assert rows["features"].peak_rss_bytes - rows["encoder"].peak_rss_bytes > 40 * MIB
+    assert abs(rows["features"].grown_bytes) < 8 * MIB
+    assert abs(rows["encoder"].grown_bytes - 16 * MIB) < 8 * MIB
+    assert rows["call"].peak_rss_bytes >= rows["features"].peak_rss_bytes
+    assert kept.size == 16 * MIB
+
+
+def test_other_threads_are_left_alone() -> None:
+    recorder = memory.MemoryRecorder()
+
+    def elsewhere() -> None:
+        with recorder.span("read"):
+            recorder.tally("joint", 1)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert recorder.rows() == []
+
+
+def test_soak_finds_a_leak_and_its_size() -> None:
+    size = [1000 * MIB]
+
+    def leak(_: int) -> None:
+        size[0] += 4096
+
+    report = memory.soak(leak, 1000, read_rss=lambda: size[0], settle=lambda: None)
+    assert report.growth_bytes == 900 * 4096
+    assert report.bytes_per_clip == pytest.approx(4096)
+    assert len(report.rss_bytes) == 10
+
+
+def test_soak_gives_every_clip_its_number_and_needs_enough_of_them() -> None:
+    seen: list[int] = []
+    report = memory.soak(seen.append, 25, read_rss=lambda: 7, settle=lambda: None)
+    assert seen == list(range(25))
+    assert (report.growth_bytes, report.bytes_per_clip) == (0, 0.0)
+    with pytest.raises(OptionError, match="at least 20 clips"):
+        memory.soak(seen.append, 19)
+
+
+class FakeNvml:
+    """A card that answers from a list, and some questions not at all."""
+
+    NVML_CLOCK_SM = 1
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, energy: bool = True) -> None:
+        self.reads = 0
+        self.energy = energy
+        self.enough = threading.Event()
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        return f"card {index}"
+
+    def nvmlDeviceGetName(self, handle: str) -> bytes:
+        return b"Imaginary 1"
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:
+        assert handle == "card 0"
+        self.reads += 1
+        if self.reads >= 3:
+            self.enough.set()
+        return SimpleNamespace(gpu=10 * min(self.reads, 3), memory=5)
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+        return SimpleNamespace(used=100 + min(self.reads, 2))
+
+    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:
+        return 70_000
+
+    def nvmlDeviceGetClockInfo(self, handle: str, kind: int) -> int:
+        raise self.NVMLError("not supported")
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
+        if not self.energy:
+            raise self.NVMLError("not supported")
+        return 5_000 if self.reads == 0 else 8_500
+
+
+@pytest.mark.parametrize("energy", [True, False])
+def test_the_card_is_sampled_during_the_run(energy: bool) -> None:
+    nvml = FakeNvml(energy=energy)
+    sampler = gpu.GpuSampler(nvml, interval_seconds=0.0)
+    with sampler:
+        assert nvml.enough.wait(10)
+    use = sampler.use()
+    assert use.samples >= 3
+    assert use.sm_percent is not None
+    assert 20 <= use.sm_percent <= 30
+    assert (use.memory_percent, use.power_watts, use.sm_clock_mhz) == (5, 70, None)
+    assert use.energy_joules == (3.5 if energy else None)
+    assert use.peak_memory_bytes == 102
+    assert sampler.name() == "Imaginary 1"
+
+
+def test_without_a_card_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def absent() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", absent)
+    sampler, reason = gpu.open_sampler()
+    assert sampler is None
+    assert "no NVIDIA card or driver answers" in reason
+
+
+def test_environment_names_what_the_figures_depend_on(tmp_path: Any) -> None:
+    block = environment.environment()
+    assert block["cores"] >= 1
+    assert {"numpy", "numba"} <= set(block["packages"])
+    assert block["packages"]["numpy"] in environment.describe(block)
+    graph = tmp_path / "encoder.onnx"
+    graph.write_bytes(b"abc")
+    (tmp_path / "encoder.onnx.data").write_bytes(b"")
+    # SHA-256 of "abc" and of nothing: FIPS 180-4's own examples.
+    assert environment.file_hashes([graph]) == {
+        "encoder.onnx": "ba7816bf8f01cfea",
+        "encoder.onnx.data": "e3b0c44298fc1c14",
+    }
