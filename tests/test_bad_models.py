@@ -192,7 +192,10 @@ EDITS: dict[str, tuple[Callable[[Lines], Lines], type[errors.TdtError]]] = {
     "only the blank": (lambda _: ["<blk> 0"], errors.ModelMismatchError),
     "too few": (lambda lines: [*lines[:30], "<blk> 30"], errors.ModelMismatchError),
     "too many": (lambda lines: [*lines[:-1], "new 50", "<blk> 51"], errors.ModelMismatchError),
-    "far too many": (lambda lines: [*lines[:-1], *(f"p{i} {i}" for i in range(50, 999)), "<blk> 999"], errors.ModelMismatchError),
+    "far too many": (
+        lambda lines: [*lines[:-1], *(f"p{i} {i}" for i in range(50, 999)), "<blk> 999"],
+        errors.ModelMismatchError,
+    ),
     "duplicate id": (lambda lines: [lines[0], "again 0", *lines[2:]], errors.ModelMismatchError),
     "gap": (lambda lines: [*lines[:10], *lines[11:]], errors.ModelMismatchError),
     "blank first": (lambda lines: ["<blk> 0", *(f"{n}x {n}" for n in range(1, len(lines)))], errors.ModelMismatchError),

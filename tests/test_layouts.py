@@ -208,7 +208,7 @@ def test_initializers_listed_as_inputs_are_no_ports(tmp_path: Path) -> None:
     weight = model.graph.initializer[0]
     model.graph.input.insert(0, onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
     onnx.save(model, folder / "decoder_joint-model.onnx")
-    assert [port.name for port in read_graph(folder / "decoder_joint-model.onnx").inputs][0] == "encoder_outputs"
+    assert read_graph(folder / "decoder_joint-model.onnx").inputs[0].name == "encoder_outputs"
     find_model(folder)
 
 
