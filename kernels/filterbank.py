@@ -37,19 +37,17 @@ def mel_filterbank(n_mels: int) -> Float32:
     ndarray [shape=(n_mels, 257)], float32, read-only
     """
     with np.load(STORED, allow_pickle=False) as stored:
-        known = stored[str(n_mels)] if str(n_mels) in stored else None
-    bank = compute_filterbank(n_mels) if known is None else cast("Float32", known)
+        known = cast("Float32 | None", stored.get(str(n_mels)))
+    bank = compute_filterbank(n_mels) if known is None else known
     bank.flags.writeable = False
     return bank
 
 
 def compute_filterbank(n_mels: int) -> Float32:
     """Compute with librosa what :func:`mel_filterbank` returns."""
-    import librosa
+    from librosa.filters import mel
 
-    bank = librosa.filters.mel(
-        sr=SAMPLE_RATE_HZ, n_fft=N_FFT, n_mels=n_mels, fmin=0, fmax=SAMPLE_RATE_HZ / 2, htk=False, norm="slaney"
-    )
+    bank = mel(sr=SAMPLE_RATE_HZ, n_fft=N_FFT, n_mels=n_mels, fmin=0, fmax=SAMPLE_RATE_HZ / 2, htk=False, norm="slaney")
     return cast("Float32", np.asarray(bank, np.float32))
 
 

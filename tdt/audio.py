@@ -35,6 +35,9 @@ HIGHEST_RATE_HZ = 1_000_000
 LARGEST_SAMPLE = 1e12
 # 4 GiB of float32, 18 hours at 16 kHz: a small file may unpack to any size.
 MAX_SAMPLES = 1 << 30
+# A stream may never end.
+MAX_STREAM_BYTES = 1 << 32
+_CHUNK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,19 +209,31 @@ def _encoded(source: Any, name: str) -> Path | bytes:
     if isinstance(source, (str, Path)):
         return _checked_file(Path(source))
     if hasattr(source, "read"):
-        try:
-            data = source.read()
-        except (OSError, ValueError) as error:
-            raise AudioReadError(f"{name} cannot be read: {error}. Pass an open binary file.") from error
-        if isinstance(data, (bytes, bytearray)):
-            return bytes(data)
-        raise AudioValueError(
-            f"{name} gave {type(data).__name__} when it was read; bytes are expected. Open the file in binary mode."
-        )
+        return _drained(source, name)
     raise AudioValueError(
         f"Audio of type {type(source).__name__} cannot be read; expected a path, bytes, a binary file object, or an "
         "array of int16, float32 or float64 samples."
     )
+
+
+def _drained(stream: Any, name: str) -> bytes:
+    parts: list[bytes] = []
+    total = 0
+    while True:
+        try:
+            part = stream.read(_CHUNK_BYTES)
+        except (OSError, ValueError) as error:
+            raise AudioReadError(f"{name} cannot be read: {error}. Pass an open binary file.") from error
+        if not isinstance(part, (bytes, bytearray)):
+            raise AudioValueError(
+                f"{name} gave {type(part).__name__} when it was read; bytes are expected. Open the file in binary mode."
+            )
+        if not part:
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.append(bytes(part))
+        total += len(part)
+        if total > MAX_STREAM_BYTES:
+            raise AudioReadError(f"{name} gave more than {MAX_STREAM_BYTES} bytes; less was expected. Pass a file.")
 
 
 def _checked_file(path: Path) -> Path:

@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from tdt.errors import AudioReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -98,8 +98,8 @@ def _blocks(opened: Any, name: str) -> Iterator[Float32]:
         except (soundfile.LibsndfileError, RuntimeError, ValueError, OverflowError) as error:
             detail = str(error).strip(" .:") or "damaged data"
             raise AudioReadError(
-                f"{name} cannot be decoded after {read / opened.samplerate:.1f} s ({detail}); a complete sound file was "
-                "expected. Record or download it again."
+                f"{name} cannot be decoded after {read / opened.samplerate:.1f} s ({detail}); a complete sound file "
+                "was expected. Record or download it again."
             ) from error
         if len(block) == 0:
             break
@@ -139,11 +139,13 @@ def _open_other(source: Path | bytes, name: str, why: str) -> Iterator[Sound]:
             import audioread
 
             try:
-                opened = closing.enter_context(audioread.audio_open(path))
+                # Its reader of WAV, AIFF and AU knows less than libsndfile, and leaves damaged files open.
+                others = [b for b in audioread.available_backends() if b.__name__ != "RawAudioFile"]
+                opened = closing.enter_context(audioread.audio_open(path, others))
             except (audioread.DecodeError, OSError, EOFError, ValueError) as error:
                 raise AudioReadError(
-                    f"{name} cannot be read as audio ({why.strip(' .:')}); WAV, FLAC, OGG, MP3 or another sound file was "
-                    "expected. Check that it is complete and is sound; formats such as M4A need ffmpeg installed."
+                    f"{name} cannot be read as audio ({why.strip(' .:')}); WAV, FLAC, OGG, MP3 or another sound file "
+                    "was expected. Check that it is complete and is sound; formats such as M4A need ffmpeg installed."
                 ) from error
         yield Sound(int(opened.samplerate), _other_blocks(opened, name))
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write kernels/filterbanks.npz: librosa's mel filterbanks of the published models, so that nobody waits for librosa."""
+"""Write kernels/filterbanks.npz: librosa's mel filterbanks of the published models, at once to hand."""
 
 import numpy as np
 
