@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .tables import UNIT, aligned, ceil_to
+from .tables import aligned, ceil_to
 
 if TYPE_CHECKING:
     from .tables import Weights
@@ -31,15 +31,11 @@ class Workspace(NamedTuple):
     hidden : ndarray [shape=(M, J16)], float32
     logits : ndarray [shape=(M, V16)], float32
     durations : ndarray [shape=(M, N16)], float32
-    norms, best, sums, masks : ndarray
-        [M, 4] and [M] float32, [4] float32, [V16 / 16] uint16.
+    norms, best, sums, masks, zeros : ndarray
+        [M, 4], [M], [4] float32; [V16 / 16] uint16; [4] float32, always zero.
     gates, gathered : ndarray [shape=(M, G)] and [shape=(M, H16)], float32
     rows, emitted : ndarray [shape=(M,)], int64
     scratch : Scratch
-    bias_error : float32
-        Certified constant part of a logit's error.
-    typical, zeros : ndarray [shape=(2,)] and [shape=(4,)], float32
-        What the certified error's two parts are multiplied by to give a logit's expected error; zeros for no error.
     """
 
     hidden: Any
@@ -49,14 +45,12 @@ class Workspace(NamedTuple):
     best: Any
     sums: Any
     masks: Any
+    zeros: Any
     gates: Any
     gathered: Any
     rows: Any
     emitted: Any
     scratch: Scratch
-    bias_error: Any
-    typical: Any
-    zeros: Any
 
 
 class DecodingState(NamedTuple):
@@ -117,8 +111,6 @@ def workspace(weights: Weights, rows: int) -> Workspace:
     """Return buffers for `rows` rows."""
     joint, tokens = weights.predictor_bias.size, weights.rows.shape[1]
     gates = weights.bias.shape[1]
-    biases = weights.rows[1]
-    largest = np.abs(biases[np.isfinite(biases)]).max(initial=0.0)
     return Workspace(
         hidden=aligned((rows, joint), np.float32),
         logits=aligned((rows, tokens), np.float32),
@@ -127,16 +119,12 @@ def workspace(weights: Weights, rows: int) -> Workspace:
         best=aligned((rows,), np.float32),
         sums=aligned((4,), np.float32),
         masks=aligned((tokens // 16,), np.uint16),
+        zeros=aligned((4,), np.float32),
         gates=aligned((rows, gates), np.float32),
         gathered=aligned((rows, gates // 4), np.float32),
         rows=aligned((rows,), np.int64),
         emitted=aligned((rows,), np.int64),
         scratch=scratch(rows, max(joint, gates // 4)),
-        # The bias enters an estimate and its bounds by additions of float32: a few units of the largest bias.
-        bias_error=np.float32(16 * UNIT * largest),
-        # Cauchy-Schwarz holds for aligned vectors; rounding errors point anywhere, which takes 1 / sqrt(K) off.
-        typical=(np.sqrt(np.mean(weights.rows[3:5] ** 2, axis=1) / joint)).astype(np.float32),
-        zeros=aligned((4,), np.float32),
     )
 
 

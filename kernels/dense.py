@@ -4,62 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import task as f
 from .buffers import CHUNK_ROWS
 from .jit import inline
+from .memory import get_float, keep_apart
 from .rows import add_scaled, quantize_row
-from .simd import (
-    AVX2,
-    BYTE_STEP,
-    FLOAT_STEP,
-    ROWS,
-    TILE_COLUMNS,
-    address_of,
-    byte_strip,
-    byte_tile,
-    float_strip,
-    float_tile,
-)
+from .simd import AVX2, BYTE_STEP, FLOAT_STEP, ROWS, TILE_COLUMNS, byte_strip, byte_tile, float_strip, float_tile
+
+PLAIN, INTERLEAVED = 0, 1  # how the rows of a float32 matrix lie
 
 
 @inline
-def multiply_floats(w: Any, blocked: bool, x: Any, m: int, out: Any) -> None:  # noqa: FBT001
-    """Add w @ x[b] to out[b] for the first `m` vectors; float32, [N16, K16] × [≥ m, K16] → [≥ m, ≥ N16]."""
-    n, k = w.shape
-    stride, step = (FLOAT_STEP, FLOAT_STEP * ROWS) if blocked else (k, FLOAT_STEP)
-    x_stride, out_stride = x.shape[1], out.shape[1]
+def multiply_floats(w: int, order: int, n: int, k: int, x: int, x_stride: int, m: int, out: int, out_stride: int) -> None:
+    """Add w @ x[b] to out[b] for `m` vectors of `k` floats and `n` rows, multiples of 16 and 8; addresses, strides."""
+    keep_apart()
+    stride, step = k, FLOAT_STEP
+    if order == INTERLEAVED:
+        stride, step = FLOAT_STEP, FLOAT_STEP * ROWS
     for r in range(0, n, ROWS):
-        w_at = address_of(w, r * k)
-        b = 0
-        while b + TILE_COLUMNS <= m:
-            x_at, out_at = address_of(x, b * x_stride), address_of(out, b * out_stride + r)
+        w_at, x_at, out_at = w + 4 * r * k, x, out + 4 * r
+        for _ in range(m // TILE_COLUMNS):
             float_tile(w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
-            b += TILE_COLUMNS
-        while b < m:
-            x_at, out_at = address_of(x, b * x_stride), address_of(out, b * out_stride + r)
+            x_at += 4 * TILE_COLUMNS * x_stride
+            out_at += 4 * TILE_COLUMNS * out_stride
+        if m % TILE_COLUMNS:
             float_strip(w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
-            b += 1
 
 
 @inline
-def multiply_bytes(isa: int, w: Any, start: int, stop: int, x: Any, m: int, dots: Any) -> None:
-    """Store the integer products of rows start..stop (multiples of 8) with the first `m` vectors in dots[b, row - start].
+def multiply_bytes(isa: int, w: int, n: int, k: int, x: int, x_stride: int, m: int, dots: int) -> None:
+    """Store the integer products of `n` interleaved rows of `k` bytes with `m` vectors in dots [m, CHUNK_ROWS].
 
     On AVX2 the vectors enter as their bytes minus 128 (see :func:`zero_shift`).
     """
-    k = w.shape[1]
+    keep_apart()
     stride, step = BYTE_STEP, BYTE_STEP * ROWS
-    x_stride, out_stride = x.shape[1], dots.shape[1]
-    for r in range(start, stop, ROWS):
-        w_at = address_of(w, r * k)
-        b = 0
-        while b + TILE_COLUMNS <= m:
-            x_at, out_at = address_of(x, b * x_stride), address_of(dots, b * out_stride + r - start)
-            byte_tile(isa, w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
-            b += TILE_COLUMNS
-        while b < m:
-            x_at, out_at = address_of(x, b * x_stride), address_of(dots, b * out_stride + r - start)
-            byte_strip(isa, w_at, stride, step, x_at, x_stride, k, out_at, out_stride)
-            b += 1
+    for r in range(0, n, ROWS):
+        w_at, x_at, out_at = w + r * k, x, dots + 4 * r
+        for _ in range(m // TILE_COLUMNS):
+            byte_tile(isa, w_at, stride, step, x_at, x_stride, k, out_at, CHUNK_ROWS)
+            x_at += TILE_COLUMNS * x_stride
+            out_at += 4 * TILE_COLUMNS * CHUNK_ROWS
+        if m % TILE_COLUMNS:
+            byte_strip(isa, w_at, stride, step, x_at, x_stride, k, out_at, CHUNK_ROWS)
 
 
 @inline
@@ -69,29 +56,34 @@ def zero_shift(isa: int) -> int:
 
 
 @inline
-def quantize_vectors(x: Any, m: int, levels: Any, stats: Any) -> None:
-    """Quantise the first `m` rows of x to bytes; stats[b] = step, zero point, Σ x², Σ error²."""
+def quantize_vectors(task: Any, x: int, k: int, m: int) -> None:
+    """Quantise `m` rows of `k` floats to the task's LEVELS; its STATS[b] = step, zero point, Σ x², Σ error²."""
     for b in range(m):
-        x_at, out_at = address_of(x, b * x.shape[1]), address_of(levels, b * levels.shape[1])
-        quantize_row(x_at, x.shape[1], out_at, address_of(stats, b * stats.shape[1]))
+        quantize_row(x + 4 * b * k, k, task[f.LEVELS] + b * task[f.LEVEL_WIDTH], task[f.STATS] + 16 * b)
 
 
 @inline
-def dense(isa: int, quantized: bool, layer: Any, index: int, x: Any, m: int, out: Any, work: Any) -> None:  # noqa: FBT001
-    """Add matrix `index` of `layer` × x[b] to out[b], in the precision that is asked for."""
-    if not quantized:
-        multiply_floats(layer.values[index], True, x, m, out)  # noqa: FBT003
+def zero_point(task: Any, b: int) -> int:
+    """Return what to take off each activation byte of row `b`, less what the instructions have taken off."""
+    return int(get_float(task[f.STATS], 4 * b + 1)) - zero_shift(task[f.ISA])
+
+
+@inline
+def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
+    """Add matrix number `matrix` [n, k] × x [m, k] to out [m, n], in the task's precision; padded sizes, addresses."""
+    keep_apart()
+    place = f.MATRICES + 4 * matrix
+    if task[f.QUANTIZED] == 0:
+        multiply_floats(task[place], INTERLEAVED, n, k, x, k, m, out, n)
         return
-    levels, scales, sums = layer.levels[index], layer.scales[index], layer.sums[index]
-    quantize_vectors(x, m, work.levels, work.stats)
-    shift = zero_shift(isa)
-    n = levels.shape[0]
+    quantize_vectors(task, x, k, m)
+    k64 = (k + BYTE_STEP - 1) // BYTE_STEP * BYTE_STEP
+    levels, scales, sums, dots = task[place + 1], task[place + 2], task[place + 3], task[f.DOTS]
     for start in range(0, n, CHUNK_ROWS):
-        stop = min(start + CHUNK_ROWS, n)
-        multiply_bytes(isa, levels, start, stop, work.levels, m, work.dots)
+        count = min(CHUNK_ROWS, n - start)
+        w_at = levels + start * k64
+        multiply_bytes(task[f.ISA], w_at, count, k64, task[f.LEVELS], task[f.LEVEL_WIDTH], m, dots)
         for b in range(m):
-            zero = int(work.stats[b, 1]) - shift
-            out_at = address_of(out, b * out.shape[1] + start)
-            tables = address_of(scales, start), address_of(sums, start)
-            dots_at = address_of(work.dots, b * work.dots.shape[1])
-            add_scaled(dots_at, stop - start, zero, work.stats[b, 0], tables[0], tables[1], out_at)
+            step, out_at = get_float(task[f.STATS], 4 * b), out + 4 * (b * n + start)
+            dots_at = dots + 4 * b * CHUNK_ROWS
+            add_scaled(dots_at, count, zero_point(task, b), step, scales + 4 * start, sums + 4 * start, out_at)

@@ -1,54 +1,54 @@
 """The greedy TDT loop over a batch, whole in compiled code: label looping in lockstep, finished utterances dropped.
 
-The rule is NeMo's (GreedyBatchedTDTLabelLoopingComputer): a blank of duration 0 counts as 1; a token stands at the frame
-before the clock advances; `max_symbols` tokens at one frame force the clock on by one. Utterances advance independently;
-each round evaluates the joint for all that are active, then the prediction network for those that emitted.
+The rule is that of :mod:`.tdt_rule`. Utterances advance independently of one another; each round evaluates the joint for
+all that are active, then the prediction network for those that emitted, so that each weight row is read once for all.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from . import task as f
+from .buffers import FRAME_BLOCK
 from .dense import dense
 from .jit import inline, njit, whole_folder_cache
-from .joint import choose_duration, choose_token, confidence, joint_logits
+from .joint import choose_token, count_up, first_largest, joint_logits
+from .memory import copy_floats, get_int, keep_apart, set_float, set_int, set_int32, ticks
 from .predictor import run_predictor
 from .rows import add_relu
-from .simd import address_of, ticks
+from .scores import confidence
+from .tdt_rule import advance
 
-# Places in the counters.
-ROUNDS, EVALUATIONS, PREDICTOR_ROUNDS, PREDICTIONS, EMISSIONS = 0, 1, 2, 3, 4
-JOINT_TICKS, PREDICTOR_TICKS, TOTAL_TICKS = 8, 9, 10
-PROJECTION_NS, DECODING_NS = 11, 12  # filled by the caller
-COUNTERS = 14
 NOT_FINITE = 1
 
 
 @inline
-def _emit(
-    mode: int, rule: Any, weights: Any, work: Any, state: Any, out: Any, u: int, row: int, token: int, duration: int,
-    counters: Any,
-) -> None:  # fmt: skip
-    """Record a token at the frame before the clock advances, and advance it."""
-    at, time = state.counts[u], state.times[u]
-    logprob, entropy = confidence(mode, weights, work, row, token, rule.blank + 1, counters)
-    out.tokens[u, at], out.frames[u, at], out.durations[u, at] = token, time, duration
-    out.logprobs[u, at], out.entropies[u, at] = logprob, entropy
-    state.counts[u] = at + 1
-    state.repeats[u] = state.repeats[u] + 1 if state.last_times[u] == time else 1
-    state.last_times[u] = time
-    if duration == 0 and state.repeats[u] >= rule.max_symbols:
-        duration = 1
-    state.times[u] = time + duration
-    state.labels[u] = token
-    state.hidden[u] = state.next_hidden[u]
-    state.cell[u] = state.next_cell[u]
+def _copy_state(task: Any, u: int) -> None:
+    """Make the state after the last label the state before the next."""
+    count = task[f.LAYERS] * task[f.HIDDEN]
+    at = 4 * u * count
+    copy_floats(task[f.STATE_HIDDEN] + at, task[f.NEXT_HIDDEN] + at, count)
+    copy_floats(task[f.STATE_CELL] + at, task[f.NEXT_CELL] + at, count)
 
 
 @inline
-def _advance(
-    mode: int, rule: Any, weights: Any, work: Any, state: Any, out: Any, u: int, first: int, counters: Any
-) -> int:
+def _record(task: Any, u: int, row: int, token: int, duration: int) -> None:
+    """Write down a token at the frame that was evaluated."""
+    place = get_int(task[f.COUNTS], u)
+    at = u * task[f.CAPACITY] + place
+    logprob, entropy = confidence(task, row, token)
+    set_int32(task[f.OUT_TOKENS], at, token)
+    set_int32(task[f.OUT_FRAMES], at, get_int(task[f.TIMES], u))
+    set_int32(task[f.OUT_DURATIONS], at, duration)
+    set_float(task[f.OUT_LOGPROBS], at, logprob)
+    set_float(task[f.OUT_ENTROPIES], at, entropy)
+    set_int(task[f.COUNTS], u, place + 1)
+    set_int(task[f.LABELS], u, token)
+    _copy_state(task, u)
+
+
+@inline
+def _walk(task: Any, u: int, first: int) -> int:
     """Walk utterance `u` through the rows evaluated for it, up to its next token.
 
     Returns
@@ -56,145 +56,140 @@ def _advance(
     int
         1 if it emitted, 0 if not, -1 where the numbers are not finite.
     """
-    begin = state.times[u]
-    end = min(begin + rule.window, state.stops[u])
-    while state.times[u] < end:
-        row = first + state.times[u] - begin
-        token = choose_token(mode, weights, work, row, rule.blank, counters)
-        index = choose_duration(work, row, len(rule.durations))
+    keep_apart()
+    begin = get_int(task[f.TIMES], u)
+    end = min(begin + task[f.WINDOW], get_int(task[f.STOPS], u))
+    time = begin
+    while time < end:
+        row = first + time - begin
+        token = choose_token(task, row)
+        index = first_largest(task[f.DURATION_LOGITS] + 4 * row * task[f.DURATION_ROWS], task[f.DURATION_COUNT])
         if token < 0 or index < 0:
             return -1
-        duration = rule.durations[index]
-        if token != rule.blank:
-            _emit(mode, rule, weights, work, state, out, u, row, token, duration, counters)
+        duration = get_int(task[f.DURATION_TABLE], index)
+        if token != task[f.BLANK]:
+            _record(task, u, row, token, duration)
+        time, last_time, repeats = advance(
+            token,
+            duration,
+            task[f.BLANK],
+            task[f.MAX_SYMBOLS],
+            time,
+            get_int(task[f.LAST_TIMES], u),
+            get_int(task[f.REPEATS], u),
+        )
+        set_int(task[f.TIMES], u, time)
+        set_int(task[f.LAST_TIMES], u, last_time)
+        set_int(task[f.REPEATS], u, repeats)
+        if token != task[f.BLANK]:
             return 1
-        state.times[u] += max(duration, 1)
     return 0
 
 
 @inline
-def _gather_hidden(frames: Any, work: Any, state: Any, rule: Any, active: int) -> int:
-    """Fill work.hidden with ReLU(frame + prediction) for the next frames of each active utterance."""
-    m, width = 0, frames.shape[1]
+def _frames_ahead(task: Any, u: int) -> int:
+    return min(task[f.WINDOW], get_int(task[f.STOPS], u) - get_int(task[f.TIMES], u))
+
+
+@inline
+def _gather_activations(task: Any, active: int) -> int:
+    """Fill ACTIVATIONS with ReLU(frame + prediction) for the next frames of each active utterance."""
+    m, width = 0, task[f.JOINT]
     for i in range(active):
-        u = work.rows[i]
-        count = min(rule.window, state.stops[u] - state.times[u])
-        for step in range(count):
-            frame_at = address_of(frames, (state.starts[u] + state.times[u] + step) * width)
-            add_relu(frame_at, address_of(state.projected, u * width), width, address_of(work.hidden, m * width))
+        u = get_int(task[f.ACTIVE], i)
+        frame = get_int(task[f.STARTS], u) + get_int(task[f.TIMES], u)
+        for step in range(_frames_ahead(task, u)):
+            frame_at, prediction_at = task[f.FRAMES] + 4 * (frame + step) * width, task[f.PROJECTED] + 4 * u * width
+            add_relu(frame_at, prediction_at, width, task[f.ACTIVATIONS] + 4 * m * width)
             m += 1
     return m
 
 
 @inline
-def _round(
-    isa: int, mode: int, rule: Any, weights: Any, work: Any, state: Any, out: Any, active: int, counters: Any
-) -> int:
-    """Move every active utterance on after the joint was evaluated; list those whose predictor must run.
-
-    Returns the number listed in work.emitted, or -1.
-    """
+def _walk_all(task: Any, active: int) -> int:
+    """Move every active utterance on; list those whose predictor must run in EMITTED and return how many, or -1."""
     emitted, first = 0, 0
     for i in range(active):
-        u = work.rows[i]
-        count = min(rule.window, state.stops[u] - state.times[u])
-        result = _advance(mode, rule, weights, work, state, out, u, first, counters)
+        u = get_int(task[f.ACTIVE], i)
+        count = _frames_ahead(task, u)
+        result = _walk(task, u, first)
         if result < 0:
             return -1
-        counters[EMISSIONS] += result
+        count_up(task, f.EMISSIONS, result)
         first += count
         # The state to carry is the one before the last label: a finished utterance needs no further step.
-        if result == 1 and state.times[u] < state.stops[u]:
-            work.emitted[emitted] = u
+        if result == 1 and get_int(task[f.TIMES], u) < get_int(task[f.STOPS], u):
+            set_int(task[f.EMITTED], emitted, u)
             emitted += 1
     return emitted
 
 
 @inline
-def _compact(work: Any, state: Any, active: int) -> int:
+def _compact(task: Any, active: int) -> int:
+    """Drop finished utterances from ACTIVE."""
     kept = 0
     for i in range(active):
-        u = work.rows[i]
-        if state.times[u] < state.stops[u]:
-            work.rows[kept] = u
+        u = get_int(task[f.ACTIVE], i)
+        if get_int(task[f.TIMES], u) < get_int(task[f.STOPS], u):
+            set_int(task[f.ACTIVE], kept, u)
             kept += 1
     return kept
 
 
-def _decode(
-    isa: int,
-    mode: int,
-    quantized: bool,  # noqa: FBT001
-    rule: Any,
-    weights: Any,
-    work: Any,
-    frames: Any,
-    utterances: Any,
-    state: Any,
-    out: Any,
-    counters: Any,
-) -> int:
-    """Decode the listed utterances to their ends.
+@inline
+def _predict(task: Any, rows: int, m: int) -> None:
+    started = ticks()
+    count_up(task, f.PREDICTOR_ROUNDS, 1)
+    count_up(task, f.PREDICTIONS, m)
+    run_predictor(task, rows, m)
+    count_up(task, f.PREDICTOR_TICKS, ticks() - started)
+
+
+@whole_folder_cache
+@njit
+def decode(task: Any) -> int:
+    """Decode the utterances listed in ACTIVE to their ends.
 
     Parameters
     ----------
-    isa, mode : int
-        Instruction set of the 8-bit products (`simd`), evaluation of the output layer (`joint`).
-    quantized : bool
-        Whether LSTM and projections are 8-bit.
-    frames : ndarray [shape=(R, J16)], float32
-        Projected encoder frames of all utterances.
-    utterances : ndarray [shape=(n,)], int64
-        Which utterances of `state` to decode.
+    task : ndarray [shape=(fields,)], int64
+        See :mod:`.task`; COUNT utterances are listed.
 
     Returns
     -------
     int
         0, or NOT_FINITE.
     """
-    started = ticks()
-    active = len(utterances)
-    work.rows[:active] = utterances
-    active = _compact(work, state, active)
-    counters[PREDICTIONS] += active
-    counters[PREDICTOR_ROUNDS] += 1
-    run_predictor(isa, quantized, weights, work, state, work.rows, active, counters)
-    now = ticks()
-    counters[PREDICTOR_TICKS] += now - started
+    begun = ticks()
+    active = _compact(task, task[f.COUNT])
+    if active > 0:
+        _predict(task, task[f.ACTIVE], active)
     while active > 0:
-        m = _gather_hidden(frames, work, state, rule, active)
-        counters[ROUNDS] += 1
-        counters[EVALUATIONS] += m
-        joint_logits(isa, mode, weights, work, m)
-        after = ticks()
-        counters[JOINT_TICKS] += after - now
-        emitted = _round(isa, mode, rule, weights, work, state, out, active, counters)
+        started = ticks()
+        m = _gather_activations(task, active)
+        count_up(task, f.ROUNDS, 1)
+        count_up(task, f.EVALUATIONS, m)
+        joint_logits(task, m)
+        count_up(task, f.JOINT_TICKS, ticks() - started)
+        emitted = _walk_all(task, active)
         if emitted < 0:
             return NOT_FINITE
-        active = _compact(work, state, active)
-        now = ticks()
+        active = _compact(task, active)
         if emitted > 0:
-            counters[PREDICTOR_ROUNDS] += 1
-            counters[PREDICTIONS] += emitted
-            run_predictor(isa, quantized, weights, work, state, work.emitted, emitted, counters)
-            after, now = now, ticks()
-            counters[PREDICTOR_TICKS] += now - after
-    counters[TOTAL_TICKS] += ticks() - started
+            _predict(task, task[f.EMITTED], emitted)
+    count_up(task, f.TOTAL_TICKS, ticks() - begun)
     return 0
 
 
-decode = whole_folder_cache(njit(_decode))
-
-
-def _project_frames(isa: int, quantized: bool, weights: Any, scratch: Any, frames: Any, out: Any) -> None:  # noqa: FBT001
-    """Write encoder frames [R, D16] through the joint's encoder projection to `out` [R, J16], block by block."""
-    block = scratch.levels.shape[0]
-    total = frames.shape[0]
-    for start in range(0, total, block):
-        stop = min(start + block, total)
-        for r in range(start, stop):
-            out[r, :] = weights.encoder_bias
-        dense(isa, quantized, weights.encoder, 0, frames[start:stop], stop - start, out[start:stop], scratch)
-
-
-project_frames = whole_folder_cache(njit(_project_frames))
+@whole_folder_cache
+@njit
+def project_frames(task: Any) -> None:
+    """Put COUNT rows of ENCODER_FRAMES through the joint's encoder projection to FRAMES, block by block."""
+    joint, width = task[f.JOINT], task[f.ENCODER]
+    for start in range(0, task[f.COUNT], FRAME_BLOCK):
+        count = min(FRAME_BLOCK, task[f.COUNT] - start)
+        out = task[f.FRAMES] + 4 * start * joint
+        for row in range(count):
+            copy_floats(out + 4 * row * joint, task[f.ENCODER_BIAS], joint)
+        frames = task[f.ENCODER_FRAMES] + 4 * start * width
+        dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)

@@ -4,76 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
-from .dense import dense, multiply_floats
+from . import task as f
+from .dense import PLAIN, dense, multiply_floats
 from .jit import inline
+from .joint import count_up
+from .memory import copy_floats, get_byte, get_int, keep_apart, set_byte
 from .rows import lstm_cell
-from .simd import address_of
-
-TABLE_ROWS = 7  # place in the counters
 
 
 @inline
-def _input_gates(weights: Any, token: int, counters: Any) -> Any:
-    """Return the first layer's input gates for a token, computed on first use.
+def _input_gates(task: Any, token: int) -> int:
+    """Return the address of the first layer's input gates for a token, computed on first use.
 
     Two threads may fill the same row at once: they write the same numbers, and the flag follows them.
     """
-    row = weights.table[token]
-    if weights.ready[token] == 0:
-        row[:] = weights.bias[0]
-        multiply_floats(weights.input0, False, weights.embedding[token : token + 1], 1, weights.table[token : token + 1])
-        weights.ready[token] = 1
-        counters[TABLE_ROWS] += 1
-    return row
+    gates, width = task[f.GATES], task[f.EMBEDDING]
+    row = task[f.TABLE] + 4 * token * gates
+    if get_byte(task[f.READY], token) == 0:
+        copy_floats(row, task[f.BIAS], gates)
+        embedding = task[f.EMBEDDING_ROWS] + 4 * token * width
+        multiply_floats(task[f.INPUT0], PLAIN, gates, width, embedding, width, 1, row, gates)
+        set_byte(task[f.READY], token, 1)
+        count_up(task, f.TABLE_ROWS, 1)
+    return int(row)
 
 
 @inline
-def run_predictor(
-    isa: int, quantized: bool, weights: Any, work: Any, state: Any, rows: Any, m: int, counters: Any  # noqa: FBT001
-) -> None:
-    """Feed each listed utterance's label to the network: state before → state after, and the joint's projection.
+def _gather(task: Any, rows: int, m: int, source: int, layer: int) -> None:
+    """Copy one layer's vectors of the listed utterances from `source` [B, L, H16] to GATHERED."""
+    width, layers = task[f.HIDDEN], task[f.LAYERS]
+    for i in range(m):
+        at = source + 4 * (get_int(rows, i) * layers + layer) * width
+        copy_floats(task[f.GATHERED] + 4 * i * width, at, width)
 
-    Parameters
-    ----------
-    state : DecodingState
-        Reads `labels` and the state before the label, writes the state after it and `projected`.
-    rows : ndarray [shape=(≥ m,)], int64
-        Utterances to run.
-    """
-    gates, gathered = work.gates, work.gathered
-    layers, width = state.hidden.shape[1], state.hidden.shape[2]
+
+@inline
+def run_predictor(task: Any, rows: int, m: int) -> None:
+    """Feed the labels of `m` utterances listed at `rows` to the network: state before → state after, and PROJECTED."""
+    keep_apart()
+    layers, width, gates = task[f.LAYERS], task[f.HIDDEN], task[f.GATES]
+    out = task[f.GATE_ROWS]
     for layer in range(layers):
         for i in range(m):
-            u = rows[i]
-            gates[i, :] = _input_gates(weights, state.labels[u], counters) if layer == 0 else weights.bias[layer]
+            start = task[f.BIAS] + 4 * layer * gates
+            if layer == 0:
+                start = _input_gates(task, get_int(task[f.LABELS], get_int(rows, i)))
+            copy_floats(out + 4 * i * gates, start, gates)
         if layer > 0:
-            for i in range(m):
-                gathered[i, :] = state.next_hidden[rows[i], layer - 1]
-            dense(isa, quantized, weights.inputs, layer - 1, gathered, m, gates, work.scratch)
+            _gather(task, rows, m, task[f.NEXT_HIDDEN], layer - 1)
+            dense(task, layers + layer - 1, gates, width, task[f.GATHERED], m, out)
+        _gather(task, rows, m, task[f.STATE_HIDDEN], layer)
+        dense(task, layer, gates, width, task[f.GATHERED], m, out)
         for i in range(m):
-            gathered[i, :] = state.hidden[rows[i], layer]
-        dense(isa, quantized, weights.recurrent, layer, gathered, m, gates, work.scratch)
-        for i in range(m):
-            place = (rows[i] * layers + layer) * width
-            lstm_cell(
-                address_of(gates, i * gates.shape[1]),
-                width,
-                address_of(state.cell, place),
-                address_of(state.next_cell, place),
-                address_of(state.next_hidden, place),
-            )
-    _project(isa, quantized, weights, work, state, rows, m)
+            at = 4 * (get_int(rows, i) * layers + layer) * width
+            cells = task[f.STATE_CELL] + at, task[f.NEXT_CELL] + at
+            lstm_cell(out + 4 * i * gates, width, cells[0], cells[1], task[f.NEXT_HIDDEN] + at)
+    _project(task, rows, m)
 
 
 @inline
-def _project(
-    isa: int, quantized: bool, weights: Any, work: Any, state: Any, rows: Any, m: int  # noqa: FBT001
-) -> None:
+def _project(task: Any, rows: int, m: int) -> None:
     """Project the top layer's output for the joint."""
-    top = state.hidden.shape[1] - 1
+    layers, joint, out = task[f.LAYERS], task[f.JOINT], task[f.ACTIVATIONS]
+    _gather(task, rows, m, task[f.NEXT_HIDDEN], layers - 1)
     for i in range(m):
-        work.gathered[i, :] = state.next_hidden[rows[i], top]
-        work.hidden[i, :] = weights.predictor_bias
-    dense(isa, quantized, weights.predictor, 0, work.gathered, m, work.hidden, work.scratch)
+        copy_floats(out + 4 * i * joint, task[f.PREDICTOR_BIAS], joint)
+    dense(task, 2 * layers - 1, joint, task[f.HIDDEN], task[f.GATHERED], m, out)
     for i in range(m):
-        state.projected[rows[i], :] = work.hidden[i]
+        copy_floats(task[f.PROJECTED] + 4 * get_int(rows, i) * joint, out + 4 * i * joint, joint)

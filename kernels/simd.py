@@ -213,28 +213,3 @@ def float_dot(_typing: Any, w: Any, x: Any, k: Any) -> Any:
         return v.sum_lanes(builder, v.add_floats(builder), [total])
 
     return types.float32(types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
-def address_of(_typing: Any, array: Any, index: Any) -> Any:
-    """Return the address of element `index` of a flat view of a contiguous array, as int64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = signature.args[0]
-        data = context.make_array(kind)(context, builder, args[0]).data
-        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-        return builder.add(builder.ptrtoint(data, v.I64), v.bytes_at(builder, args[1], size))
-
-    return types.int64(array, types.int64), generate
-
-
-@intrinsic
-def ticks(_typing: Any) -> Any:
-    """Return a steady counter: the time stamp counter on x86, the system counter elsewhere."""
-
-    def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        name = "llvm.readcyclecounter" if "64bit" in cpu_features(context) else "llvm.readsteadycounter"
-        function = builder.module.declare_intrinsic(name, (), ir.FunctionType(v.I64, []))
-        return builder.call(function, [])
-
-    return types.int64(), generate

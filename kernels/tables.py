@@ -62,6 +62,9 @@ class Weights(NamedTuple):
         By token: scale, bias (-inf in the padding), sum of levels (int32 bits), weight error, norm of the 8-bit row.
     duration, duration_bias : ndarray [shape=(N16, J16)] and [shape=(N16,)], float32
         Duration rows of the output layer.
+    constants : ndarray [shape=(3,)], float32
+        Certified error of a logit that does not depend on the activation; and what the other two parts of the certified
+        error are multiplied by to give a logit's expected error.
     """
 
     table: Any
@@ -79,6 +82,7 @@ class Weights(NamedTuple):
     rows: Any
     duration: Any
     duration_bias: Any
+    constants: Any
 
 
 def ceil_to(value: int, multiple: int) -> int:
@@ -198,3 +202,14 @@ def screening_rows(
     rows[3, :n] = np.nextafter(((error + rounding) * (1 + 1e-6)).astype(np.float32), np.float32(np.inf))
     rows[4, :n] = np.nextafter((norm8 * (1 + 1e-6)).astype(np.float32), np.float32(np.inf))
     return np.asarray(rows, np.float32)
+
+
+def error_constants(rows: Float32, width: int) -> Float32:
+    """Return the `constants` of :class:`Weights` for the rows of :func:`screening_rows` and K = `width`."""
+    out = aligned((3,), np.float32)
+    biases = rows[1][np.isfinite(rows[1])]
+    # The bias enters an estimate and its bounds by additions of float32: a few units of the largest bias.
+    out[0] = 16 * UNIT * np.abs(biases).max(initial=0.0)
+    # Cauchy-Schwarz holds for aligned vectors; rounding errors point anywhere, which takes 1 / sqrt(K) off.
+    out[1:] = np.sqrt(np.mean(rows[3:5] ** 2, axis=1) / width)
+    return np.asarray(out, np.float32)

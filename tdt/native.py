@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tdt.errors import ClosedError, DecodingError, ModelMismatchError, OptionError
+from tdt.engine import check_batch
+from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.lifting import lift
 from tdt.packing import pack
 from tdt.stages import DecoderState, Hypothesis
@@ -105,30 +106,35 @@ class NativeEngine:
 
     def _prepare(self, isa: str | None, screening: bool | None) -> None:
         """Choose instructions and evaluation, and compile by decoding nothing; say so where it takes long."""
-        from tdt.kernels import buffers, joint, lockstep, simd, tables
-        from tdt.kernels.jit import host_features
-
-        self._kernels, self._buffers, self._tables = lockstep, buffers, tables
-        choices = {simd.ISA_NAMES[i]: i for i in simd.available(host_features())}
-        if isa is not None and isa not in choices:
-            raise OptionError("isa", isa, f"one of {', '.join(choices)} on this machine")
-        self.isa = isa or list(choices)[-1]
-        self._isa = choices[self.isa]
-        large = self._weights.output.values.nbytes > _SMALL_OUTPUT_BYTES
-        screened = large if screening is None else screening
-        self._mode = joint.BYTES if self.quantized else joint.SCREENED if screened else joint.FULL
-        spec = self._spec
-        self._rule = buffers.Rule(np.asarray(spec.durations, np.int64), spec.blank_id, spec.max_symbols, self._window)
         message = "compiling the decoder for this processor (once; it is kept on disk)"
         notice = threading.Timer(_COMPILE_NOTICE_SECONDS, _log.info, (message,))
         notice.daemon = True
         with _compiling:
             notice.start()
             try:
-                state, out = self._begin(np.zeros(1, np.int64), [None]), buffers.emitted_tokens(1, 1)
-                self._run(_Job([np.zeros((0, spec.encoder_dim), np.float32)], False, np.zeros(0, np.int64), state, out))
+                self._choose(isa, screening)
+                state, out = self._begin(np.zeros(1, np.int64), [None]), self._buffers.emitted_tokens(1, 1)
+                self._run(_Job([np.zeros((0, self._spec.encoder_dim), np.float32)], False, np.zeros(0, np.int64), state, out))
             finally:
                 notice.cancel()
+
+    def _choose(self, isa: str | None, screening: bool | None) -> None:
+        """Choose instructions and evaluation."""
+        from tdt.kernels import buffers, joint, lockstep, simd, tables, task
+        from tdt.kernels.jit import host_features
+
+        self._kernels, self._buffers, self._tables, self._task = lockstep, buffers, tables, task
+        choices = {simd.ISA_NAMES[i]: i for i in simd.available(host_features())}
+        if isa is not None and isa not in choices:
+            raise OptionError("isa", isa, f"one of {', '.join(choices)} on this machine")
+        self.isa = isa or list(choices)[-1]
+        large = self._weights.output.values.nbytes > _SMALL_OUTPUT_BYTES
+        screened = large if screening is None else screening
+        mode = joint.BYTES if self.quantized else joint.SCREENED if screened else joint.FULL
+        spec = self._spec
+        rule = buffers.Rule(np.asarray(spec.durations, np.int64), spec.blank_id, spec.max_symbols, self._window)
+        self._blank_task, self._rule = task.describe_weights(self._weights), rule
+        task.set_rule(self._blank_task, rule, choices[self.isa], mode, quantized=self.quantized)
 
     def decode(
         self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
@@ -152,15 +158,19 @@ class NativeEngine:
         ------
         DecodingError
             Where the networks produce numbers that are not finite.
-        ModelMismatchError
-            Where the frames do not have the model's width, or the lengths do not fit them.
+        OptionError
+            Where the shapes do not fit the model or one another.
         """
         if self._closed:
             raise ClosedError
-        frames, lengths = self._checked(encoded)
+        check_batch(encoded, states, self._spec)
+        frames, lengths = encoded.frames, encoded.lengths.astype(np.int64)
+        if encoded.projected is not None:
+            frames = encoded.projected
+            if frames.shape != (*encoded.frames.shape[:2], self._joint_width):
+                expected = f"[B, T', {self._joint_width}], as the frames"
+                raise OptionError("encoded.projected", f"shape {tuple(frames.shape)}", expected)
         carried = [None] * len(lengths) if states is None else list(states)
-        if len(carried) != len(lengths):
-            raise OptionError("states", f"{len(carried)} states", f"{len(lengths)}, one an utterance")
         state = self._begin(lengths, carried)
         capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
         out = self._buffers.emitted_tokens(len(lengths), capacity)
@@ -189,23 +199,6 @@ class NativeEngine:
         if pool is not None:
             pool.shutdown()
 
-    def _checked(self, encoded: Encoded) -> tuple[Any, Any]:
-        """Return frames [B, T, D or J] and lengths after checking their sizes."""
-        projected = encoded.projected is not None
-        frames = np.asarray(encoded.projected if projected else encoded.frames, np.float32)
-        lengths = np.asarray(encoded.lengths, np.int64)
-        width = self._joint_width if projected else self._spec.encoder_dim
-        if frames.ndim != 3 or frames.shape[2] != width or lengths.shape != frames.shape[:1]:
-            raise ModelMismatchError(
-                f"Encoder frames of shape {frames.shape} with {lengths.size} lengths were given; this decoder needs "
-                f"[B, T, {width}] and B lengths. Use the encoder that belongs to it."
-            )
-        if lengths.size and not 0 <= int(lengths.min()) <= int(lengths.max()) <= frames.shape[1]:
-            raise ModelMismatchError(
-                f"The lengths {lengths.tolist()} do not lie between 0 and the {frames.shape[1]} frames that were given."
-            )
-        return frames, lengths
-
     def _begin(self, lengths: Any, carried: Sequence[DecoderState | None]) -> Any:
         """Return the arrays of the utterances' state, filled from what is carried in."""
         weights = self._weights
@@ -222,29 +215,30 @@ class NativeEngine:
 
     def _run(self, job: _Job) -> tuple[int, Any]:
         """Project the frames of the job's utterances and decode them; return the status and the counters."""
-        kernels, weights = self._kernels, self._weights
-        counters = np.zeros(kernels.COUNTERS, np.int64)
+        kernels, fields = self._kernels, self._task
+        counters = np.zeros(fields.COUNTER_PLACES, np.int64)
         lengths = [len(part) for part in job.frames]
         job.state.starts[job.utterances] = np.cumsum([0, *lengths])[: len(job.utterances)]
         frames = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
         with self._borrowed(max(1, len(job.utterances)) * self._window) as (work, scratch):
-            joint_columns = weights.predictor_bias.size
+            task = self._blank_task.copy()
+            fields.set_run(task, work, job.state, job.out, counters)
+            work.rows[: len(job.utterances)] = job.utterances
+            joint_columns = int(task[fields.JOINT])
             if job.projected:
                 projected = self._padded(frames, joint_columns)
             else:
                 projected = self._tables.aligned((len(frames), joint_columns), np.float32)
-                columns = self._tables.ceil_to(self._spec.encoder_dim, 16)
+                source = self._padded(frames, self._tables.ceil_to(self._spec.encoder_dim, 16))
+                projection = task.copy()
+                fields.set_projection(projection, source, projected, scratch)
                 started = time.perf_counter_ns()
-                kernels.project_frames(
-                    self._isa, self.quantized, weights, scratch, self._padded(frames, columns), projected
-                )
-                counters[kernels.PROJECTION_NS] = time.perf_counter_ns() - started
+                kernels.project_frames(projection)
+                counters[fields.PROJECTION_NS] = time.perf_counter_ns() - started
+            fields.set_frames(task, projected, len(job.utterances))
             started = time.perf_counter_ns()
-            status = kernels.decode(
-                self._isa, self._mode, self.quantized, self._rule, weights, work, projected, job.utterances, job.state,
-                job.out, counters,
-            )  # fmt: skip
-            counters[kernels.DECODING_NS] = time.perf_counter_ns() - started
+            status = kernels.decode(task)
+            counters[fields.DECODING_NS] = time.perf_counter_ns() - started
         return int(status), counters
 
     def _padded(self, frames: Any, columns: int) -> Any:
@@ -289,7 +283,7 @@ class NativeEngine:
 
     def _tally(self, timeline: Recorder, results: list[tuple[int, Any]], elapsed_ns: int) -> None:
         """Share the elapsed time out by what the threads spent where."""
-        k = self._kernels
+        k = self._task
         total = np.sum([counters for _, counters in results], axis=0)
         work_ns = max(1, int(total[k.PROJECTION_NS] + total[k.DECODING_NS]))
         share = elapsed_ns / work_ns

@@ -40,6 +40,7 @@ def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
     for row, layer in zip(biases, layers, strict=True):
         row[:] = tables.pad_gates(layer.bias, hidden)
     joint_rows = tables.ceil_to(matrix.values.shape[1], tables.ROW_BLOCK)
+    rows = tables.screening_rows(token_levels, output.sums[0], token_rows, bias[:tokens])
     return tables.Weights(
         table=tables.aligned((tokens, input0.shape[0]), np.float32),
         ready=np.zeros(tokens, np.uint8),
@@ -53,9 +54,10 @@ def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
         encoder=_dense([lifted.encoder.matrix], quantized=quantized),
         encoder_bias=tables.pad_vector(lifted.encoder.bias, joint_rows),
         output=output,
-        rows=tables.screening_rows(token_levels, output.sums[0], token_rows, bias[:tokens]),
+        rows=rows,
         duration=tables.pad_matrix(matrix.values[tokens:], 16, np.float32),
         duration_bias=tables.pad_vector(bias[tokens:], tables.ceil_to(len(bias) - tokens, tables.ROW_BLOCK)),
+        constants=tables.error_constants(rows, joint_rows),
     )
 
 

@@ -1,0 +1,108 @@
+"""The one argument of the compiled decoder: a table of sizes and addresses, and how it is filled.
+
+A field's name is its place in an int64 array. Addresses point into arrays that the caller keeps alive while the
+compiled code runs; what they hold is described at the types they come from (:mod:`.tables`, :mod:`.buffers`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .buffers import DecodingState, Emitted, Rule, Scratch, Workspace
+    from .tables import Dense, Weights
+
+# What to do: instruction set (simd), evaluation of the output layer (joint), whether LSTM and projections are 8-bit.
+ISA, MODE, QUANTIZED = 0, 1, 2
+# The rule.
+BLANK, MAX_SYMBOLS, WINDOW, DURATION_COUNT, DURATION_TABLE, CAPACITY = 3, 4, 5, 6, 7, 8
+# Sizes, padded: layers, hidden width H16, gates 4 × H16, joint J16, token rows V16, duration rows, embedding E16,
+# encoder D16, bytes of a row of quantised activations, row of integer products.
+LAYERS, HIDDEN, GATES, JOINT, TOKENS, DURATION_ROWS, EMBEDDING, ENCODER, LEVEL_WIDTH = 9, 10, 11, 12, 13, 14, 15, 16, 17
+# Weights.
+TABLE, READY, EMBEDDING_ROWS, INPUT0, BIAS, PREDICTOR_BIAS, ENCODER_BIAS = 20, 21, 22, 23, 24, 25, 26
+ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, CONSTANTS = 27, 28, 29, 30, 31, 32
+# Buffers.
+ACTIVATIONS, LOGITS, DURATION_LOGITS, NORMS, BEST, SUMS, MASKS, ZEROS = 40, 41, 42, 43, 44, 45, 46, 47
+GATE_ROWS, GATHERED, ACTIVE, EMITTED, LEVELS, STATS, DOTS = 48, 49, 50, 51, 52, 53, 54
+# State of the utterances.
+STATE_HIDDEN, STATE_CELL, NEXT_HIDDEN, NEXT_CELL, PROJECTED = 60, 61, 62, 63, 64
+LABELS, TIMES, STOPS, STARTS, COUNTS, LAST_TIMES, REPEATS = 65, 66, 67, 68, 69, 70, 71
+# Results: token ids, frames, durations, log-probabilities, entropies; and the counters.
+OUT_TOKENS, OUT_FRAMES, OUT_DURATIONS, OUT_LOGPROBS, OUT_ENTROPIES, COUNTERS = 72, 73, 74, 75, 76, 77
+# Projected frames of all utterances; what they are projected from; how many rows or utterances there are.
+FRAMES, ENCODER_FRAMES, COUNT = 78, 79, 80
+# Four addresses a matrix (values, levels, scales, sums): recurrent layers 0.., input layers 1.., predictor, encoder.
+MATRICES = 90
+
+# Places in the counters: joint rounds and row evaluations, predictor rounds and rows, emissions, rows whose bounds
+# survived the screening, full products, table rows filled, rows refined for confidences; ticks and nanoseconds.
+ROUNDS, EVALUATIONS, PREDICTOR_ROUNDS, PREDICTIONS, EMISSIONS, SURVIVORS, FALLBACKS, TABLE_ROWS, REFINED = range(9)
+JOINT_TICKS, PREDICTOR_TICKS, TOTAL_TICKS, PROJECTION_NS, DECODING_NS = range(9, 14)
+COUNTER_PLACES = 14
+
+
+def describe_weights(weights: Weights) -> Any:
+    """Return a task whose sizes and weights are filled in."""
+    layers, gates = weights.bias.shape
+    task = np.zeros(MATRICES + 4 * (2 * layers + 1), np.int64)
+    task[LAYERS], task[GATES], task[HIDDEN] = layers, gates, gates // 4
+    task[JOINT], task[TOKENS] = weights.predictor_bias.size, weights.rows.shape[1]
+    task[DURATION_ROWS], task[EMBEDDING] = weights.duration_bias.size, weights.embedding.shape[1]
+    task[TABLE : CONSTANTS + 1] = [
+        _at(array)
+        for array in (
+            weights.table, weights.ready, weights.embedding, weights.input0, weights.bias, weights.predictor_bias,
+            weights.encoder_bias, weights.rows, weights.duration, weights.duration_bias, weights.output.values,
+            weights.output.levels, weights.constants,
+        )
+    ]  # fmt: skip
+    stacks = [(weights.recurrent, layers), (weights.inputs, layers - 1), (weights.predictor, 1), (weights.encoder, 1)]
+    places = [_places(stack, index) for stack, count in stacks for index in range(count)]
+    task[MATRICES:] = [place for group in places for place in group]
+    return task
+
+
+def _at(array: Any) -> int:
+    return int(array.ctypes.data)
+
+
+def _places(stack: Dense, index: int) -> list[int]:
+    return [_at(part[index]) if len(part) else 0 for part in stack]
+
+
+def set_rule(task: Any, rule: Rule, isa: int, mode: int, *, quantized: bool) -> None:
+    """Fill in what to do."""
+    task[ISA], task[MODE], task[QUANTIZED] = isa, mode, quantized
+    task[BLANK], task[MAX_SYMBOLS], task[WINDOW] = rule.blank, rule.max_symbols, rule.window
+    task[DURATION_COUNT], task[DURATION_TABLE] = len(rule.durations), _at(rule.durations)
+
+
+def set_scratch(task: Any, scratch: Scratch) -> None:
+    """Point to the scratch of the 8-bit products."""
+    task[LEVELS], task[STATS], task[DOTS] = (_at(array) for array in scratch)
+    task[LEVEL_WIDTH] = scratch.levels.shape[1]
+
+
+def set_run(task: Any, work: Workspace, state: DecodingState, out: Emitted, counters: Any) -> None:
+    """Point to the buffers, the utterances' state and the results of one run."""
+    task[ACTIVATIONS : EMITTED + 1] = [_at(array) for array in work[:12]]
+    set_scratch(task, work.scratch)
+    task[STATE_HIDDEN : REPEATS + 1] = [_at(array) for array in state]
+    task[OUT_TOKENS : OUT_ENTROPIES + 1] = [_at(array) for array in out]
+    task[CAPACITY] = out.tokens.shape[1]
+    task[COUNTERS] = _at(counters)
+
+
+def set_frames(task: Any, frames: Any, count: int) -> None:
+    """Point to projected frames [R, J16] and say how many utterances stand in the list of active ones."""
+    task[FRAMES], task[COUNT] = _at(frames), count
+
+
+def set_projection(task: Any, encoder_frames: Any, projected: Any, scratch: Scratch) -> None:
+    """Point to encoder frames [R, D16] and to where their projections [R, J16] go."""
+    task[ENCODER_FRAMES], task[FRAMES], task[COUNT] = _at(encoder_frames), _at(projected), len(projected)
+    task[ENCODER] = encoder_frames.shape[1]
+    set_scratch(task, scratch)
