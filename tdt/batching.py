@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 BATCH_SIZE = 8
 # Attention takes memory with the square of the length: this many clips of this many seconds at most, or as much.
 FULL_BATCH_SECONDS = 30.0
+# A clip joins a batch whose longest is at most so much longer: what is padding costs as much as speech.
+PADDING_SHARE = 0.25
+PADDING_SECONDS = 0.5
 # Clips read ahead, so that those of like length can be found, and the audio held in memory meanwhile.
 WINDOW_BATCHES = 4
 WINDOW_SECONDS = 1800.0
@@ -23,7 +26,8 @@ def plan_batches(seconds: Sequence[float], batch_size: int | None = None) -> lis
     seconds : sequence of float
         Length of each clip.
     batch_size : int, optional
-        Clips to a batch; by default up to 8, fewer where the clips are longer than 30 s.
+        Most clips to a batch; by default up to 8, fewer where the clips are longer than 30 s. Clips much shorter than
+        the longest start a batch of their own.
 
     Returns
     -------
@@ -32,8 +36,8 @@ def plan_batches(seconds: Sequence[float], batch_size: int | None = None) -> lis
 
     Examples
     --------
-    >>> plan_batches([1.0, 30.0, 1.5, 29.0], batch_size=2)
-    [[1, 3], [2, 0]]
+    >>> plan_batches([1.0, 30.0, 1.5, 29.0, 31.0], batch_size=2)
+    [[4, 1], [3], [2, 0]]
     """
     budget = BATCH_SIZE * FULL_BATCH_SECONDS**2
     batches: list[list[int]] = []
@@ -41,6 +45,7 @@ def plan_batches(seconds: Sequence[float], batch_size: int | None = None) -> lis
     for index in sorted(range(len(seconds)), key=lambda index: -seconds[index]):
         count = len(batches[-1]) + 1 if batches else 1
         fits = count <= batch_size if batch_size else count <= BATCH_SIZE and count * longest**2 <= budget
+        fits = fits and longest - seconds[index] <= max(PADDING_SHARE * longest, PADDING_SECONDS)
         if batches and fits:
             batches[-1].append(index)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 from tdt.batching import WINDOW_SECONDS, plan_batches, window_size
@@ -30,7 +31,7 @@ Result: TypeAlias = Transcript | TdtError
 class Extractor(Protocol):
     """Makes features of samples."""
 
-    def __call__(self, samples: Sequence[Float32], timeline: Recorder = NULL) -> Features:
+    def __call__(self, batch: Sequence[Float32], timeline: Recorder = NULL) -> Features:
         """Return the normalised log-mel features of mono 16 kHz clips."""
         ...
 
@@ -89,6 +90,8 @@ class Reading:
         """
         from tdt.audio import load_audio
 
+        if isinstance(source, os.PathLike):
+            source = Path(source)
         audio = load_audio(source, sample_rate=self.sample_rate, channel=self.channel, timeline=timeline)
         return audio.samples, audio.seconds
 
@@ -176,6 +179,7 @@ class Stages:
                 for hypothesis, clip, (samples, left_pad) in zip(hypotheses, clips, padded, strict=True)
             ]
         if isinstance(timeline, Timeline):
+            timeline.add_audio(sum(clip.seconds for clip in clips))
             return [replace(transcript, timeline=timeline) for transcript in transcripts]
         return transcripts
 
@@ -197,4 +201,5 @@ def is_one(audio: object) -> bool:
     import numpy as np
 
     single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
-    return isinstance(audio, single) or hasattr(audio, "read") or not hasattr(audio, "__iter__")
+    array_or_file = hasattr(audio, "__dlpack__") or hasattr(audio, "read")
+    return isinstance(audio, single) or array_or_file or not hasattr(audio, "__iter__")
