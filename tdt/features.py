@@ -101,18 +101,9 @@ class FeatureExtractor:
             return self._compute(clips)
 
     def _compute(self, clips: list[Float32]) -> Features:
-        from tdt.kernels import filterbank, mel, norm
+        from tdt.kernels.mel_cpu import LogMel
 
-        window, bank = filterbank.hann_window(), filterbank.mel_filterbank(self.n_mels)
-        lengths = np.array([mel.valid_frames(len(clip), self.edges) for clip in clips], np.int64)
-        width = max((len(clip) for clip in clips), default=0) // HOP_SAMPLES + 1
-        frames = np.zeros((len(clips), self.n_mels, width), np.float32)
-        for row, clip in enumerate(clips):
-            samples = np.array([len(clip)], np.int64)
-            raw = mel.log_mel(clip[None], samples, window, bank, xp=np, edges=self.edges)
-            finish = norm.normalize_per_feature if self.normalize == "per_feature" else norm.mask_frames
-            frames[row, :, : raw.shape[2]] = finish(raw, lengths[row : row + 1], xp=np)[0]
-        return Features(frames, lengths)
+        return Features(*LogMel(self.n_mels, self.normalize, self.edges)(clips))
 
 
 def _checked(clip: Any, index: int) -> Float32:
