@@ -18,6 +18,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("tdt.commands.inspection", "show what a model folder holds and check it"),
     "profile": ("tdt.commands.profile", "show where the time of a transcription goes, stage by stage"),
     "bench": ("tdt.commands.bench", "measure speed, memory and accuracy over models, providers and batch sizes"),
+    "quantize": ("tdt.commands.quantize", "make a static int8 model for TensorRT and CPUs"),
+    "compare": ("tdt.commands.compare", "compare models, providers and precisions on the same audio"),
+    "build-engine": ("tdt.commands.build_engine", "build TensorRT-RTX engines ahead of time, without a GPU"),
 }
 
 

@@ -1,0 +1,221 @@
+"""`tdt quantize`: calibrate on recordings and write a static int8 model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tdt.errors import OptionError, TdtError
+
+if TYPE_CHECKING:
+    from tdt.quantization.parts import Linear
+    from tdt.quantization.pipeline import Calibrated, Options, Quantised
+    from tdt.quantization.recipe import Recipe
+    from tdt.quantization.sensitivity import Level, Ranked
+
+EXAMPLES = """\
+examples:
+  tdt quantize parakeet-tdt-0.6b-v3 --audio recordings/ -o v3-int8
+  tdt quantize model/ --audio a.wav b.flac -o out --body float16        (typed graph for TensorRT 11 and RTX)
+  tdt quantize model/ --audio recordings/ -o out --exclude 'layers.23.*' --method mse
+  tdt quantize model/ --audio recordings/ --sensitivity                 (rank the layers, write no model)
+  tdt quantize model/ --audio recordings/ -o out --budget 0.03          (keep the encoder's error under 3 %)
+
+Interrupted with Ctrl-C, calibration goes on where it was when the same command is given again.
+Exit status: 0 done, 1 the model or the audio cannot be used, 2 wrong usage, 130 interrupted.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("model", metavar="MODEL", help="folder or name of a float32 model")
+    parser.add_argument("--audio", nargs="+", required=True, metavar="PATH", help="recordings, or folders of them")
+    parser.add_argument("-o", "--output", metavar="OUT", help="folder for the quantised model")
+    parser.add_argument("--overwrite", action="store_true", help="write into OUT though it holds a model")
+    what = parser.add_argument_group("what to quantise")
+    what.add_argument(
+        "--include",
+        nargs="+",
+        default=[],
+        metavar="WHAT",
+        help="parts (feed_forward, attention, pointwise, position, subsampling) or patterns of layer names "
+        "(default: the first three)",
+    )
+    what.add_argument("--exclude", nargs="+", default=[], metavar="WHAT", help="parts or patterns to leave in float")
+    what.add_argument("--body", choices=["float32", "float16"], default="float32", help="type of all the rest")
+    what.add_argument(
+        "--decoder-weights",
+        choices=["float", "int8"],
+        default="float",
+        help="8-bit weights for prediction network and joint, too",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--method",
+        default="minmax",
+        choices=["minmax", "percentile", "entropy", "mse"],
+        help="how the ranges of activations are chosen (default: minmax)",
+    )
+    how.add_argument("--percentile", type=float, default=99.999, help="for that method, in percent (default: 99.999)")
+    how.add_argument(
+        "--smoothquant",
+        default="auto",
+        metavar="WHEN",
+        help="auto: layer norms where it halves the error; search: the best strength for each; off; or one "
+        "strength between 0 and 1 (default: auto)",
+    )
+    how.add_argument("--no-narrow", action="store_true", help="8 bits even where a CPU without VNNI saturates")
+    how.add_argument("--max-seconds", type=float, default=600.0, help="audio to calibrate on at most (default: 600)")
+    how.add_argument("--provider", default="cpu", help="where the float encoder runs (default: cpu)")
+    how.add_argument("--threads", type=int, help="threads (default: one a core)")
+    study = parser.add_argument_group("mixed precision")
+    study.add_argument(
+        "--sensitivity",
+        nargs="?",
+        const="layer-part",
+        choices=["part", "layer", "layer-part", "matrix"],
+        help="rank groups of layers by the damage each does alone (default grouping: layer-part)",
+    )
+    study.add_argument("--sensitivity-seconds", type=float, default=30.0, help="audio to measure on (30)")
+    study.add_argument("--budget", type=float, metavar="ERROR", help="bound on the relative error, such as 0.03")
+    study.add_argument("--plot", metavar="FILE", help="draw the ranking (.png, .svg, .pdf)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Quantise, or rank, and return the exit status."""
+    from tdt.commands.progress import Bars
+
+    try:
+        _check(args)
+        with Bars(quiet=args.quiet) as bars:
+            return _work(args, bars)
+    except TdtError as error:
+        sys.stderr.write(f"tdt quantize: {error}\n")
+        return 2 if isinstance(error, OptionError) else 1
+    except KeyboardInterrupt:
+        where = "; the same command goes on from here" if args.output else ""
+        sys.stderr.write(f"tdt quantize: interrupted{where}.\n")
+        return 130
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not args.output and not args.sensitivity:
+        raise OptionError("--output", None, "a folder for the model (or --sensitivity, to rank layers only)")
+    if args.plot and not (args.sensitivity or args.budget):
+        raise OptionError("--plot", args.plot, "--sensitivity or --budget beside it: there is nothing else to draw")
+    if args.max_seconds <= 0 or args.sensitivity_seconds <= 0:
+        raise OptionError("--max-seconds", args.max_seconds, "seconds above 0")
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    from tdt.quantization.recipe import Recipe
+
+    return Recipe(
+        include=tuple(args.include),
+        exclude=tuple(args.exclude),
+        method=args.method,
+        percentile=args.percentile,
+        smoothquant=args.smoothquant,
+        body=args.body,
+        decoder_weights=args.decoder_weights,
+        narrow=not args.no_narrow,
+    )
+
+
+def _work(args: argparse.Namespace, bars: object) -> int:
+    import tempfile
+
+    from tdt.quantization.output import check_output
+    from tdt.quantization.pipeline import Options, calibrate_source, load_clips, write_model
+    from tdt.quantization.source import open_source
+
+    recipe = _recipe(args)
+    options = Options(args.max_seconds, args.provider, args.threads, args.overwrite, bars)  # type: ignore[arg-type]
+    source = open_source(args.model)
+    folder = Path(args.output) if args.output else None
+    if folder is not None:
+        check_output(folder, source, overwrite=args.overwrite)
+    audio = load_clips(args.audio, options)
+    with tempfile.TemporaryDirectory() as temporary:
+        state = (folder or Path(temporary)) / ".calibration"
+        calibrated = calibrate_source(source, audio, recipe, options, state)
+    linears, notes = calibrated.linears, dict[str, object]()
+    ranked: list[Ranked] = []
+    if args.sensitivity or args.budget:
+        linears, notes, ranked = _study(args, calibrated, recipe, options)
+    if folder is None:
+        sys.stdout.write(json.dumps(notes) + "\n" if args.json else _ranking(ranked))
+        return 0
+    result = write_model(calibrated, linears, folder, recipe, notes)
+    sys.stdout.write(json.dumps(result.sidecar) + "\n" if args.json else _ranking(ranked) + _summary(result))
+    return 0
+
+
+def _study(
+    args: argparse.Namespace, calibrated: Calibrated, recipe: Recipe, options: Options
+) -> tuple[tuple[Linear, ...], dict[str, object], list[Ranked]]:
+    from dataclasses import asdict
+
+    from tdt.quantization.budget import choose
+    from tdt.quantization.pictures import draw_sensitivity
+    from tdt.quantization.sensitivity import Bench, rank
+
+    level: Level = args.sensitivity or "layer-part"
+    bench = Bench(calibrated, recipe, level, args.sensitivity_seconds, args.provider, args.threads)
+    try:
+        ranked = rank(bench, options.progress)
+        together = bench.damage(list(bench.groups))
+        notes: dict[str, object] = {
+            "sensitivity": [item.as_json() for item in ranked],
+            "all_in_int8": asdict(together),
+        }
+        linears = calibrated.linears
+        if args.budget is not None:
+            choice = choose(ranked, bench.damage, args.budget, options.progress)
+            notes["budget"] = {"bound": args.budget, **asdict(choice)}
+            linears = tuple(layer.linear for name in choice.quantised for layer in bench.groups[name])
+    finally:
+        bench.close()
+    if args.plot:
+        draw_sensitivity(ranked, Path(args.plot))
+    return linears, notes, ranked
+
+
+def _ranking(ranked: list[Ranked]) -> str:
+    if not ranked:
+        return ""
+    width = max(len(item.name) for item in ranked)
+    lines = [f"{'group':{width}}  error, %  worst cosine  tokens changed, %"]
+    lines += [
+        f"{item.name:{width}}  {100 * item.damage.error:8.3f}  {item.damage.worst_cosine:12.5f}  "
+        f"{100 * item.damage.tokens_changed:17.2f}"
+        for item in ranked
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(result: Quantised) -> str:
+    content = result.sidecar
+    audio, left = content["calibration"], len(content["left_in_float"])
+    sizes = f"{result.encoder_bytes / 1e6:.1f} MB of {result.source_bytes / 1e6:.1f} MB"
+    heard = f"{audio['sounding_seconds']:.1f} s of sound, {len(audio['clips'])} recordings"
+    lines = [
+        f"{result.folder}: {result.layers} matrix products in int8, {left} left in float",
+        f"encoder {sizes} ({result.encoder_bytes / result.source_bytes:.3f}x)",
+        f"calibrated on {audio['seconds']:.1f} s of audio ({heard}, {len(audio['skipped'])} files skipped)",
+        f"{result.narrow_columns} columns kept to 7 bits for CPUs without VNNI",
+    ]
+    if "budget" in content:
+        budget = content["budget"]
+        error = f"{100 * budget['damage']['error']:.2f} %" if budget["damage"] else "none"
+        left_out = ", ".join(budget["left"]) or "nothing"
+        lines.append(f"budget {100 * budget['bound']:.2f} %: error {error}, left in float: {left_out}")
+    lines.append(f"compare it with: tdt compare MODEL {result.folder} --audio PATH")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,27 @@
+"""How far two token sequences agree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def edit_distance(reference: Sequence[int], other: Sequence[int]) -> int:
+    """Return the least number of insertions, deletions and substitutions (Levenshtein)."""
+    row = list(range(len(other) + 1))
+    for i, left in enumerate(reference, 1):
+        before, row[0] = row[0], i
+        for j, right in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (left != right))
+    return row[-1]
+
+
+def tokens_equal(reference: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> float:
+    """Return the share of reference tokens that survive, 1 minus edits by tokens, over all clips; at least 0."""
+    count = sum(len(tokens) for tokens in reference)
+    edits = sum(edit_distance(left, right) for left, right in zip(reference, other, strict=True))
+    if count == 0:
+        return 1.0 if edits == 0 else 0.0
+    return max(0.0, 1.0 - edits / count)

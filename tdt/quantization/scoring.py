@@ -1,0 +1,114 @@
+"""Word and character error rates, and the texts they are counted on."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Literal, get_args
+
+from tdt.errors import MissingDependencyError, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+Normalizer = Literal["simple", "whisper", "none"]
+NORMALIZERS: tuple[Normalizer, ...] = get_args(Normalizer)
+
+_SPACES = re.compile(r"\s+")
+
+
+def simple_normalizer(text: str) -> str:
+    """Lower case, without punctuation (apostrophes inside words stay), single spaces."""
+    kept = []
+    lowered = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
+    for index, char in enumerate(lowered):
+        inside = 0 < index < len(lowered) - 1 and lowered[index - 1].isalnum() and lowered[index + 1].isalnum()
+        if char == "'" and inside:
+            kept.append(char)
+        elif unicodedata.category(char)[0] in "PS":
+            kept.append(" ")
+        else:
+            kept.append(char)
+    return _SPACES.sub(" ", "".join(kept)).strip()
+
+
+def normalizer(name: Normalizer) -> Callable[[str], str]:
+    """Return the function of that name; `whisper` is OpenAI's English normaliser.
+
+    Raises
+    ------
+    OptionError
+        For an unknown name.
+    MissingDependencyError
+        Where the package `whisper-normalizer` is needed and absent.
+    """
+    if name == "simple":
+        return simple_normalizer
+    if name == "none":
+        return str.strip
+    if name != "whisper":
+        raise OptionError("normalizer", name, f"one of {', '.join(NORMALIZERS)}")
+    try:
+        from whisper_normalizer.english import EnglishTextNormalizer
+    except ImportError as error:
+        raise MissingDependencyError(
+            "whisper-normalizer", "The Whisper normaliser", "pip install whisper-normalizer"
+        ) from error
+    english = EnglishTextNormalizer()
+    return lambda text: str(english(text))
+
+
+def error_rates(references: Sequence[str], texts: Sequence[str]) -> tuple[float, float]:
+    """Return word and character error rate over all clips, as fractions.
+
+    Parameters
+    ----------
+    references, texts : sequence of str
+        Normalised already; clips without a word in the reference are left out.
+
+    Raises
+    ------
+    MissingDependencyError
+        Where the package `jiwer` is absent.
+    """
+    try:
+        import jiwer
+    except ImportError as error:
+        raise MissingDependencyError("jiwer", "An error rate", "pip install jiwer") from error
+    kept = [(reference, text) for reference, text in zip(references, texts, strict=True) if reference]
+    if not kept:
+        return 0.0, 0.0
+    left, right = (list(column) for column in zip(*kept, strict=True))
+    return float(jiwer.wer(left, right)), float(jiwer.cer(left, right))
+
+
+def read_references(file: Path | None, clips: Sequence[Path]) -> dict[Path, str]:
+    """Return what was said in each clip, as far as it is known.
+
+    Parameters
+    ----------
+    file : Path or None
+        Tab-separated lines: file name, text, and anything. None: ``clip.txt`` beside each ``clip.wav``.
+    clips : sequence of Path
+        The recordings.
+
+    Raises
+    ------
+    OptionError
+        Where the file cannot be read, or names none of the clips.
+    """
+    if file is None:
+        beside = {clip: clip.with_suffix(".txt") for clip in clips}
+        return {clip: text.read_text(encoding="utf-8").strip() for clip, text in beside.items() if text.is_file()}
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = [row for row in csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if len(row) > 1]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OptionError("references", str(file), f"a tab-separated text file ({error})") from error
+    texts = {row[0].strip(): row[1].strip() for row in rows}
+    found = {clip: texts[name] for clip in clips for name in (clip.name, clip.stem, str(clip)) if name in texts}
+    if not found:
+        raise OptionError("references", str(file), f"lines of file name and text for clips such as {clips[0].name}")
+    return found
