@@ -1,4 +1,4 @@
-"""`tdt bench`: speed, memory and accuracy, side by side; or the report on which model file belongs on which provider."""
+"""`tdt bench`: speed, memory and accuracy, side by side; or which model file belongs on which provider."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("files", nargs="*", metavar="FILE", help="audio files (default: the bundled recordings)")
     parser.add_argument("--model", action="append", metavar="DIR|NAME", help="may be repeated (default: bundled model)")
-    parser.add_argument("--provider", action="append", metavar="P", help="cpu, cuda:0, …; may be repeated (default: cpu)")
+    parser.add_argument("--provider", action="append", metavar="P", help="cpu, cuda:0, …; repeatable (default: cpu)")
     parser.add_argument("--precision", default="float32,int8", help="comma-separated; those that a model lacks are "
                         "left out (default: float32,int8)")  # fmt: skip
     parser.add_argument("--decoder", choices=("auto", "native", "onnx"), default="auto", help="decoding engine")
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="table", help="of the result (default: table)")
     parser.add_argument("--plot", metavar="DIR", help="also draw RTFx by batch and length, accuracy by latency")
     parser.add_argument("--report", action="store_true", help="which model file on which provider, with the reasons")
-    parser.add_argument("--soak", nargs="?", type=int, const=1000, metavar="CLIPS", help="growth of memory (1000 clips)")
+    parser.add_argument("--soak", nargs="?", type=int, const=1000, metavar="CLIPS", help="growth of memory (1000)")
     parser.add_argument("-o", "--output", metavar="FILE", help="where the result goes (default: standard output)")
 
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             return bench_runs.run_soak(args)
         if args.report:
             return bench_runs.run_report(args)
-        return bench_runs.run_sweep(args)
+        return bench_runs.run_sweep(args, bench_runs.cases_of(args))
     except OptionError as error:
         say(f"tdt bench: {error}")
         return 2

@@ -64,6 +64,14 @@ class _Loaded:
     loaded_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Rows, and entries that failed with the reason."""
+
+    rows: list[Row]
+    failed: list[tuple[Entry, str]]
+
+
 def run_bench(
     entries: Sequence[Entry],
     cases: Sequence[Case],
@@ -72,7 +80,7 @@ def run_bench(
     open_runner: Callable[[str, Contender], AbstractContextManager[Runner]],
     note: Callable[[str], None] = lambda _: None,
     keep: Callable[[list[Row]], None] = lambda _: None,
-) -> list[Row]:
+) -> Outcome:
     """Measure every entry on every case.
 
     Entries of one model run in turn within a case. One that fails is noted and left out; the others go on.
@@ -89,34 +97,40 @@ def run_bench(
     keep : callable
         Gets all rows so far after each case, to be saved.
     """
-    rows: list[Row] = []
+    outcome = Outcome([], [])
     for model in dict.fromkeys(entry.model for entry in entries):
         loaded, closers = [], []
         try:
             for entry in (entry for entry in entries if entry.model == model):
-                opened = open_runner(entry.label, entry.contender)
-                closers.append(opened)
+                note(f"loading {entry.label}")
                 try:
-                    note(f"loading {entry.label}")
+                    opened = open_runner(entry.label, entry.contender)
                     runner = opened.__enter__()
+                    closers.append(opened)
                     loaded.append(_Loaded(entry, runner, *runner.load()))
                 except MeasurementError as error:
-                    note(str(error))
-            for case in cases:
-                if loaded:
-                    note(
-                        f"measuring {model}: {case.clip_seconds:.1f} s × {case.batch}, {len(loaded)} contenders in turn"
-                    )
-                    rows += _measure_case(loaded, case, budget, note)
-                    keep(rows)
+                    _fail(outcome, entry, error, note)
+            for case in cases if loaded else ():
+                note(f"measuring {model}: {case.clip_seconds:.1f} s × {case.batch}, {len(loaded)} contenders in turn")
+                outcome.rows.extend(
+                    _measure_case(loaded, case, budget, lambda entry, error: _fail(outcome, entry, error, note))
+                )
+                keep(outcome.rows)
         finally:
             for opened in closers:
                 opened.__exit__(None, None, None)
-    return rows
+    return outcome
 
 
-def _measure_case(loaded: list[_Loaded], case: Case, budget: Budget, note: Callable[[str], None]) -> list[Row]:
-    """Return the rows of one case; a contender that fails on it loses this case only."""
+def _fail(outcome: Outcome, entry: Entry, error: MeasurementError, note: Callable[[str], None]) -> None:
+    outcome.failed.append((entry, str(error)))
+    note(str(error))
+
+
+def _measure_case(
+    loaded: list[_Loaded], case: Case, budget: Budget, fail: Callable[[Entry, MeasurementError], None]
+) -> list[Row]:
+    """Return the rows of one case; a contender that fails on its first run of it loses this case only."""
     clips = [clip.samples for clip in case.clips]
     ready, firsts = [], []
     for one in loaded:
@@ -125,7 +139,7 @@ def _measure_case(loaded: list[_Loaded], case: Case, budget: Budget, note: Calla
             firsts.append(one.runner.run())
             ready.append(one)
         except MeasurementError as error:
-            note(str(error))
+            fail(one.entry, error)
     samples = measure([one.runner.run for one in ready], firsts, budget)
     rows, answers = [], []
     for one, taken in zip(ready, samples, strict=True):
@@ -138,7 +152,7 @@ def _measure_case(loaded: list[_Loaded], case: Case, budget: Budget, note: Calla
 def _row(one: _Loaded, case: Case, taken: Samples, answers: list[Answer], peak_bytes: int) -> Row:
     facts, entry, seconds = one.runner.facts(), one.entry, summarize(taken.timed)
     known = [answer.token_ids for answer in answers if answer.token_ids is not None]
-    tokens = sum(map(len, known)) if len(known) == len(answers) else sum(len(words(a.text)) for a in answers)
+    tokens = sum(map(len, known)) if len(known) == len(answers) else None
     seen = Observation(
         seconds=seconds,
         first_seconds=taken.first,
@@ -164,8 +178,9 @@ def _row(one: _Loaded, case: Case, taken: Samples, answers: list[Answer], peak_b
         loaded_bytes=one.loaded_bytes,
         peak_bytes=peak_bytes,
         facts=facts,
+        text=answers[0].text if answers else "",
         agreement=None,
-        agreement_of="tokens" if len(known) == len(answers) else "words",
+        agreement_of="words" if tokens is None else "tokens",
         word_error_rate=None,
         cautions=tuple(cautions(seen)),
     )

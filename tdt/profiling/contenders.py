@@ -39,15 +39,19 @@ class Ours:
     decoder: Literal["auto", "native", "onnx"] = "auto"
     _recognizer: Recognizer | None = None
     _compiled_ms: list[float] = field(default_factory=list)
+    _setup: dict[str, float] = field(default_factory=dict)
     _listener: Any = None
 
     def load(self) -> None:
         """Load the model and warm it up."""
         import tdt
 
-        recognizer = tdt.load(self.model, provider=self.provider, precision=self.precision, decoder=self.decoder)
-        self._recognizer = recognizer
-        recognizer.warmup()
+        timeline = Timeline()
+        options = self._options()
+        self._recognizer = tdt.load(options.model, **options.load, timeline=timeline)
+        with timeline.span("warmup"):
+            self._recognizer.warmup()
+        self._setup = {row.name: row.total_ms / 1e3 for row in timeline.breakdown().setup}
         from numba.core import event
 
         self._listener = event.TimingListener()
@@ -74,6 +78,7 @@ class Ours:
             active="cpu" if placement is None else placement.active,
             precision=files.encoder_precision,
             files=file_hashes(path for path in paths if path is not None),
+            setup_seconds=self._setup,
             compiled_ms=tuple(self._compiled_ms),
             profile=timeline.breakdown(),
             gpu=self._watched(clips, batch) if on_device else None,

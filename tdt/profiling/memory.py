@@ -132,7 +132,7 @@ class Soak:
     growth_bytes : int
         From the end of the first tenth (caches and arenas are filled then) to the end.
     bytes_per_clip : float
-        Slope of a straight line through the sizes after the first tenth.
+        Slope of a straight line through the sizes of the second half: arenas have met the longest clip by then.
     """
 
     clips: int
@@ -167,7 +167,7 @@ def soak(
             sizes.append(read_rss())
             if progress is not None:
                 progress(number)
-    return Soak(clips, tuple(sizes), sizes[-1] - sizes[0], _slope(marks, sizes))
+    return Soak(clips, tuple(sizes), sizes[-1] - sizes[0], _slope(marks[5:], sizes[5:]))
 
 
 def _slope(xs: list[int], ys: list[int]) -> float:

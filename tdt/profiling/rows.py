@@ -37,12 +37,14 @@ class Row:
         Of a run; all samples are in it.
     first_seconds : float
         The first run, before any warm-up.
-    tokens : int
-        Recognised in a run: the model's own where the contender tells them, else words.
+    tokens : int or None
+        Recognised in a run; None where the contender does not tell them.
     load_seconds : float
     loaded_bytes, peak_bytes : int
         Resident size after loading, and at its largest while the case ran; of the contender's process alone.
     facts : Facts
+    text : str
+        Recognised in the first clip.
     agreement : float or None
         With the same model's float32 run on the CPU, 0..1; of tokens where the contender tells them, else of words.
     agreement_of : str
@@ -63,11 +65,12 @@ class Row:
     audio_seconds: float
     seconds: Summary
     first_seconds: float
-    tokens: int
+    tokens: int | None
     load_seconds: float
     loaded_bytes: int
     peak_bytes: int
     facts: Facts
+    text: str
     agreement: float | None
     agreement_of: str
     word_error_rate: float | None
@@ -80,9 +83,11 @@ class Row:
         return self.audio_seconds / self.seconds.median if self.seconds.median else 0.0
 
     @property
-    def tokens_per_second(self) -> float:
-        """Tokens a second, by the median run."""
-        return self.tokens / self.seconds.median if self.seconds.median else 0.0
+    def tokens_per_second(self) -> float | None:
+        """Tokens a second, by the median run; None where the contender does not tell its tokens."""
+        if self.tokens is None or not self.seconds.median:
+            return None
+        return self.tokens / self.seconds.median
 
     @property
     def case(self) -> tuple[float, int]:
@@ -129,7 +134,7 @@ def bench_table(rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
                 str(row.batch),
                 *(unit.text(value) for value in seconds),
                 f"{row.rtfx:.1f}",
-                f"{row.tokens_per_second:.0f}",
+                "" if row.tokens_per_second is None else f"{row.tokens_per_second:.0f}",
                 format_bytes(row.peak_bytes),
                 ""
                 if row.agreement is None

@@ -62,7 +62,7 @@ def to_markdown(table: Table) -> str:
     lines = [f"**{table.title}**", ""] if table.title else []
     lines += ["| " + " | ".join(cells) + " |" for cells in (_escaped(table.heads), marks)]
     lines += ["| " + " | ".join(_escaped(row)) + " |" for row in table.rows]
-    lines += ["", *table.notes] if table.notes else []
+    lines += ["", *(f"- {note}" for note in table.notes)] if table.notes else []
     return "\n".join(lines) + "\n"
 
 

@@ -48,6 +48,8 @@ class Facts:
         Of the encoder's file.
     files : dict
         Model file → hash.
+    setup_seconds : dict
+        What loading was made of: load, compile, warmup; empty where that is not known.
     compiled_ms : tuple of float
         Milliseconds spent compiling in each run so far, the first included; empty where that is not known.
     profile : Breakdown or None
@@ -60,6 +62,7 @@ class Facts:
     active: str = "cpu"
     precision: str = "float32"
     files: dict[str, str] = field(default_factory=dict)
+    setup_seconds: dict[str, float] = field(default_factory=dict)
     compiled_ms: tuple[float, ...] = ()
     profile: Breakdown | None = None
     gpu: GpuUse | None = None
