@@ -2,9 +2,10 @@
 
 Examples
 --------
->>> import tdt
+>>> import numpy as np, tdt
 >>> asr = tdt.load()  # the bundled tiny model; or a folder; or a hub name
->>> silence = asr.transcribe(bytes_or_path_or_array)  # doctest: +SKIP
+>>> asr.transcribe(np.zeros(16000, np.float32)).text  # or a path, bytes, a file object; or a list of them
+''
 """
 
 from __future__ import annotations
