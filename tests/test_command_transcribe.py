@@ -93,7 +93,7 @@ def test_options_reach_the_recogniser(capsys: pytest.CaptureFixture[str], hello:
     "words",
     [
         [], ["-", "-"], ["x.wav", "--format", "doc"], ["x.wav", "--batch-size", "0"], ["x.wav", "--channel", "-1"],
-        ["x.wav", "--provider", "tpu"], ["x.wav", "--decoder", "onnx", "--weights", "int8"], 
+        ["x.wav", "--provider", "tpu"], ["x.wav", "--decoder", "onnx", "--weights", "int8"],
         ["x.wav", "--threads", "two"], ["x.wav", "-o", __file__],
     ],
 )  # fmt: skip
