@@ -12,7 +12,7 @@ from tdt.errors import ExternalDataError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tdt.proto import Tensor
+    from tdt.graph_parts import Tensor
 
 
 @dataclass(frozen=True, slots=True)

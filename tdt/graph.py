@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tdt.content import foreign_content, size_of
 from tdt.errors import ModelFileCorruptError
 from tdt.external import ExternalRef, check_external, declared_external
-from tdt.proto import Model, Node, Port, Tensor, read_model
+from tdt.graph_parts import Node, Port, Tensor
+from tdt.proto import Model, read_model
 from tdt.wire import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import onnx
 
@@ -88,6 +90,17 @@ class GraphInfo:
     def external_bytes(self) -> int:
         """Bytes of weights outside the file."""
         return sum(ref.bytes for ref in self.external)
+
+    @property
+    def weights_folder(self) -> Path:
+        """Folder that holds the external weights: the graph's own, unless links lead all of them to another one.
+
+        Runtimes refuse links out of a model's folder, as the hub's cache has them; :func:`load_model` names the files
+        that lie in this folder.
+        """
+        home = Path(os.path.realpath(self.path.parent))
+        homes = {ref.file.parent for ref in self.external if not ref.file.is_relative_to(home)}
+        return homes.pop() if len(homes) == 1 else self.path.parent
 
     @cached_property
     def producers(self) -> dict[str, Node]:
@@ -203,7 +216,8 @@ def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     path : Path
         The file.
     weights : bool
-        Whether external weights are read into memory; otherwise they stay references.
+        Whether external weights are read into memory; otherwise they stay references, into `weights_folder` of
+        :func:`read_graph`.
 
     Returns
     -------
@@ -223,23 +237,47 @@ def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
         model = onnx.load_model(str(path), format="protobuf", load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
         raise ModelFileCorruptError(path, f"it is not an ONNX graph ({error})") from error
-    if weights and info.external:
-        _inline(model, {ref.name: ref for ref in info.external})
+    if info.external:
+        relocated = None if info.weights_folder == path.parent else info.weights_folder
+        _resolve(model, info.external, relocated, inline=weights)
     return model
 
 
-def _inline(model: onnx.ModelProto, refs: Mapping[str, ExternalRef]) -> None:
+def without_links(path: Path) -> tuple[Path | bytes, Path | None]:
+    """Return what a runtime that follows no links can load: the path itself, or a graph and its weights' folder.
+
+    Returns
+    -------
+    model : Path or bytes
+        `path`, or the serialised graph where links lead its weights out of its folder, as in the hub's cache.
+    folder : Path or None
+        Where the weights of a serialised graph lie.
+    """
+    if not path.is_symlink():
+        return path, None
+    folder = read_graph(path).weights_folder
+    return (path, None) if folder == path.parent else (load_model(path, weights=False).SerializeToString(), folder)
+
+
+def _resolve(model: onnx.ModelProto, external: tuple[ExternalRef, ...], folder: Path | None, *, inline: bool) -> None:
+    """Bring external weights into the model, or name the files in `folder` that links lead to."""
     from onnx import TensorProto
     from onnx.external_data_helper import _get_all_tensors  # the only walk over attributes and subgraphs
 
+    places = {(ref.name, ref.location): ref for ref in external}
     for tensor in _get_all_tensors(model):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            ref = refs[tensor.name]
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        location = next((entry for entry in tensor.external_data if entry.key == "location"), None)
+        ref = places[tensor.name, "" if location is None else location.value]
+        if inline:
             with ref.file.open("rb") as stream:
                 stream.seek(ref.offset)
                 tensor.raw_data = stream.read(ref.bytes)
             tensor.data_location = TensorProto.DEFAULT
             del tensor.external_data[:]
+        elif folder is not None and location is not None:
+            location.value = ref.file.relative_to(folder).as_posix()
 
 
 def _info(path: Path, size: int, model: Model, external: tuple[ExternalRef, ...]) -> GraphInfo:

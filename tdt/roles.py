@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tdt.proto import Port
+    from tdt.graph_parts import Port
 
 # role -> (input ranks, output ranks); floats and integers are told by the rank: lengths and targets are integers.
 _RANKS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, RunError
+from tdt.graph import without_links
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,6 +93,8 @@ class Session:
         if backend.profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(backend.profile / self.name)
+        if isinstance(model, Path):  # ONNX Runtime 1.24 refuses the links of the hub's cache
+            model, external_folder = without_links(model)
         if external_folder is not None:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(external_folder)

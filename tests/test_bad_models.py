@@ -14,8 +14,10 @@ import onnx
 import pytest
 
 from tdt import errors
-from tdt.graph import load_model
+from tdt.backend import Backend
+from tdt.graph import load_model, without_links
 from tdt.layouts import find_model
+from tdt.session import Session
 from tdt.vocabulary import parse_vocabulary
 
 from . import tiny_models
@@ -369,6 +371,12 @@ def test_the_hub_caches_own_links_are_followed(outside: Path, tmp_path: Path) ->
     snapshot = as_hub_cache(outside, tmp_path / "models--owner--name")
     assert find_model(snapshot)[1] == replace(find_model(outside)[1], name="abc123")
     assert load_model(snapshot / "encoder-model.onnx") == load_model(outside / "encoder-model.onnx")
+    # Runtimes that follow no links get the graph with the blobs' own names.
+    graph, blobs = without_links(snapshot / "encoder-model.onnx")
+    assert isinstance(graph, bytes)
+    assert blobs == tmp_path / "models--owner--name" / "blobs"
+    Session(graph, Backend(), external_folder=blobs).close()
+    Session(snapshot / "encoder-model.onnx", Backend()).close()
     other = tmp_path / "models--owner--name" / "secret"
     (snapshot / "encoder-model.onnx.data").resolve().rename(other)
     (snapshot / "encoder-model.onnx.data").unlink()

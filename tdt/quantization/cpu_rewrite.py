@@ -121,18 +121,18 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
     quantised = info.quantization == "qdq"
     if info.quantization not in ("float", "qdq") or not (large or quantised):
         return None
-    graph = EditableGraph(load_model(path, weights=False), path.parent)
+    graph = EditableGraph(load_model(path, weights=False), info.weights_folder)
     shifted = unsigned_activations(graph) if quantised and (wants_unsigned() if unsigned is None else unsigned) else 0
     split = None
     if large:
         broadcast_masks(graph)
         single_masks(graph)
-        split = split_positions(graph, path.parent)
+        split = split_positions(graph, info.weights_folder)
     if not shifted and split is None:
         return None
     return CpuEncoder(
         graph.model.SerializeToString(),
-        path.parent,
+        info.weights_folder,
         split.model.SerializeToString() if split is not None else None,
         split.names if split is not None else (),
         shifted,

@@ -49,7 +49,7 @@ class SourceModel:
     @property
     def folder(self) -> Path:
         """Where external weights lie."""
-        return self.found.files.encoder.parent
+        return self.found.graphs["encoder"].weights_folder
 
     @property
     def spec(self) -> ModelSpec:
@@ -86,9 +86,10 @@ def open_source(model: str | Path | None) -> SourceModel:
             f"{path} is quantised already ({kind}); a float32 encoder was expected. "
             "Quantise the model that it was made from."
         )
+    folder = found.graphs["encoder"].weights_folder
     encoder = load_model(path, weights=False)
-    surgery = prepare_encoder(encoder, path.parent)
-    linears = tuple(find_linears(EditableGraph(encoder, path.parent)))
+    surgery = prepare_encoder(encoder, folder)
+    linears = tuple(find_linears(EditableGraph(encoder, folder)))
     if not linears:
         raise QuantizationError(
             f"{path} has no matrix product with constant weights, so nothing can be quantised. "
