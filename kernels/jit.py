@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 import numba
 import numba.extending
 from numba import types
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 
 
-__all__ = ["Compiled", "cpu_features", "host_features", "inline", "intrinsic", "njit", "njit_fast", "types", "whole_folder_cache"]
+__all__ = [
+    "Compiled",
+    "cpu_features",
+    "host_features",
+    "inline",
+    "intrinsic",
+    "njit",
+    "njit_fast",
+    "types",
+    "watch_compiling",
+    "whole_folder_cache",
+]
 
 
 class Compiled(Protocol[P, R]):
@@ -76,6 +90,15 @@ def host_features() -> frozenset[str]:
     from numba.core.registry import cpu_target
 
     return cpu_features(cpu_target.target_context)
+
+
+def watch_compiling() -> Callable[[], float]:
+    """Return a function that tells the seconds spent compiling since this call; reading a cache is not compiling."""
+    from numba.core import event
+
+    listener = event.TimingListener()
+    event.register("numba:compile", listener)
+    return lambda: float(listener.duration) if listener.done else 0.0
 
 
 def whole_folder_cache(function: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from tdt.profiling.environment import file_hashes
 from tdt.profiling.gpu import GpuUse, open_sampler
@@ -12,6 +12,8 @@ from tdt.profiling.worker import Answer, Facts
 from tdt.timeline import Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tdt.profiling.worker import Clips
     from tdt.recognizer import Recognizer
     from tdt.spec import Precision
@@ -40,7 +42,7 @@ class Ours:
     _recognizer: Recognizer | None = None
     _compiled_ms: list[float] = field(default_factory=list)
     _setup: dict[str, float] = field(default_factory=dict)
-    _listener: Any = None
+    _compiling: Callable[[], float] | None = None
 
     def load(self) -> None:
         """Load the model and warm it up."""
@@ -52,17 +54,16 @@ class Ours:
         with timeline.span("warmup"):
             self._recognizer.warmup()
         self._setup = {row.name: row.total_ms / 1e3 for row in timeline.breakdown().setup}
-        from numba.core import event
+        from tdt.kernels.jit import watch_compiling
 
-        self._listener = event.TimingListener()
-        event.register("numba:compile", self._listener)
+        self._compiling = watch_compiling()
 
     def run(self, clips: Clips, batch: int) -> list[Answer]:
         """Transcribe the clips; results are whole transcripts with words, times and confidences."""
-        before = self._listener.duration if self._listener.done else 0.0
+        assert self._compiling is not None
+        before = self._compiling()
         transcripts = self._loaded().transcribe(list(clips), batch_size=batch)
-        after = self._listener.duration if self._listener.done else 0.0
-        self._compiled_ms.append((after - before) * 1e3)
+        self._compiled_ms.append((self._compiling() - before) * 1e3)
         return [Answer(one.text, tuple(token.id for token in one.tokens)) for one in transcripts]
 
     def facts(self, clips: Clips, batch: int) -> Facts:
