@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from tdt.content import foreign_content, size_of
 from tdt.errors import ModelFileCorruptError
 from tdt.external import ExternalRef, check_external, declared_external
-from tdt.graph_parts import Node, Port, Tensor
 from tdt.proto import Model, read_model
 from tdt.wire import WireError
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
+
+    from tdt.graph_parts import Node, Port, Tensor
 
 Quantization = Literal["float", "dynamic", "qdq", "weight-only"]
 
