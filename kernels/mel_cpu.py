@@ -70,7 +70,9 @@ def tables(n_mels: int) -> Tables:
         angles = -2 * np.pi * np.outer(np.arange(quarter), [1, 2, 3]) / (4 * quarter)
         turns.append(np.stack([np.cos(angles), np.sin(angles)], axis=2).reshape(quarter, 6))
     points = np.arange(POINTS)
-    order = sum((points >> (2 * digit) & 3) << (6 - 2 * digit) for digit in range(4))
+    order = np.zeros_like(points)
+    for digit in range(4):
+        order += (points >> (2 * digit) & 3) << (6 - 2 * digit)
     half = 2 * np.pi * np.arange(POINTS // 2 + 1) / banks.N_FFT
     weights, bands = _sparse(banks.mel_filterbank(n_mels))
     return Tables(
@@ -139,6 +141,7 @@ class LogMel:
         return frames, lengths
 
 
+@whole_folder_cache
 @njit_fast
 def _pad(clip: Float32, reflect: bool, padded: Float32) -> None:
     """Write the pre-emphasised clip with the 200 samples that frames reach beyond its ends, and zeros after them."""
@@ -211,6 +214,7 @@ def _log_mel(
             log_energy(power + first * ROW_BYTES, weight + begin * FLOAT_BYTES, count, np.float32(LOG_GUARD), out)
 
 
+@whole_folder_cache
 @njit_fast
 def _finish(raw: Float32, valid: int, normalize: bool, out: Float32) -> None:
     """Normalise each band over its valid frames, in float64, and zero the others."""
