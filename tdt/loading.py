@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Literal, get_args
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
 
 from tdt.errors import OptionError, UnrecognizedGraphError
 from tdt.timeline import NULL, Recorder
 from tdt.transcript import CONFIDENCES, Confidence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tdt.backend import Backend
+    from tdt.encoder import Encoder
     from tdt.engine import Engine
     from tdt.recognizer import Recognizer
     from tdt.spec import ModelFiles, ModelSpec, Precision
@@ -26,6 +28,9 @@ FeatureVersion = Literal["2.5", "2.4"]
 DECODERS: tuple[str, ...] = get_args(DecoderKind)
 WEIGHTS: tuple[str, ...] = get_args(WeightsKind)
 FEATURE_VERSIONS: tuple[str, ...] = get_args(FeatureVersion)
+
+_First = TypeVar("_First", bound="_Closable")
+_Second = TypeVar("_Second", bound="_Closable")
 
 _log = logging.getLogger("tdt")
 
@@ -117,14 +122,17 @@ def load(
         with timeline.span("files"):
             files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
         extractor = FeatureExtractor(spec.n_mels, spec.normalize, "constant" if features == "2.5" else "reflect")
-        with timeline.span("decoder"):
-            engine = make_engine(files, spec, decoder, weights, decoder_backend, threads, timeline)
-        try:
+
+        def make_decoder() -> Engine:
+            with timeline.span("decoder"):
+                return make_engine(files, spec, decoder, weights, decoder_backend, threads, timeline)
+
+        def make_encoder() -> Encoder:
             with timeline.span("encoder"):
-                encoder = Encoder(files, spec, encoder_backend, threads)
-        except BaseException:
-            engine.close()
-            raise
+                return Encoder(files, spec, encoder_backend, threads)
+
+        # A profile runs one after another, so that each part is charged with its own time.
+        engine, encoder = _both(make_decoder, make_encoder, together=timeline is NULL)
     _log.info("loaded %s (%s) in %.2f s", spec.name, files.layout, time.perf_counter() - began)
     return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence))
 
@@ -165,6 +173,27 @@ def make_engine(
     from tdt.greedy import OnnxEngine
 
     return OnnxEngine(files, spec, backend, threads)
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+def _both(first: Callable[[], _First], second: Callable[[], _Second], *, together: bool) -> tuple[_First, _Second]:
+    """Make two things, side by side where `together`; where one fails, the other is closed and the error raised."""
+    with ThreadPoolExecutor(1, "tdt-load") as pool:
+        other = pool.submit(second) if together else None
+        try:
+            made = first()
+        except BaseException:
+            if other is not None and other.exception() is None:
+                other.result().close()
+            raise
+    try:
+        return made, other.result() if other is not None else second()
+    except BaseException:
+        made.close()
+        raise
 
 
 def _check(name: str, given: object, allowed: Sequence[str]) -> None:
