@@ -89,6 +89,7 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         options.enable_mem_pattern = False  # shapes change from call to call: patterns of each would be kept
         if backend.profile is not None:
             options.enable_profiling = True
@@ -148,6 +149,11 @@ class Session:
             assert array.flags.c_contiguous
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         return Binding(self, binding, (*inputs.values(), *outputs.values()))
+
+    def assigned(self) -> list[tuple[str, str, str]]:
+        """Return (provider, name, operator) of every node, as the runtime assigned it."""
+        parts = self._session.get_provider_graph_assignment_info()
+        return [(part.ep_name, node.name, node.op_type) for part in parts for node in part.get_nodes()]
 
     def require_inputs(self, count: int) -> None:
         """Refuse a graph with another number of inputs.
