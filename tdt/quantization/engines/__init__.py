@@ -1,0 +1,1 @@
+"""TensorRT-RTX engines built ahead of time, on any machine."""
