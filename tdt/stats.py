@@ -100,14 +100,23 @@ def modified_z_scores(samples: Sequence[float]) -> list[float]:
 
 
 def ratio(numerator: Summary, denominator: Summary) -> Ratio:
-    """Return mean(numerator) / mean(denominator) with its standard deviation, errors taken as independent.
+    """Return median(numerator) / median(denominator) with its uncertainty, errors taken as independent.
 
-    σ_r = r · √((σ_a / a)² + (σ_b / b)²): https://en.wikipedia.org/wiki/Propagation_of_uncertainty#Example_formulae
+    σ_r = r · √((σ_a / a)² + (σ_b / b)²): https://en.wikipedia.org/wiki/Propagation_of_uncertainty#Example_formulae,
+    each σ estimated from the median absolute deviation, which a few disturbed runs do not move.
     """
-    value = numerator.mean / denominator.mean if denominator.mean else math.inf
+    value = numerator.median / denominator.median if denominator.median else math.inf
     if numerator.stddev is None or denominator.stddev is None:
         return Ratio(value, None)
-    return Ratio(value, value * math.hypot(numerator.relative_stddev, denominator.relative_stddev))
+    return Ratio(value, value * math.hypot(_relative_spread(numerator), _relative_spread(denominator)))
+
+
+def _relative_spread(summary: Summary) -> float:
+    """Return the robust standard deviation over the median."""
+    if not summary.median:
+        return 0.0
+    deviations = np.abs(np.asarray(summary.samples) - summary.median)
+    return float(np.median(deviations)) / _MAD_TO_SIGMA / summary.median
 
 
 def weighted_percentile(values: Sequence[float], counts: Sequence[int], percent: float) -> float:

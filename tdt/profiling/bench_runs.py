@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tdt.profiling.cases import Case
+    from tdt.profiling.cautions import Caution
     from tdt.profiling.rows import Row
 
 DEFAULT_LENGTHS = "3,30"
@@ -81,12 +82,24 @@ def render(rows: Sequence[Row], form: str) -> str:
     block = environment()
     if form == "json":
         return json.dumps(document(rows, block, invocation()), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-    notes = [f"{row.contender} {row.precision} {row.clip_seconds:.1f} s × {row.batch}: {raised}"
-             for row in rows for raised in row.cautions]  # fmt: skip
+    notes = caution_notes(rows)
     notes += [describe(block), invocation()]
     written = WRITERS[form](bench_table(rows, notes))
     device = gpu_table(rows)
     return written + ("\n" + WRITERS[form](device) if device is not None and form != "csv" else "")
+
+
+def caution_notes(rows: Sequence[Row]) -> list[str]:
+    """Return a line a caution: in which rows, what was seen, and what to do."""
+    seen: dict[Caution, list[str]] = {}
+    for row in rows:
+        for raised in row.cautions:
+            where = f"{row.contender} {row.precision} {row.clip_seconds:.1f} s × {row.batch}"
+            seen.setdefault(raised.caution, []).append(f"{where} ({raised.seen.rstrip('.')})")
+    return [
+        f"{caution.name.lower().replace('_', '-')}: {', '.join(where)}. {caution.value}"
+        for caution, where in seen.items()
+    ]
 
 
 def draw(rows: Sequence[Row], folder: Path) -> None:

@@ -119,7 +119,7 @@ def _advice_table(findings: Findings) -> Table:
     cells = []
     for precision, kind in findings.kinds.items():
         choice = choose_provider(kind, findings.available)
-        cells.append((precision, choice.provider, choice.reason))
+        cells.append((precision, choice.provider, choice.why))
     notes = [f"diagnosis: {line}" for line in diagnosis(findings)]
     notes.append(f"recommendation: {recommendation(findings)}")
     heads = ("precision", "belongs on", "because")
