@@ -41,7 +41,9 @@ def choose_provider(quantization: str, usable: Collection[str]) -> Choice:
         found = "CUDA would compute it in float" if "cuda" in usable else "there is no TensorRT here"
         return Choice("cpu", f"cpu: the encoder is quantised to Q/DQ, which the CPU runs in 8 bits; {found}")
     if "tensorrt" in usable:
-        return Choice("tensorrt", "tensorrt: the encoder is float and TensorRT is usable; the first start builds an engine")
+        return Choice(
+            "tensorrt", "tensorrt: the encoder is float and TensorRT is here; the first start builds an engine"
+        )
     if "cuda" in usable:
         return Choice("cuda", "cuda: the encoder is float and a CUDA card is usable; TensorRT is not installed")
     return Choice("cpu", "cpu: no usable NVIDIA card or provider was found")

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from tdt.errors import ModelFileCorruptError, ModelMismatchError, RunError
+from tdt import providers
+from tdt.device import DeviceArray, allocate
+from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError
 from tdt.graph import without_links
+from tdt.placement import classify, float_outputs, require_on_device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
     from tdt.backend import Backend
+    from tdt.placement import Node
+    from tdt.provider_options import ShapeProfile
 
     Array = npt.NDArray[Any]
+    Buffer = Array | DeviceArray
 
+_KEY_BYTES = 1 << 20
 _FATAL = 4  # ORT's severities: everything below is carried by the exception already
 _import_lock = threading.Lock()
 
@@ -65,13 +71,17 @@ class Session:
         Where the external weights of a serialised graph lie.
     name : str, optional
         What errors call the graph.
+    profile : ShapeProfile, optional
+        Shapes that a TensorRT engine is built for.
+    cpu_nodes : {"refuse", "allow"}
+        What to do where nodes that compute land on the CPU although a device was asked for.
 
     Raises
     ------
     ModelFileCorruptError
         Where the runtime cannot read the graph.
     ProviderError
-        Where the provider cannot start.
+        Where the provider cannot start, or would leave computing nodes to the CPU.
     """
 
     def __init__(
@@ -82,6 +92,8 @@ class Session:
         threads: int | None = None,
         external_folder: Path | None = None,
         name: str | None = None,
+        profile: ShapeProfile | None = None,
+        cpu_nodes: Literal["refuse", "allow"] = "refuse",
     ) -> None:
         ort = onnxruntime()
         self.backend = backend
@@ -101,15 +113,19 @@ class Session:
                 "session.model_external_initializers_file_folder_path", str(external_folder)
             )
         try:
-            self._session = ort.InferenceSession(
-                str(model) if isinstance(model, Path) else model,
-                options,
-                providers=["CPUExecutionProvider"],
-            )
+            if backend.on_device:
+                options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+            given = str(model) if isinstance(model, Path) else model
+            self._session = providers.start(ort, given, options, backend, profile, lambda: model_key(model))
+        except ProviderError:
+            raise
         except runtime_errors() as error:
             shown = model if isinstance(model, Path) else Path(self.name)
             raise ModelFileCorruptError(shown, f"ONNX Runtime refuses it ({_short(error)})") from error
         self._errors = runtime_errors()
+        self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(_graph_of(model))
+        if backend.on_device and cpu_nodes == "refuse":
+            require_on_device(self.placement(), self.name, str(backend))
         self.inputs = tuple(Port(port.name, port.type, tuple(port.shape)) for port in self._session.get_inputs())
         self.outputs = tuple(Port(port.name, port.type, tuple(port.shape)) for port in self._session.get_outputs())
 
@@ -133,22 +149,38 @@ class Session:
         except self._errors as error:
             raise RunError(self.name, str(self.backend), _short(error)) from error
 
-    def bind(self, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> Binding:
-        """Tie host buffers to all ports; the arrays are read and written in place on each run.
+    def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Binding:
+        """Tie buffers to all ports; they are read and written in place on each run.
 
         Parameters
         ----------
-        inputs, outputs : mapping of str to ndarray
-            C-contiguous arrays of the graph's types.
+        inputs, outputs : mapping of str to ndarray or DeviceArray
+            C-contiguous arrays of the graph's types, on the host or on the session's device.
         """
         binding = self._session.io_binding()
-        for name, array in inputs.items():
-            assert array.flags.c_contiguous
-            binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        for name, array in outputs.items():
-            assert array.flags.c_contiguous
-            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        for tie, ports in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, array in ports.items():
+                if isinstance(array, DeviceArray):
+                    where = (array.device, self.backend.device_id)
+                    tie(name, *where, array.dtype.type, list(array.shape), array.pointer)
+                else:
+                    assert array.flags.c_contiguous
+                    tie(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         return Binding(self, binding, (*inputs.values(), *outputs.values()))
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """Return an array on this session's device, of undefined content."""
+        return allocate(shape, dtype, "cuda" if self.backend.on_device else "cpu", self.backend.device_id)
+
+    def placement(self) -> list[Node]:
+        """Return which provider runs which node; of sessions on a device only."""
+        assigned = [
+            (graph.ep_name, node.name, node.op_type)
+            for graph in self._session.get_provider_graph_assignment_info()
+            for node in graph.get_nodes()
+        ]
+        floats: dict[str, bool] = self._floats()
+        return classify(assigned, floats)
 
     def assigned(self) -> list[tuple[str, str, str]]:
         """Return (provider, name, operator) of every node, as the runtime assigned it."""
@@ -182,13 +214,13 @@ class Binding:
     ----------
     session : Session
     binding : IOBinding
-    arrays : sequence of ndarray
+    arrays : sequence of ndarray or DeviceArray
         Kept alive as long as the binding.
     """
 
     __slots__ = ("_arrays", "_binding", "_native", "_run", "_session")
 
-    def __init__(self, session: Session, binding: Any, arrays: Sequence[Array]) -> None:
+    def __init__(self, session: Session, binding: Any, arrays: Sequence[Buffer]) -> None:
         self._session = session
         self._binding = binding
         self._native = binding._iobinding  # the wrapper's own method adds a call each run
@@ -214,6 +246,30 @@ def _short(error: BaseException) -> str:
     return text if len(text) <= 400 else f"{text[:400]} …"
 
 
-def pairs(ports: Sequence[Port], arrays: Sequence[Array]) -> Iterator[tuple[str, Array]]:
-    """Match arrays to ports by position."""
-    return ((port.name, np.ascontiguousarray(array)) for port, array in zip(ports, arrays, strict=True))
+def model_key(model: Path | bytes) -> str:
+    """Return a hash that tells models apart: the graph whole, of external weights the size and both ends."""
+    digest = hashlib.sha256()
+    if isinstance(model, bytes):
+        digest.update(model)
+        return digest.hexdigest()
+    from tdt.graph import read_graph
+
+    digest.update(model.read_bytes())
+    for file in sorted({ref.file for ref in read_graph(model).external}):
+        size = file.stat().st_size
+        digest.update(str(size).encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_KEY_BYTES))
+            stream.seek(max(0, size - _KEY_BYTES))
+            digest.update(stream.read(_KEY_BYTES))
+    return digest.hexdigest()
+
+
+def _graph_of(model: Path | bytes) -> Any:
+    if isinstance(model, bytes):
+        import onnx
+
+        return onnx.load_from_string(model)
+    from tdt.graph import load_model
+
+    return load_model(model, weights=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -125,3 +125,50 @@ def normalize_per_feature(raw: np.ndarray, valid: int) -> np.ndarray:
         deviation = values.std(ddof=1) if valid > 1 else 0.0
         out[row, :valid] = (values - values.mean()) / (deviation + 1e-5)
     return out
+
+
+# --- prediction network and joint -------------------------------------------------------------------------------------
+
+
+class Network:
+    """A transducer's prediction network and joint in float32 NumPy, one utterance, one step at a time.
+
+    `weights` is a tdt.lifting.DecoderWeights. Called as `greedy_tdt` calls for logits, it finds out by itself which token
+    was emitted: the best of the row it gave before.
+    """
+
+    def __init__(self, weights: Any, frames: np.ndarray, blank: int, state: Any = None) -> None:
+        self.weights, self.frames, self.blank = weights, frames, blank
+        size = weights.layers[0].recurrent.values.shape[1]
+        self.hidden = np.zeros((len(weights.layers), size), np.float32)
+        self.cell = np.zeros_like(self.hidden)
+        self.label, self.fed = blank, 0
+        if state is not None:
+            self.hidden, self.cell, self.label = state.hidden.copy(), state.cell.copy(), state.label
+        self.predicted = self._feed()
+        self.best = blank
+        self.rows: list[np.ndarray] = []
+
+    def __call__(self, frame: int, emitted: int) -> np.ndarray:
+        if emitted > self.fed:
+            self.fed, self.label = emitted, self.best
+            self.hidden, self.cell = self.next_hidden, self.next_cell
+            self.predicted = self._feed()
+        encoder, output = self.weights.encoder, self.weights.output
+        total = encoder.matrix.values @ self.frames[frame] + encoder.bias + self.predicted
+        row = output.matrix.values @ np.maximum(total, 0) + output.bias
+        self.best = int(row[: self.blank + 1].argmax())
+        if self.best != self.blank:
+            self.rows.append(row[: self.blank + 1])
+        return row
+
+    def _feed(self) -> np.ndarray:
+        x = self.weights.embedding[self.label]
+        self.next_hidden, self.next_cell = self.hidden.copy(), self.cell.copy()
+        for index, layer in enumerate(self.weights.layers):
+            gates = layer.inputs.values @ x + layer.recurrent.values @ self.hidden[index] + layer.bias
+            i, o, f, g = np.split(np.clip(gates, -80, 80), 4)
+            i, o, f = (1 / (1 + np.exp(-gate)) for gate in (i, o, f))
+            self.next_cell[index] = f * self.cell[index] + i * np.tanh(g)
+            x = self.next_hidden[index] = (o * np.tanh(self.next_cell[index])).astype(np.float32)
+        return self.weights.predictor.matrix.values @ x + self.weights.predictor.bias

@@ -138,7 +138,7 @@ def test_eight_bit_weights_stay_near_the_float_ones(model_folder: Path, rng: np.
     for precision in ("float32", "int8"):
         projector, _, _ = sessions(*find_model(model_folder, precision=precision))  # type: ignore[arg-type]
         rows.append(projector.run({"frames": frames})[0])
-    assert np.abs(rows[0] - rows[1]).max() <= 0.02 * np.abs(rows[0]).max()  # 144 roundings of half a level; seen: 0.0134
+    assert np.abs(rows[0] - rows[1]).max() <= 0.02 * np.abs(rows[0]).max()  # half levels of 144 weights; seen: 0.0134
 
 
 def edited(path: Path, target: Path, edit: Any) -> Path:

@@ -1,0 +1,55 @@
+/* A cuDNN that answers what ONNX Runtime asks when it makes and runs convolutions: one plan exists, it does nothing. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define API __attribute__((visibility("default")))
+#define NOTHING(name) API int name(void) { return 0; }
+#define MAKES(name) API int name(void **out) { *out = (void *)0x8000; return 0; }
+
+enum { TYPE_BOOLEAN = 2, TYPE_INT64 = 3, TYPE_NUMERICAL_NOTE = 11, TYPE_BACKEND_DESCRIPTOR = 15, TYPE_BEHAVIOR_NOTE = 19, TYPE_INT32 = 23,
+       KNOB_CHOICES = 302 };
+
+API size_t cudnnGetVersion(void) { return 91900; }
+API size_t cudnnGetCudartVersion(void) { return 13000; }
+API const char *cudnnGetErrorString(int status) { return status ? "an error of the fake cuDNN" : "CUDNN_STATUS_SUCCESS"; }
+API void cudnnGetLastErrorString(char *message, size_t size) { if (size) message[0] = 0; }
+
+MAKES(cudnnCreate) MAKES(cudnnCreateActivationDescriptor) MAKES(cudnnCreateConvolutionDescriptor)
+MAKES(cudnnCreateDropoutDescriptor) MAKES(cudnnCreateFilterDescriptor) MAKES(cudnnCreateLRNDescriptor)
+MAKES(cudnnCreatePoolingDescriptor) MAKES(cudnnCreateRNNDataDescriptor) MAKES(cudnnCreateRNNDescriptor)
+MAKES(cudnnCreateReduceTensorDescriptor) MAKES(cudnnCreateTensorDescriptor)
+
+/* cuDNN's graph interface. */
+API int cudnnBackendCreateDescriptor(int type, void **out) { *out = (void *)(uintptr_t)(0x9000 + type); return 0; }
+API int cudnnBackendGetAttribute(void *descriptor, int name, int type, int64_t wanted, int64_t *count, void *elements) {
+    int none = type == TYPE_NUMERICAL_NOTE || type == TYPE_BEHAVIOR_NOTE || name == KNOB_CHOICES;
+    if (count) *count = none ? 0 : 1;
+    if (!elements || wanted < 1 || none) return 0;
+    if (type == TYPE_INT32) *(int32_t *)elements = 0;
+    if (type == TYPE_INT64) *(int64_t *)elements = 0;
+    if (type == TYPE_BOOLEAN) *(char *)elements = 0;
+    return 0;
+}
+NOTHING(cudnnBackendDestroyDescriptor) NOTHING(cudnnBackendInitialize) NOTHING(cudnnBackendFinalize)
+NOTHING(cudnnBackendSetAttribute) NOTHING(cudnnBackendExecute) NOTHING(cudnnBackendPopulateCudaGraph)
+NOTHING(cudnnBackendUpdateCudaGraph)
+
+NOTHING(cudnnDestroy) NOTHING(cudnnSetStream) NOTHING(cudnnActivationForward) NOTHING(cudnnAddTensor)
+NOTHING(cudnnBatchNormalizationForwardInference) NOTHING(cudnnBatchNormalizationForwardTraining)
+NOTHING(cudnnConvolutionBiasActivationForward) NOTHING(cudnnConvolutionForward) NOTHING(cudnnDeriveBNTensorDescriptor)
+NOTHING(cudnnDestroyActivationDescriptor) NOTHING(cudnnDestroyConvolutionDescriptor) NOTHING(cudnnDestroyDropoutDescriptor)
+NOTHING(cudnnDestroyFilterDescriptor) NOTHING(cudnnDestroyLRNDescriptor) NOTHING(cudnnDestroyPoolingDescriptor)
+NOTHING(cudnnDestroyRNNDataDescriptor) NOTHING(cudnnDestroyRNNDescriptor) NOTHING(cudnnDestroyReduceTensorDescriptor)
+NOTHING(cudnnDestroyTensorDescriptor) NOTHING(cudnnLRNCrossChannelForward) NOTHING(cudnnPoolingForward)
+NOTHING(cudnnRNNForward) NOTHING(cudnnReduceTensor) NOTHING(cudnnSetActivationDescriptor)
+NOTHING(cudnnSetConvolutionGroupCount) NOTHING(cudnnSetConvolutionMathType) NOTHING(cudnnSetConvolutionNdDescriptor)
+NOTHING(cudnnSetDropoutDescriptor) NOTHING(cudnnSetFilterNdDescriptor) NOTHING(cudnnSetLRNDescriptor)
+NOTHING(cudnnSetPoolingNdDescriptor) NOTHING(cudnnSetRNNDataDescriptor) NOTHING(cudnnSetRNNDescriptor_v8)
+NOTHING(cudnnSetReduceTensorDescriptor) NOTHING(cudnnSetTensorNdDescriptor) NOTHING(cudnnSoftmaxForward)
+NOTHING(cudnnGetTensorNdDescriptor)
+
+API int cudnnGetStream(void *handle, void **stream) { *stream = 0; return 0; }
+API int cudnnGetReductionIndicesSize(void *h, void *r, void *a, void *c, size_t *bytes) { *bytes = 0; return 0; }
+API int cudnnGetReductionWorkspaceSize(void *h, void *r, void *a, void *c, size_t *bytes) { *bytes = 0; return 0; }
+API int cudnnDropoutGetStatesSize(void *h, size_t *bytes) { *bytes = 0; return 0; }
