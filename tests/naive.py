@@ -172,3 +172,24 @@ class Network:
             self.next_cell[index] = f * self.cell[index] + i * np.tanh(g)
             x = self.next_hidden[index] = (o * np.tanh(self.next_cell[index])).astype(np.float32)
         return self.weights.predictor.matrix.values @ x + self.weights.predictor.bias
+
+
+# --- quantisation -----------------------------------------------------------------------------------------------------
+
+
+def quantisation_mse(values: np.ndarray, edge: float) -> float:
+    """Mean squared error of symmetric int8 with `edge` at 127."""
+    step = edge / 127
+    return float(np.mean((np.clip(np.rint(values / step), -127, 127) * step - values) ** 2))
+
+
+def saturating_columns(values: np.ndarray, sample: np.ndarray, scale: float) -> np.ndarray:
+    """Columns in which some pair of products of uint8 activations (zero point 128) and int8 weights leaves int16."""
+    found = np.zeros(values.shape[1], bool)
+    for row in sample:
+        levels = [int(min(max(np.rint(value / scale), -128), 127)) + 128 for value in row]
+        for column in range(values.shape[1]):
+            for k in range(0, len(levels) - 1, 2):
+                total = levels[k] * int(values[k, column]) + levels[k + 1] * int(values[k + 1, column])
+                found[column] |= not -32768 <= total <= 32767
+    return found

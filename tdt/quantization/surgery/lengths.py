@@ -88,4 +88,6 @@ class _Integers:
         left, right = self.of(node.input[0]), self.of(node.input[1])
         if left is None or right is None:
             return None
-        return self.graph.add(node.op_type, [left, right], f"length/{node.op_type.lower()}")
+        made = self.graph.add(node.op_type, [left, right], f"length/{node.op_type.lower()}")
+        self.int64.add(made)
+        return made
