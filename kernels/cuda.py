@@ -1,0 +1,125 @@
+"""The CUDA kernels, called on CuPy arrays: compiled once a device, launched on the caller's current stream.
+
+CuPy is imported only when a function here is called. Nothing here waits for the device, and nothing is copied to the
+host.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import filterbank as banks
+from .mel import LOG_GUARD, Edges
+from .mel_cpu import tables
+from .norm import STD_GUARD
+
+SOURCES = Path(__file__).parent
+FRAME_THREADS = 128
+THREADS = 256  # SUMS in features.cu, THREADS in argmax.cu
+TILE = 16  # in features.cu
+
+
+@cache
+def _module(source: str, device: int) -> Any:  # noqa: ARG001  # a module belongs to a device
+    import cupy
+
+    return cupy.RawModule(code=(SOURCES / source).read_text(encoding="utf-8"), options=("--std=c++14",))
+
+
+def kernel(source: str, name: str) -> Any:
+    """Return a kernel of a source file, compiled for the current device."""
+    import cupy
+
+    return _module(source, cupy.cuda.Device().id).get_function(name)
+
+
+@cache
+def _constants(n_mels: int, device: int) -> tuple[Any, Any, Any]:  # noqa: ARG001
+    """Return window, weights and bands on the current device."""
+    import cupy
+
+    made = tables(n_mels)
+    return cupy.asarray(made.window), cupy.asarray(made.weights), cupy.asarray(made.bands)
+
+
+def features(
+    waveforms: Any, lengths: Any, valid: Any, n_mels: int, *, normalize: bool = True, edges: Edges = "constant"
+) -> Any:
+    """Compute log-mel features of a batch on its device.
+
+    Parameters
+    ----------
+    waveforms : cupy.ndarray [shape=(B, N)], float32, contiguous
+        16 kHz; samples beyond an utterance's length are not looked at.
+    lengths : cupy.ndarray [shape=(B,)], int64
+        Samples of each utterance.
+    valid : cupy.ndarray [shape=(B,)], int64
+        Frames of each utterance that count.
+    n_mels : int
+    normalize : bool, optional
+        Whether to normalise each band over its valid frames.
+    edges : {"constant", "reflect"}, optional
+        See :func:`.mel.log_mel`.
+
+    Returns
+    -------
+    cupy.ndarray [shape=(B, n_mels, N // 160 + 1)], float32
+        Zero at and beyond an utterance's valid frames.
+    """
+    import cupy
+
+    window, weights, bands = _constants(n_mels, cupy.cuda.Device().id)
+    batch, samples = waveforms.shape
+    count = samples // banks.HOP_SAMPLES + 1
+    frames = cupy.empty((batch, count, banks.N_FFT), np.float32)
+    kernel("features.cu", "window_frames")(
+        (count, batch),
+        (FRAME_THREADS,),
+        (waveforms, lengths, window, np.int64(samples), np.int32(edges == "reflect"), frames),
+    )
+    spectra = cupy.fft.rfft(frames)
+    energies = cupy.empty((batch, n_mels, count), np.float32)
+    kernel("features.cu", "log_mel")(
+        (-(-count // TILE), batch),
+        (THREADS,),
+        (spectra, weights, bands, np.int32(n_mels), np.int32(count), np.float32(LOG_GUARD), energies),
+    )
+    kernel("features.cu", "normalize")(
+        (n_mels, batch), (THREADS,), (energies, valid, np.int32(count), np.int32(normalize), np.float64(STD_GUARD))
+    )
+    return energies
+
+
+def argmax_token_duration(logits: Any, n_durations: int, out: tuple[Any, Any, Any] | None = None) -> tuple[Any, ...]:
+    """Decide token and duration of each row of joint logits.
+
+    Parameters
+    ----------
+    logits : cupy.ndarray [shape=(..., n_tokens + n_durations)], float32, contiguous
+        Token logits (blank included), then duration logits.
+    n_durations : int
+    out : tuple of three arrays, optional
+        Contiguous arrays to write to instead of new ones.
+
+    Returns
+    -------
+    tokens, durations : cupy.ndarray [shape=(...)], int32
+        Index of the first largest logit, as NumPy's argmax has it: the first NaN where there is one.
+    scores : cupy.ndarray [shape=(...)], float32
+        The largest token logit, NaN where any of them is.
+    """
+    import cupy
+
+    shape, width = logits.shape[:-1], logits.shape[-1]
+    if out is None:
+        out = (cupy.empty(shape, np.int32), cupy.empty(shape, np.int32), cupy.empty(shape, np.float32))
+    rows = int(np.prod(shape))
+    if rows:
+        kernel("argmax.cu", "argmax_token_duration")(
+            (rows,), (THREADS,), (logits, np.int32(width - n_durations), np.int32(n_durations), *out)
+        )
+    return out
