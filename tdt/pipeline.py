@@ -47,6 +47,10 @@ class AcousticEncoder(Protocol):
         """Find out how clips may share a run."""
         ...
 
+    def assigned(self) -> list[tuple[str, str, str]]:
+        """Return (execution provider, name, operator) of every node."""
+        ...
+
     def close(self) -> None:
         """Release the session."""
         ...

@@ -285,6 +285,11 @@ class Recognizer:
         with self._lifetime.use():
             self._stages.encoder.batching()
 
+    def placement(self) -> list[tuple[str, str, str]]:
+        """Return (execution provider, name, operator) of every node of the encoder, as the runtime assigned it."""
+        with self._lifetime.use():
+            return self._stages.encoder.assigned()
+
     def close(self) -> None:
         """Release the sessions; calls that still run in other threads are finished first."""
         self._lifetime.close()

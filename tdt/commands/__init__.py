@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, tuple[str, str]] = {
     "transcribe": ("tdt.commands.transcribe", "turn speech files into text, JSON or subtitles"),
     "inspect": ("tdt.commands.inspection", "show what a model folder holds and check it"),
+    "doctor": ("tdt.commands.doctor", "check this installation, and each provider against the CPU"),
     "profile": ("tdt.commands.profile", "show where the time of a transcription goes, stage by stage"),
     "bench": ("tdt.commands.bench", "measure speed, memory and accuracy over models, providers and batch sizes"),
     "quantize": ("tdt.commands.quantize", "make a static int8 model for TensorRT and CPUs"),
