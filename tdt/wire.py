@@ -88,12 +88,16 @@ def fields(buffer: Buffer, start: int, stop: int) -> Iterator[Field]:
         number = key >> 3
         if number == 0:
             raise WireError(f"byte {position} starts no field")
-        if kind == VARINT:
+        if kind == LENGTH:
+            # Nearly all lengths are one byte; a call for each would be half of the time.
+            if position < stop and (length := buffer[position]) < 0x80:
+                position += 1
+            else:
+                length, position = varint(buffer, position, stop)
+        elif kind == VARINT:
             value, position = varint(buffer, position, stop)
             yield Field(number, kind, value, position)
             continue
-        if kind == LENGTH:
-            length, position = varint(buffer, position, stop)
         elif kind == FIXED32:
             length = 4
         elif kind == FIXED64:
@@ -128,4 +132,4 @@ def text(buffer: Buffer, field: Field) -> str:
     """
     if field.kind != LENGTH:
         raise WireError(f"field {field.number} is not a string")
-    return bytes(buffer[field.start : field.stop]).decode("utf-8", "replace")
+    return buffer[field.start : field.stop].decode("utf-8", "replace")
