@@ -34,7 +34,7 @@ def kernel(source: str, name: str) -> Any:
     """Return a kernel of a source file, compiled for the current device."""
     import cupy
 
-    return _module(source, cupy.cuda.Device().id).get_function(name)
+    return _module(source, cupy.cuda.runtime.getDevice()).get_function(name)
 
 
 @cache
@@ -72,9 +72,11 @@ def features(
     """
     import cupy
 
-    window, weights, bands = _constants(n_mels, cupy.cuda.Device().id)
+    window, weights, bands = _constants(n_mels, cupy.cuda.runtime.getDevice())
     batch, samples = waveforms.shape
     count = samples // banks.HOP_SAMPLES + 1
+    if batch == 0:
+        return cupy.zeros((0, n_mels, count), np.float32)
     frames = cupy.empty((batch, count, banks.N_FFT), np.float32)
     kernel("features.cu", "window_frames")(
         (count, batch),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from tdt.cuda_arrays import as_cupy, on_device
 from tdt.errors import (
     AudioNotFoundError,
     AudioReadError,
@@ -47,7 +48,7 @@ class Audio:
     Parameters
     ----------
     samples : ndarray [shape=(n,)], float32, read-only
-        16 kHz, mono, full scale at -1..1.
+        16 kHz, mono, full scale at -1..1. A CuPy array where the source lies on a CUDA device.
     seconds : float
         Length of the source.
     """
@@ -65,7 +66,8 @@ def load_audio(
     ----------
     source : path, bytes, binary file object, or array [shape=(n,) or (n, channels)]
         Everything libsndfile reads; other formats through audioread's decoders (ffmpeg where it is installed). Arrays
-        are int16, float32 or float64; anything else that speaks DLPack from host memory is taken as an array.
+        are int16, float32 or float64, of NumPy or anything that speaks DLPack. Those on a CUDA device stay there
+        where they are at 16 kHz already, without a copy if mono float32; others are resampled on the host.
     sample_rate : int, optional
         Rate of arrays in Hz; 16000 where not given. Files know theirs.
     channel : int, optional
@@ -91,6 +93,8 @@ def load_audio(
         `sample_rate` or `channel` out of range.
     """
     name = name_of(source)
+    if on_device(source):
+        return _from_device(source, name, sample_rate, channel, timeline)
     with timeline.span("read"):
         samples, rate_hz = _read(source, name, sample_rate, channel)
         _check_samples(samples, name)
@@ -169,9 +173,26 @@ def as_float32(array: npt.NDArray[Any], name: str) -> Float32:
     )
 
 
-def _read(source: Any, name: str, sample_rate: int | None, channel: int | None) -> tuple[Float32, int]:
+def _from_device(source: Any, name: str, sample_rate: int | None, channel: int | None, timeline: Recorder) -> Audio:
+    array = as_cupy(source)
+    if sample_rate is not None and _checked_rate(sample_rate) != SAMPLE_RATE_HZ:
+        return load_audio(array.get(), sample_rate=sample_rate, channel=channel, timeline=timeline)
+    with timeline.span("read", clock="host+sync"):
+        samples = _mix([as_float32(array, name)], _checked_channel(channel), name)
+        _check_samples(samples, name)
+    if len(samples) < HOP_SAMPLES:
+        raise AudioTooShortError(name, len(samples), SAMPLE_RATE_HZ)
+    return Audio(samples, len(samples) / SAMPLE_RATE_HZ)
+
+
+def _checked_channel(channel: int | None) -> int | None:
     if channel is not None and (isinstance(channel, bool) or not hasattr(channel, "__index__") or channel < 0):
         raise OptionError("channel", channel, "a channel number from 0, or None for the mean of all channels")
+    return channel
+
+
+def _read(source: Any, name: str, sample_rate: int | None, channel: int | None) -> tuple[Float32, int]:
+    _checked_channel(channel)
     array = _as_array(source)
     if array is not None:
         rate_hz = SAMPLE_RATE_HZ if sample_rate is None else _checked_rate(sample_rate)
@@ -272,7 +293,8 @@ def _mix(blocks: Iterable[Float32], channel: int | None, name: str) -> Float32:
         if channel is not None and channel >= channels:
             raise OptionError("channel", channel, f"0 to {channels - 1}: {name} has {channels} channel(s)")
         if channel is not None or channels == 1:
-            parts.append(np.ascontiguousarray(block[:, channel or 0]))
+            column = block[:, channel or 0]
+            parts.append(column if column.flags.c_contiguous else column.copy())
         else:
             parts.append(block.mean(axis=1, dtype=np.float32))
         total += len(block)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from tdt.cuda_arrays import as_cupy, on_device, require_cupy
 from tdt.errors import AudioTooShortError, AudioValueError, OptionError
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 from tdt.stages import Features
@@ -16,11 +19,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tdt.timeline import Recorder
+    from tdt.kernels.mel_cpu import LogMel
+    from tdt.timeline import Clock, Recorder
 
     Float32 = npt.NDArray[np.float32]
 
 Edges = Literal["constant", "reflect"]
+
+_log = logging.getLogger("tdt")
+_COMPILE_NOTICE_SECONDS = 1.0
+_COMPILE_NOTICE = "compiling the features for this processor (once; it is kept on disk)"
 
 
 def pad_short(samples: Float32) -> tuple[Float32, int]:
@@ -75,40 +83,110 @@ class FeatureExtractor:
         self.n_mels = n_mels
         self.normalize = normalize
         self.edges: Edges = edges
+        self._log_mel: LogMel | None = None
+        self._lock = threading.Lock()
 
-    def __call__(self, batch: Sequence[Float32], timeline: Recorder = NULL) -> Features:
+    def __call__(self, batch: Sequence[Any], timeline: Recorder = NULL, *, device: int | None = None) -> Features:
         """Compute the features of a batch; each utterance gets the numbers that it gets alone.
 
         Parameters
         ----------
         batch : sequence of ndarray [shape=(n,)], float32
-            16 kHz mono clips of at least 160 samples; never padded here.
+            16 kHz mono clips of at least 160 samples; never padded here. Where one of them lies on a CUDA device (a
+            CuPy array, or any that speaks DLPack), the features are computed there, on the current CuPy stream.
         timeline : Recorder, optional
-            Receives the span "features".
+            Receives the span "features"; and once a process "compile", for the CPU's code.
+        device : int, optional
+            Bring host clips to this CUDA device and compute there.
 
         Returns
         -------
         Features
-            frames [shape=(B, n_mels, longest // 160 + 1)].
+            frames [shape=(B, n_mels, longest // 160 + 1)], float32: a CuPy array where they were computed on a device;
+            the lengths are always on the host.
 
         Raises
         ------
         AudioTooShortError, AudioValueError
             A clip that cannot be used.
+        MissingDependencyError
+            A device is wanted and CuPy is not installed.
         """
+        if device is not None or any(on_device(clip) for clip in batch):
+            return self._on_device(batch, timeline, device)
         clips = [_checked(clip, index) for index, clip in enumerate(batch)]
+        for index, clip in enumerate(clips):
+            if not np.isfinite(clip).all():
+                raise _not_finite(index)
+        compute = self._compiled(timeline)
         with timeline.span("features"):
-            return self._compute(clips)
+            return Features(*compute(clips))
 
-    def _compute(self, clips: list[Float32]) -> Features:
-        from tdt.kernels.mel_cpu import LogMel
+    def _compiled(self, timeline: Recorder) -> LogMel:
+        """Return the CPU's code, compiled or fetched from the disk outside the span; say so where it takes long."""
+        if self._log_mel is not None:
+            return self._log_mel
+        notice = threading.Timer(_COMPILE_NOTICE_SECONDS, _log.info, (_COMPILE_NOTICE,))
+        notice.daemon = True
+        with timeline.span("compile"), self._lock:
+            notice.start()
+            try:
+                from tdt.kernels.mel_cpu import LogMel
 
-        return Features(*LogMel(self.n_mels, self.normalize, self.edges)(clips))
+                made = LogMel(self.n_mels, self.normalize, self.edges)
+                made([np.zeros(HOP_SAMPLES, np.float32)])
+            finally:
+                notice.cancel()
+            self._log_mel = made
+        return made
+
+    def _on_device(self, batch: Sequence[Any], timeline: Recorder, device: int | None) -> Features:
+        cupy = require_cupy()
+        if device is None:
+            device = next(as_cupy(clip).device.id for clip in batch if on_device(clip))
+        clock: Clock = "host" if timeline is NULL else "host+sync"
+        with cupy.cuda.Device(device), timeline.span("features", clock=clock):
+            from tdt.kernels import cuda
+            from tdt.kernels.mel import valid_frames
+
+            clips = [_checked(as_cupy(clip) if on_device(clip) else clip, i) for i, clip in enumerate(batch)]
+            counts = np.array([len(clip) for clip in clips], np.int64)
+            valid = np.array([valid_frames(int(count), self.edges) for count in counts], np.int64)
+            waveforms = _stacked(clips, cupy)
+            frames = cuda.features(
+                waveforms,
+                cupy.asarray(counts),
+                cupy.asarray(valid),
+                self.n_mels,
+                normalize=self.normalize == "per_feature",
+                edges=self.edges,
+            )
+            # The one wait of this stage: after the launches, so that the device is never idle.
+            finite = cupy.asnumpy(cupy.isfinite(waveforms).all(axis=1))
+        if not finite.all():
+            raise _not_finite(int(np.argmin(finite)))
+        return Features(frames, valid)
+
+
+def _stacked(clips: list[Any], cupy: Any) -> Any:
+    """Return clips as one array on the device, zeros after their ends; a single one that lies there is not copied."""
+    if len(clips) == 1:
+        return cupy.asarray(clips[0])[None]
+    waveforms = cupy.zeros((len(clips), max(map(len, clips), default=0)), np.float32)
+    for row, clip in enumerate(clips):
+        waveforms[row, : len(clip)] = cupy.asarray(clip)
+    return waveforms
+
+
+def _not_finite(index: int) -> AudioValueError:
+    return AudioValueError(
+        f"Clip {index} of the batch holds NaN or infinite samples; finite ones are expected. Repair the recording."
+    )
 
 
 def _checked(clip: Any, index: int) -> Float32:
     name = f"Clip {index} of the batch"
-    samples = np.asarray(clip)
+    samples = clip if on_device(clip) else np.asarray(clip)
     if samples.ndim != 1 or samples.dtype not in {np.dtype(np.float32), np.dtype(np.float64)}:
         raise AudioValueError(
             f"{name} is {samples.dtype} of shape {samples.shape}; float32 samples [n], 16 kHz mono, are expected. "
@@ -116,6 +194,5 @@ def _checked(clip: Any, index: int) -> Float32:
         )
     if len(samples) < HOP_SAMPLES:
         raise AudioTooShortError(name, len(samples), SAMPLE_RATE_HZ)
-    if not np.isfinite(samples).all():
-        raise AudioValueError(f"{name} holds NaN or infinite samples; finite ones are expected. Repair the recording.")
-    return np.ascontiguousarray(samples, np.float32)
+    contiguous = samples if samples.flags.c_contiguous else samples.copy()
+    return cast("Float32", contiguous.astype(np.float32, copy=False))

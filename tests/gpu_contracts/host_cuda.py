@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import subprocess
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -28,6 +29,35 @@ def compile_for_host(source: str, folder: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
+class DeviceArray(np.ndarray):
+    """An array that says it lies on a CUDA device."""
+
+    device = SimpleNamespace(id=0)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def get(self) -> np.ndarray:
+        return np.array(self)
+
+
+def on_device(array: Any, dtype: Any = None) -> DeviceArray:
+    return np.asarray(array, dtype).view(DeviceArray)
+
+
+class Foreign:
+    """A device array of another library: nothing but DLPack."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __dlpack__(self, **_: object) -> object:
+        return self.array.__dlpack__()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+
 class HostCupy(ModuleType):
     """What the package uses of CuPy, over NumPy arrays and host-compiled kernels.
 
@@ -41,10 +71,24 @@ class HostCupy(ModuleType):
         Order in which the threads of a block run.
     """
 
-    ndarray = np.ndarray
-    empty, zeros, asarray = staticmethod(np.empty), staticmethod(np.zeros), staticmethod(np.asarray)
+    ndarray = DeviceArray
     fft = np.fft
-    cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0))
+    cuda = SimpleNamespace(Device=nullcontext, runtime=SimpleNamespace(getDevice=lambda: 0))
+    asarray = staticmethod(on_device)
+    isfinite = staticmethod(np.isfinite)
+    asnumpy = staticmethod(np.array)
+
+    @staticmethod
+    def empty(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        return on_device(np.full(shape, 77, dtype))  # as undefined as a device's
+
+    @staticmethod
+    def zeros(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        return on_device(np.zeros(shape, dtype))
+
+    @staticmethod
+    def from_dlpack(array: Foreign) -> DeviceArray:
+        return on_device(array.array)
 
     def __init__(self, folder: Path, changes: dict[str, str] | None = None, *, descending: bool = False) -> None:
         super().__init__("cupy")

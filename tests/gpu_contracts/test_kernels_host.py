@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tdt import errors
+from tdt.audio import load_audio
+from tdt.features import FeatureExtractor
 from tdt.kernels import cuda
 from tdt.kernels.mel import valid_frames
 from tdt.kernels.mel_cpu import LogMel
 
-from .host_cuda import HostCupy
+from .host_cuda import DeviceArray, Foreign, HostCupy, on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,6 +98,66 @@ def test_a_batch_gives_the_bits_of_single_clips(host_cupy: Install) -> None:
         count = np.array([len(clip)], np.int64)
         alone = cuda.features(clip[None], count, count // 160, 128)
         assert np.array_equal(together[row, :, : alone.shape[2]], alone[0])
+
+
+# --- through the pipeline's own entry points --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edges", ["constant", "reflect"])
+def test_extractor_takes_device_arrays(host_cupy: Install, edges: Any) -> None:
+    host_cupy()
+    clips, _, _ = batch()
+    extractor = FeatureExtractor(80, edges=edges)
+    wanted = extractor(clips)
+    mixed = [on_device(clips[0]), Foreign(clips[1]), *clips[2:]]
+    for got in (extractor(mixed), extractor([on_device(c) for c in clips]), extractor(clips, device=0)):
+        assert isinstance(got.frames, DeviceArray)
+        assert type(got.lengths) is np.ndarray
+        assert np.array_equal(got.lengths, wanted.lengths)
+        np.testing.assert_allclose(got.frames, wanted.frames, atol=5e-4, rtol=1e-4)
+    alone = extractor([on_device(clips[1])])
+    np.testing.assert_allclose(alone.frames, extractor([clips[1]]).frames, atol=5e-4)
+    assert extractor([], device=0).frames.shape == (0, 80, 1)
+
+
+def test_device_audio_is_refused_as_host_audio_is(host_cupy: Install) -> None:
+    host_cupy()
+    extractor = FeatureExtractor(80)
+    bad = np.ones(400, np.float32)
+    bad[7] = np.nan
+    with pytest.raises(errors.AudioValueError, match="Clip 1 of the batch holds NaN"):
+        extractor([on_device(np.zeros(400, np.float32)), on_device(bad)])
+    with pytest.raises(errors.AudioTooShortError):
+        extractor([on_device(np.zeros(159, np.float32))])
+    with pytest.raises(errors.AudioValueError, match="at sample 7"):
+        load_audio(on_device(bad))
+    with pytest.raises(errors.AudioValueError, match="int32"):
+        load_audio(on_device(np.zeros(400, np.int32)))
+    with pytest.raises(errors.AudioTooShortError):
+        load_audio(on_device(np.zeros(159, np.float32)))
+    with pytest.raises(errors.OptionError, match="channel"):
+        load_audio(on_device(np.zeros(400, np.float32)), channel=1)
+
+
+def test_device_audio_stays_on_the_device(host_cupy: Install) -> None:
+    host_cupy()
+    rng = np.random.default_rng(15)
+    stereo = rng.normal(0, 0.1, (4410, 2)).astype(np.float32)
+    got = load_audio(on_device(stereo), sample_rate=16000, channel=1).samples
+    assert isinstance(got, DeviceArray)
+    assert np.array_equal(got, stereo[:, 1])
+    mono = on_device(stereo[:, 0].copy())
+    assert np.shares_memory(load_audio(mono).samples, mono), "without a copy"
+    whole = (stereo * 32767).astype(np.int16)
+    assert np.array_equal(load_audio(on_device(whole)).samples, load_audio(whole).samples)
+    resampled = load_audio(on_device(stereo), sample_rate=44100).samples
+    assert np.array_equal(resampled, load_audio(stereo, sample_rate=44100).samples)
+
+
+def test_without_cupy_a_device_array_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(errors.MissingDependencyError, match=r"parakeet-tdt\[cuda13\]"):
+        load_audio(on_device(np.zeros(400, np.float32)))
 
 
 # --- each kernel against NumPy, within 1e-5 ---------------------------------------------------------------------------
