@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tdt.chunking import join
+from tdt.seams import join
 from tdt.stages import DecoderState, Encoded, Hypothesis
 from tdt.timeline import NULL, Recorder
 
@@ -35,6 +35,8 @@ class Thread:
     ----------
     state : DecoderState or None
         At frame `back` of the last window.
+    after : DecoderState or None
+        At its frame `ahead`, with the tail told.
     tail : Hypothesis
         What the last window says from `back` to `ahead`; part of it may yet go to the next window.
     last : Window or None
@@ -42,6 +44,7 @@ class Thread:
     """
 
     state: DecoderState | None = None
+    after: DecoderState | None = None
     tail: Hypothesis | None = None
     last: Window | None = None
 
@@ -83,13 +86,14 @@ class Stitcher:
         spoken, states = self._decode(windows, starts, backs, states, timeline)
         aheads = [item.window.ahead for item in windows]
         if any(back < ahead for back, ahead in zip(backs, aheads, strict=True)):
-            tails, _ = self._decode(windows, backs, aheads, states, timeline)
+            tails, afters = self._decode(windows, backs, aheads, states, timeline)
         else:
-            tails = [empty() for _ in windows]
+            tails, afters = [empty() for _ in windows], states
         final = []
-        for thread, item, hypothesis, tail, state in zip(threads, windows, spoken, tails, states, strict=True):
-            final.append(concatenate(self._taken_over(thread, item.window, hypothesis)))
-            thread.state, thread.tail, thread.last = state, tail, item.window
+        decoded = zip(threads, windows, spoken, tails, states, afters, strict=True)
+        for thread, item, hypothesis, tail, state, after in decoded:
+            final.append(in_order(self._taken_over(thread, item.window, hypothesis)))
+            thread.state, thread.after, thread.tail, thread.last = state, after, tail, item.window
         return final
 
     @staticmethod
@@ -99,11 +103,15 @@ class Stitcher:
         return empty() if tail is None else tail
 
     def _start(self, thread: Thread, item: EncodedWindow) -> int:
-        return thread.last.back if item.window.joined and thread.last is not None else item.window.first
+        return thread.last.back if item.window.link == "joined" and thread.last is not None else item.window.first
 
     def _state(self, thread: Thread, window: Window) -> DecoderState:
-        if window.joined and thread.state is not None:
+        if thread.state is not None and window.link == "joined":
             return thread.state
+        if thread.after is not None and thread.last is not None and window.link == "carried":
+            # What the last token jumps over may reach beyond the pause.
+            over = thread.last.ahead + thread.after.skip - window.first
+            return replace(thread.after, skip=max(0, over), frames_decoded=window.first)
         zeros = np.zeros((self._spec.predictor_layers, self._spec.predictor_hidden), np.float32)
         return DecoderState(self._spec.blank_id, zeros, zeros.copy(), 0, window.first)
 
@@ -131,7 +139,7 @@ class Stitcher:
         """Return the end of the window before and the start of this one, joined where they agree."""
         if thread.tail is None or thread.last is None:
             return [later]
-        if not window.joined:
+        if window.link != "joined":
             return [thread.tail, later]
         common = int(np.searchsorted(later.frames, thread.last.ahead))
         seam = join(
@@ -142,6 +150,16 @@ class Stitcher:
             thread.last.last,
         )
         return [part(thread.tail, 0, seam.keep), part(later, seam.drop, len(later))]
+
+
+def in_order(parts: Sequence[Hypothesis]) -> Hypothesis:
+    """Return the tokens of all; where two windows heard a token at different frames, time still never runs back."""
+    joined = concatenate(parts)
+    frames = np.maximum.accumulate(joined.frames) if len(joined) else joined.frames
+    durations = joined.durations.copy()
+    if len(joined) > 1:
+        durations[:-1] = np.minimum(durations[:-1], np.diff(frames))
+    return replace(joined, frames=frames, durations=durations)
 
 
 def empty() -> Hypothesis:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.chunking import FrameGrid, Planner, Window
+from tdt.activity import FrameGrid, SpeechMask
+from tdt.chunking import Planner
+from tdt.errors import AudioReadError
 from tdt.vad import FRAME_SAMPLES, SpeechDetector
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tdt.chunking import Plan
+    from tdt.chunking import Plan, Window
     from tdt.vad import Activity
 
     Float32 = npt.NDArray[np.float32]
@@ -44,15 +46,31 @@ class Cutter:
         self._frame_samples = frame_samples
         self._planner = Planner(plan)
         self._detector = detector or SpeechDetector()
+        self._mask = SpeechMask()
         self._speech_grid = FrameGrid(FRAME_SAMPLES, frame_samples)
         self._level_grid = FrameGrid(FRAME_SAMPLES, frame_samples)
+        self._waiting: Float32 = np.zeros(0, np.float32)
         self._held: list[Float32] = []
         self._start = 0  # first sample held
         self._stop = 0  # samples seen
 
     def pieces(self, blocks: Iterable[Float32]) -> Iterator[Piece]:
-        """Yield the windows of a stream [each shape=(n,)], in order."""
-        for block in blocks:
+        """Yield the windows of a stream [each shape=(n,)], in order.
+
+        Raises
+        ------
+        AudioReadError
+            Where the stream breaks off, once everything before has been given.
+        """
+        problem: AudioReadError | None = None
+        source = iter(blocks)
+        while True:
+            try:
+                block = next(source, None)
+            except AudioReadError as error:
+                block, problem = None, error
+            if block is None:
+                break
             self._held.append(block)
             self._stop += len(block)
             for activity in self._detector.feed(block):
@@ -60,15 +78,25 @@ class Cutter:
             self._forget()
         yield from map(self._piece, self._plan(self._detector.flush()))
         yield from map(self._piece, self._rest())
+        if problem is not None:
+            raise problem
 
     def _plan(self, activity: Activity) -> Iterator[Window]:
-        return self._planner.add(self._speech_grid.add(activity.speech), self._level_grid.add(activity.level_db))
+        talk = self._mask.add(self._speech_grid.add(activity.speech))
+        return self._planner.add(talk, self._levels(self._level_grid.add(activity.level_db), len(talk)))
+
+    def _levels(self, level_db: Float32, wanted: int) -> Float32:
+        """Return the next `wanted` levels; the mask may decide later than levels are known."""
+        self._waiting = np.concatenate([self._waiting, level_db])
+        given, self._waiting = self._waiting[:wanted], self._waiting[wanted:]
+        return given
 
     def _rest(self) -> Iterator[Window]:
         """Plan to the last sample: the last frame may be a part of one."""
-        missing = -(-self._stop // self._frame_samples) - self._speech_grid.given
-        speech, level_db = self._speech_grid.last, self._level_grid.last
-        yield from self._planner.add(np.full(max(missing, 0), speech), np.full(max(missing, 0), level_db))
+        missing = max(0, -(-self._stop // self._frame_samples) - self._speech_grid.given)
+        talk = self._mask.add(np.full(missing, self._speech_grid.last))
+        talk = np.concatenate([talk, self._mask.flush()])
+        yield from self._planner.add(talk, self._levels(np.full(missing, self._level_grid.last), len(talk)))
         yield from self._planner.finish()
 
     def _piece(self, window: Window) -> Piece:
