@@ -79,7 +79,17 @@ def _speed_table(findings: Findings) -> Table:
             )
         )
     lengths = [f"{row.clip_seconds:.1f} s clip, {unit.name}" for row in next(iter(_pairs(findings.rows).values()), ())]
-    heads = ("precision", "kind", "provider", "load s", "compile s", "peak memory", *lengths, "agreement", "GPU busy")
+    heads = (
+        "precision",
+        "kind",
+        "provider",
+        "load s",
+        "of it compiling",
+        "peak memory",
+        *lengths,
+        "agreement",
+        "GPU busy",
+    )
     return Table(heads, tuple(cells), left=3, title="Load and run (median; × real time)", notes=tuple(findings.missing))
 
 

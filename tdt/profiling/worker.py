@@ -49,7 +49,7 @@ class Facts:
     files : dict
         Model file → hash.
     setup_seconds : dict
-        What loading was made of: load, compile, warmup; empty where that is not known.
+        What getting ready was made of: load, warmup, and what both spent compiling; empty where that is not known.
     compiled_ms : tuple of float
         Milliseconds spent compiling in each run so far, the first included; empty where that is not known.
     profile : Breakdown or None
