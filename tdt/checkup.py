@@ -233,9 +233,7 @@ def _rows(frames: Any, lengths: Any, *, axis: int) -> tuple[npt.NDArray[np.float
 
 def _placed(asr: Recognizer) -> tuple[dict[str, int], dict[str, int]]:
     """Return the encoder's nodes by execution provider, and those that compute on the CPU."""
-    from tdt.graph import load_model
-    from tdt.placement import classify, computing_on_cpu, float_outputs
+    from tdt.placement import computing_on_cpu
 
-    floats = float_outputs(load_model(asr.files.encoder, weights=False))
-    nodes = classify(asr.placement(), floats)
+    nodes = asr.placement()
     return dict(Counter(node.provider for node in nodes)), dict(computing_on_cpu(nodes))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tdt.engine import Engine
+    from tdt.placement import Node
     from tdt.spec import ModelSpec
     from tdt.stages import Encoded, Features, Float32
 
@@ -43,12 +44,16 @@ class AcousticEncoder(Protocol):
         """Encode a batch."""
         ...
 
+    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+        """Encode a batch, copying no more than decoding needs."""
+        ...
+
     def batching(self) -> str:
         """Find out how clips may share a run."""
         ...
 
-    def assigned(self) -> list[tuple[str, str, str]]:
-        """Return (execution provider, name, operator) of every node."""
+    def placement(self) -> list[Node]:
+        """Return which provider runs which node."""
         ...
 
     def close(self) -> None:
@@ -168,7 +173,7 @@ class Stages:
 
         padded = [pad_short(clip.samples) for clip in clips]
         features = self.extractor([samples for samples, _ in padded], timeline)
-        encoded = self.encoder.encode(features, timeline)
+        encoded = self.encoder.encode_for_decoding(features, timeline)
         hypotheses, _ = self.engine.decode(encoded, None, timeline)
         with timeline.span("text"):
             transcripts = [

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tdt.pipeline import AudioSource, Result
+    from tdt.placement import Node
     from tdt.spec import ModelFiles
     from tdt.stages import DecoderState, Encoded, Features, Hypothesis
 
@@ -285,10 +286,10 @@ class Recognizer:
         with self._lifetime.use():
             self._stages.encoder.batching()
 
-    def placement(self) -> list[tuple[str, str, str]]:
-        """Return (execution provider, name, operator) of every node of the encoder, as the runtime assigned it."""
+    def placement(self) -> list[Node]:
+        """Return which execution provider runs which node of the encoder, as the runtime assigned it."""
         with self._lifetime.use():
-            return self._stages.encoder.assigned()
+            return self._stages.encoder.placement()
 
     def close(self) -> None:
         """Release the sessions; calls that still run in other threads are finished first."""

@@ -87,3 +87,38 @@ def test_a_fixed_batch_is_shown(tmp_path: Path) -> None:
     onnx.save(model, folder / "encoder-model.onnx")
     failed = [check for check in describe(inspect_model(folder)).checks if not check.ok]
     assert [check.name for check in failed] == ["encoder takes batches"]
+
+
+def test_placement_lists_every_node_by_provider(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(model_folder), "--placement"]) == 0
+    shown = capsys.readouterr().out
+    assert "CPUExecutionProvider" in shown
+    assert "MatMul" in shown
+    assert main(["inspect", str(model_folder), "--placement", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["provider"] == "cpu"
+    roles = {graph["role"]: graph for graph in values["placement"]}
+    assert set(roles) in ({"encoder", "decoder_joint"}, {"encoder", "decoder", "joiner"})
+    assert roles["encoder"]["providers"]["CPUExecutionProvider"]["Softmax"] == 8
+    assert all(not graph["computing_on_cpu"] for graph in roles.values())
+
+
+def test_placement_marks_what_computes_on_the_cpu() -> None:
+    from tdt.node_report import GraphPlacement
+    from tdt.node_report import render as render_placement
+
+    placed = GraphPlacement(
+        "encoder",
+        "encoder.onnx",
+        {"CUDAExecutionProvider": {"MatMul": 97}, "CPUExecutionProvider": {"Gather": 9, "MatMulInteger": 19}},
+        {"MatMulInteger": 19},
+    )
+    text = render_placement([placed])
+    assert "CUDAExecutionProvider: 97 nodes: 97 MatMul" in text
+    assert "CHECK: 19 of them compute on the CPU: 19 MatMulInteger" in text
+
+
+def test_placement_on_a_provider_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--placement", "--provider", "cuda:99"]) == 1
+    assert "cannot start" in capsys.readouterr().err
+    assert main(["inspect", "--placement", "--provider", "abacus"]) == 2

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError, TdtError
 
 if TYPE_CHECKING:
     import argparse
+
+    from tdt.layouts import FoundModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--durations", type=_table, metavar="N,N,...", help="duration table, where the model does not say it"
     )
+    parser.add_argument("--placement", action="store_true", help="start the graphs and show which provider runs what")
+    parser.add_argument("--provider", default="cpu", metavar="P", help="provider for --placement (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = "Exit status: 0 fine, 1 the model cannot be used or a check failed, 2 wrong usage."
 
@@ -33,17 +38,30 @@ def _table(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Print the description and return the exit status."""
-    from tdt.inspection import describe, render
     from tdt.layouts import inspect_model
 
     try:
         found = inspect_model(args.model, precision=args.precision, durations=args.durations)
+        text, values, fine = _placement(found, args.provider) if args.placement else _description(found)
     except TdtError as error:
         sys.stderr.write(f"tdt inspect: {error}\n")
         return 2 if isinstance(error, OptionError) else 1
+    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n" if args.json else text)
+    return 0 if fine else 1
+
+
+def _description(found: FoundModel) -> tuple[str, dict[str, Any], bool]:
+    from tdt.inspection import describe, render
+
     description = describe(found)
-    if args.json:
-        sys.stdout.write(json.dumps(description.to_dict(), ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(render(description))
-    return 0 if description.ok else 1
+    return render(description), description.to_dict(), description.ok
+
+
+def _placement(found: FoundModel, provider: str) -> tuple[str, dict[str, Any], bool]:
+    from tdt.backend import Backend
+    from tdt.node_report import place_graphs, render
+
+    backend = Backend.parse(provider)
+    placed = place_graphs(found, backend)
+    values = {"model": found.spec.name, "provider": str(backend), "placement": [asdict(graph) for graph in placed]}
+    return render(placed), values, not any(graph.computing_on_cpu for graph in placed)
