@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tdt.spec import Layout, Precision
 
+CONFIG = "config.json"
 BUNDLED = Path(__file__).parent / "models" / "parakeet-tdt-tiny"
 
 _INT8_SUFFIX = re.compile(r"[._-](?:q|u|qu)?int8$", re.IGNORECASE)
@@ -104,8 +105,7 @@ def inspect_model(
     files = recognise(folder, precision)
     graphs = read_graphs(files)
     files = _with_precisions(files, graphs)
-    settings = folder / "config.json"
-    config = read_config(settings) if files.layout == "onnx-asr" and settings.exists() else {}
+    config = read_config(folder / CONFIG) if files.layout == "onnx-asr" else {}
     pieces = read_vocabulary(files.vocabulary)
     name = folder.resolve().name if model is None or Path(model).is_dir() else str(model)
     spec = build_spec(files, graphs, config, pieces, name=name, durations=durations, max_symbols=max_symbols)
@@ -189,6 +189,9 @@ def choose(folder: Path, listing: Sequence[str], precision: Precision | None = N
     vocabulary = "tokens.txt" if split else "vocab.txt"
     if vocabulary not in names:
         raise ModelFileNotFoundError(folder, vocabulary, names)
+    if not split and CONFIG not in names:
+        example = 'such as {"features_size": 128, "subsampling_factor": 8} for an export of your own'
+        raise ModelFileNotFoundError(folder, f"{CONFIG} ({example})", names)
     return ModelFiles(
         layout=layout,
         folder=folder,

@@ -89,8 +89,6 @@ def test_empty_folder(tmp_path: Path) -> None:
 
 def test_every_file_is_needed(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
-        if path.name == "config.json":
-            continue
         content = path.read_bytes()
         path.unlink()
         refuse(folder, errors.ModelFileNotFoundError, "Found there")

@@ -112,6 +112,7 @@ NAMES_B = ["tokens.txt", "encoder.int8.onnx", "decoder.onnx", "decoder.int8.onnx
         (
             [
                 "vocab.txt",
+                "config.json",
                 "encoder-model.uint8.onnx",
                 "encoder-model_int8.onnx",
                 "decoder_joint-model.onnx",
