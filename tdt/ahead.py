@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    from tdt.timeline import Recorder
+
 T = TypeVar("T")
 
 
@@ -67,3 +69,15 @@ def work_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
             stopped = True
             turn.notify_all()
         thread.join()
+
+
+def in_turn(items: Iterable[T], timeline: Recorder) -> Generator[T, None, None]:
+    """Yield the items without working ahead, the time to make each recorded as reading."""
+    waiting = iter(items)
+    while True:
+        with timeline.span("read"):
+            try:
+                item = next(waiting)
+            except StopIteration:
+                return
+        yield item

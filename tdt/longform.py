@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tdt.ahead import work_ahead
+from tdt.ahead import in_turn, work_ahead
 from tdt.batching import plan_batches
 from tdt.errors import TdtError
 from tdt.segmenting import Segmenter, merged
@@ -126,6 +126,11 @@ class LongForm:
     batch_size: int | None = None
     jobs: int = 1
 
+    @property
+    def longest_uncut(self) -> int:
+        """Samples of the longest recording that stays in one piece."""
+        return round(self.plan.chunk * self.spec.frame_seconds * SAMPLE_RATE_HZ)
+
     def recording(self, reader: BlockReader, index: int = 0, *, live: bool = False) -> Recording:
         """Return a recording that has not begun."""
         return Recording(reader, Segmenter(self.spec, self.confidence), index, live=live)
@@ -144,6 +149,10 @@ class LongForm:
         Part
             For each recording in order; those of several recordings interleave.
         """
+        if timeline is not NULL:  # a profile runs the stages one after another, so that their times add up
+            for block in self._blocks(recordings, timeline):
+                yield from self._decoded(self._encoded(block, timeline), timeline)
+            return
         with closing(work_ahead(self._blocks(recordings), 1)) as blocks:
             encoded = work_ahead((self._encoded(block, timeline) for block in blocks), 1)
             with closing(encoded):
@@ -152,11 +161,11 @@ class LongForm:
 
     # --- cutting --------------------------------------------------------------------------------------------------
 
-    def _blocks(self, recordings: Iterable[Recording]) -> Iterator[list[_Heard]]:
+    def _blocks(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Iterator[list[_Heard]]:
         """Collect windows until there are enough to choose batches from."""
         block: list[_Heard] = []
         seconds = 0.0
-        for heard in self._interleaved(recordings):
+        for heard in self._interleaved(recordings, timeline):
             block.append(heard)
             if heard.piece is not None:
                 seconds += len(heard.piece.samples) / SAMPLE_RATE_HZ
@@ -166,7 +175,7 @@ class LongForm:
         if block:
             yield block
 
-    def _interleaved(self, recordings: Iterable[Recording]) -> Iterator[_Heard]:
+    def _interleaved(self, recordings: Iterable[Recording], timeline: Recorder) -> Iterator[_Heard]:
         """Take turns among the recordings under way; each is read in a thread of its own."""
         waiting = iter(recordings)
         active: list[tuple[Recording, Generator[Piece, None, None]]] = []
@@ -174,7 +183,9 @@ class LongForm:
         try:
             while True:
                 while len(active) < self.jobs and (begun := next(waiting, None)) is not None:
-                    active.append((begun, work_ahead(begun.pieces(self.plan, frame_samples), _PIECES_AHEAD)))
+                    pieces = begun.pieces(self.plan, frame_samples)
+                    ahead = work_ahead(pieces, _PIECES_AHEAD) if timeline is NULL else in_turn(pieces, timeline)
+                    active.append((begun, ahead))
                 if not active:
                     return
                 for entry in list(active):

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from tdt import stats
 from tdt.breakdown import Breakdown, StageRow
 from tdt.errors import MeasurementError, OptionError
+from tdt.placement import classify
 from tdt.profiling import bench_runs
 from tdt.profiling.bench import Entry, Outcome, run_bench, word_error_rate
 from tdt.profiling.cases import Case, Recording, clip_of, make_cases, read_references, words
 from tdt.profiling.cautions import Caution, Observation, cautions
 from tdt.profiling.gpu import GpuUse
-from tdt.profiling.placement import place
+from tdt.profiling.placement import Placement, summarize_placement
 from tdt.profiling.report import Findings, diagnosis, recommendation, report_tables
 from tdt.profiling.rows import bench_table, gpu_table, versus
 from tdt.profiling.sampling import Budget, measure
@@ -356,6 +357,10 @@ def test_edit_distance_is_the_definitions(ours: list[int], theirs: list[int]) ->
 def test_agreement_counts_the_longer_side() -> None:
     assert stats.agreement([[1, 2, 3, 4]], [[1, 2, 3]]) == 0.75
     assert stats.agreement([[]], [[]]) == 1.0
+
+
+def place(nodes: list[tuple[str, str]]) -> Placement:
+    return summarize_placement(classify((provider, "", operator) for provider, operator in nodes))
 
 
 class Sleepless:

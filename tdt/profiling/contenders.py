@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tdt.profiling.environment import file_hashes
 from tdt.profiling.gpu import GpuUse, open_sampler
-from tdt.profiling.profile_run import Options, placement_of
+from tdt.profiling.placement import summarize_placement
+from tdt.profiling.profile_run import Options
 from tdt.profiling.worker import Answer, Facts
 from tdt.timeline import Timeline
 
@@ -75,9 +76,9 @@ class Ours:
         files = recognizer.files
         paths = (files.encoder, files.decoder_joint, files.decoder, files.joiner)
         on_device = self.provider != "cpu"
-        placement = placement_of(clips[:1], self._options()) if on_device else None
+        placement = summarize_placement(recognizer.placement())
         return Facts(
-            active="cpu" if placement is None else placement.active,
+            active=placement.active,
             precision=files.encoder_precision,
             files=file_hashes(path for path in paths if path is not None),
             setup_seconds=self._setup,

@@ -1,4 +1,4 @@
-"""Which provider runs the nodes of a graph, and whether that matters: shape arithmetic on the CPU costs nothing."""
+"""A summary of which provider runs the nodes of a graph, for rows and diagnoses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# ORT keeps integer arithmetic on shapes on the CPU on purpose, also under a device provider.
-SHAPE_OPERATORS = frozenset([
-    "Add", "And", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Floor",
-    "Gather", "Greater", "Identity", "Less", "Max", "Min", "Mod", "Mul", "Not", "Or", "Range", "Reshape",
-    "Shape", "Size", "Slice", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where",
-])  # fmt: skip
+    from tdt.placement import Node
 
 _NAMES = {
     "CPUExecutionProvider": "cpu",
@@ -46,7 +41,7 @@ class Placement:
     on_cpu: int
     computing_on_cpu: int
     cpu_operators: tuple[tuple[str, int], ...]
-    providers: tuple[tuple[str, int], ...] = ()
+    providers: tuple[tuple[str, int], ...]
 
     @property
     def active(self) -> str:
@@ -58,12 +53,12 @@ class Placement:
         return f"{self.on_cpu} of {self.nodes} nodes run on the CPU" + (f": {named}" if named else "")
 
 
-def place(nodes: Iterable[tuple[str, str]]) -> Placement:
-    """Return the placement of (provider, operator) pairs; providers by ONNX Runtime's names."""
+def summarize_placement(nodes: Iterable[Node]) -> Placement:
+    """Return the summary of nodes as :meth:`tdt.Recognizer.placement` lists them."""
     listed = list(nodes)
-    cpu = [operator for provider, operator in listed if provider == "CPUExecutionProvider"]
-    computing = Counter(operator for operator in cpu if operator not in SHAPE_OPERATORS)
-    providers = Counter(_NAMES.get(provider, provider) for provider, _ in listed)
+    cpu = [node for node in listed if node.provider == "CPUExecutionProvider"]
+    computing = Counter(node.operator for node in cpu if node.computes)
+    providers = Counter(_NAMES.get(node.provider, node.provider) for node in listed)
     return Placement(
         len(listed), len(cpu), sum(computing.values()), tuple(computing.most_common()), tuple(providers.most_common())
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tdt.profiling import memory, nodes
 from tdt.profiling.environment import environment, file_hashes, invocation
-from tdt.profiling.placement import Placement, place
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -178,14 +177,6 @@ def _read(path: Path) -> nodes.OrtProfile:
     """Read a profile that a session named after its graph and start."""
     name, _, started = path.stem.rpartition("@")
     return nodes.read_ort_profile(path, name, started_unix_ns=int(started))
-
-
-def placement_of(sources: Sequence[Source], options: Options) -> Placement:
-    """Return where the nodes of the encoder run."""
-    run = run_nodes(sources, options)
-    largest = max(run.profiles, key=lambda profile: len(nodes.node_events(profile)))
-    placed = {event["name"]: event["args"] for event in nodes.node_events(largest)}
-    return place((args.get("provider", ""), args.get("op_name", "")) for args in placed.values())
 
 
 def _run_memory(sources: Sequence[Source], options: Options) -> list[memory.StageMemory]:
