@@ -70,6 +70,11 @@ class DeviceArray:
         """`cuda` or `cpu`."""
         return str(self._value.device_name())
 
+    def part(self, index: int, shape: tuple[int, ...]) -> DeviceSlice:
+        """Return the entry `index` along the first axis, as memory to bind."""
+        assert shape == self.shape[1:]
+        return DeviceSlice(self, index * math.prod(shape) * self.dtype.itemsize, shape)
+
     def copy_from(self, array: Array) -> None:
         """Copy a host array of the same shape and type here."""
         self._value.update_inplace(np.ascontiguousarray(array, self.dtype))
@@ -77,7 +82,7 @@ class DeviceArray:
     def numpy(self) -> Array:
         """Copy to the host."""
         result: Array = self._value.numpy()
-        return result
+        return result.copy() if self.device == "cpu" else result  # the runtime's own memory there
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if copy is False and self.device != "cpu":
@@ -98,6 +103,27 @@ class DeviceArray:
     def __dlpack_device__(self) -> tuple[int, int]:
         kind, index = self._value.__dlpack_device__()
         return int(kind), int(index)
+
+
+class DeviceSlice:
+    """A part of a device array, to be bound as an input or output.
+
+    Parameters
+    ----------
+    whole : DeviceArray
+        Kept alive.
+    offset_bytes : int
+    shape : tuple of int
+    """
+
+    __slots__ = ("device", "dtype", "pointer", "shape", "whole")
+
+    def __init__(self, whole: DeviceArray, offset_bytes: int, shape: tuple[int, ...]) -> None:
+        self.whole = whole
+        self.pointer = whole.pointer + offset_bytes
+        self.shape = shape
+        self.dtype = whole.dtype
+        self.device = whole.device
 
 
 _NUMPY_TYPES: dict[str, np.dtype[Any]] = {

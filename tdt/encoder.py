@@ -14,7 +14,10 @@ from tdt.stages import Encoded
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tdt.backend import Backend
+    from tdt.placement import Node
     from tdt.quantization.position_cache import PositionCache
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Features, Float32, Int64
@@ -73,15 +76,21 @@ class Encoder:
         RunError
             Where the runtime fails.
         """
-        frames, lengths = self._checked(features)
+        lengths = check_features(features.frames.shape, features.lengths, self.spec)
+        frames = np.ascontiguousarray(features.frames, np.float32)
         encoded_lengths = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)
         longest = int(encoded_lengths.max(initial=0))
         out = np.zeros((len(lengths), longest, self.spec.encoder_dim), np.float32)
-        for rows in self._groups(lengths):
+        crowd = np.count_nonzero(lengths) > 1
+        for rows in group_rows(lengths, self.batching() if crowd else "together"):
             with timeline.span("encoder"):
                 part = self._run(frames[rows, :, : int(lengths[rows].max())], lengths[rows])
-            out[rows, : part.shape[1]] = part
+                out[rows, : part.shape[1]] = part
         return Encoded(out, encoded_lengths)
+
+    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+        """Encode a batch; on the host that is :meth:`encode`."""
+        return self.encode(features, timeline)
 
     def batching(self) -> Batching:
         """Return how utterances may share a run of this export without changing each other; probed once.
@@ -91,43 +100,16 @@ class Encoder:
         """
         with self._probe_lock:
             if self._batching is None:
-                self._batching = self._probe()
+                self._batching = probe_batching(self._run, self.spec.n_mels)
             return self._batching
+
+    def placement(self) -> list[Node]:
+        """Return which provider runs which node."""
+        return self.session.placement()
 
     def close(self) -> None:
         """Release the session."""
         self.session.close()
-
-    def _checked(self, features: Features) -> tuple[Float32, Int64]:
-        frames, lengths = features.frames, features.lengths
-        if frames.ndim != 3 or frames.shape[1] != self.spec.n_mels:
-            raise OptionError("features.frames", f"shape {tuple(frames.shape)}", f"[B, {self.spec.n_mels}, T], float32")
-        if lengths.shape != (frames.shape[0],) or lengths.dtype.kind not in "iu":
-            given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
-            raise OptionError("features.lengths", given, f"{frames.shape[0]} integers, one an utterance")
-        if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= frames.shape[2]:
-            raise OptionError("features.lengths", lengths.tolist(), f"numbers from 0 to {frames.shape[2]}")
-        limit = self.spec.max_encoder_frames
-        for index, length in enumerate(lengths):
-            wanted = self.spec.encoder_length(int(length))
-            if limit is not None and wanted > limit:
-                seconds = self.spec.frame_seconds
-                raise AudioTooLongError(
-                    f"Utterance {index} of the batch has {wanted} encoder frames ({wanted * seconds:.1f} s); this "
-                    f"export's position table ends at {limit} frames ({limit * seconds:.1f} s). Cut the recording into "
-                    "shorter pieces."
-                )
-        return np.ascontiguousarray(frames, np.float32), np.ascontiguousarray(lengths, np.int64)
-
-    def _groups(self, lengths: Int64) -> list[Int64]:
-        """Return rows that may run together; rows without frames need no run."""
-        rows = np.flatnonzero(lengths > 0)
-        batching: Batching = "together" if len(rows) <= 1 else self.batching()
-        if batching == "together":
-            return [rows] if len(rows) else []
-        if batching == "alone":
-            return [rows[index : index + 1] for index in range(len(rows))]
-        return [rows[lengths[rows] == length] for length in np.unique(lengths[rows])]
 
     def _run(self, frames: Float32, lengths: Int64) -> Float32:
         """Run the graph; returns [B, T', D] with at least the frames that the lengths call for."""
@@ -145,22 +127,85 @@ class Encoder:
             )
         return np.ascontiguousarray(out[:, :, :needed].transpose(0, 2, 1))
 
-    def _probe(self) -> Batching:
-        lengths = np.array(_PROBE_FRAMES)
-        longest = int(lengths[0])
-        values = np.random.default_rng(0).standard_normal((len(lengths), self.spec.n_mels, longest), np.float32)
-        for row, length in enumerate(lengths):
-            values[row, :, length:] = 0
-        alone = [self._run(values[row : row + 1, :, :n], lengths[row : row + 1]) for row, n in enumerate(lengths)]
-        if self._agrees(self._run(values, lengths), *alone):
-            return "together"
-        pair = np.concatenate([values[:1], values[:1, :, ::-1] * np.float32(3)])
-        same = self._run(pair, np.array([longest, longest]))
-        return "same length" if self._agrees(same, alone[0]) else "alone"
 
-    @staticmethod
-    def _agrees(batch: Float32, *alone: Float32) -> bool:
+def check_features(shape: tuple[int, ...], lengths: Int64, spec: ModelSpec) -> Int64:
+    """Refuse features that do not fit the model.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the frames.
+    lengths : ndarray [shape=(B,)], integers
+    spec : ModelSpec
+
+    Returns
+    -------
+    ndarray [shape=(B,)], int64
+
+    Raises
+    ------
+    OptionError
+        Naming the field, what it has, and what was expected.
+    AudioTooLongError
+        Where an utterance exceeds the position table of the export.
+    """
+    if len(shape) != 3 or shape[1] != spec.n_mels:
+        raise OptionError("features.frames", f"shape {tuple(shape)}", f"[B, {spec.n_mels}, T], float32")
+    if lengths.shape != (shape[0],) or lengths.dtype.kind not in "iu":
+        given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
+        raise OptionError("features.lengths", given, f"{shape[0]} integers, one an utterance")
+    if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= shape[2]:
+        raise OptionError("features.lengths", lengths.tolist(), f"numbers from 0 to {shape[2]}")
+    limit = spec.max_encoder_frames
+    for index, length in enumerate(lengths):
+        wanted = spec.encoder_length(int(length))
+        if limit is not None and wanted > limit:
+            seconds = spec.frame_seconds
+            raise AudioTooLongError(
+                f"Utterance {index} of the batch has {wanted} encoder frames ({wanted * seconds:.1f} s); this "
+                f"export's position table ends at {limit} frames ({limit * seconds:.1f} s). Cut the recording into "
+                "shorter pieces."
+            )
+    return np.ascontiguousarray(lengths, np.int64)
+
+
+def group_rows(lengths: Int64, batching: Batching) -> list[Int64]:
+    """Return rows that may run together; rows without frames need no run."""
+    rows = np.flatnonzero(lengths > 0)
+    if batching == "together":
+        return [rows] if len(rows) else []
+    if batching == "alone":
+        return [rows[index : index + 1] for index in range(len(rows))]
+    return [rows[lengths[rows] == length] for length in np.unique(lengths[rows])]
+
+
+def probe_batching(
+    run: Callable[[Float32, Int64], Float32], n_mels: int, tolerance: float = _PROBE_TOLERANCE
+) -> Batching:
+    """Find out whether utterances of a batch change each other, by running some noise alone and together.
+
+    Parameters
+    ----------
+    run : callable
+        Features [B, n_mels, T] and lengths to frames [B, T', D].
+    n_mels : int
+    tolerance : float, optional
+        Difference, relative to the largest value, that counts as the same.
+    """
+
+    def agrees(batch: Float32, *alone: Float32) -> bool:
         return all(
-            bool(np.abs(batch[row, : len(one[0])] - one[0]).max() <= _PROBE_TOLERANCE * max(1.0, np.abs(one).max()))
+            bool(np.abs(batch[row, : len(one[0])] - one[0]).max() <= tolerance * max(1.0, np.abs(one).max()))
             for row, one in enumerate(alone)
         )
+
+    lengths = np.array(_PROBE_FRAMES)
+    longest = int(lengths[0])
+    values = np.random.default_rng(0).standard_normal((len(lengths), n_mels, longest), np.float32)
+    for row, length in enumerate(lengths):
+        values[row, :, length:] = 0
+    alone = [run(values[row : row + 1, :, :n], lengths[row : row + 1]) for row, n in enumerate(lengths)]
+    if agrees(run(values, lengths), *alone):
+        return "together"
+    pair = np.concatenate([values[:1], values[:1, :, ::-1] * np.float32(3)])
+    return "same length" if agrees(run(pair, np.array([longest, longest])), alone[0]) else "alone"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tdt.errors import OptionError
 from tdt.timeline import NULL, Recorder
@@ -59,8 +59,11 @@ def check_batch(encoded: Encoded, states: Sequence[DecoderState | None] | None, 
     OptionError
         Naming the field, what it has, and what was expected.
     """
-    shape, lengths = encoded.frames.shape, encoded.lengths
-    if len(shape) != 3 or shape[2] != spec.encoder_dim:
+    lengths, frames = encoded.lengths, cast("Any", encoded.frames)
+    if frames is None and encoded.projected is None:
+        raise OptionError("encoded.frames", None, "the encoder's output, or `projected` beside it")
+    shape = encoded.projected.shape if frames is None else frames.shape
+    if len(shape) != 3 or (frames is not None and shape[2] != spec.encoder_dim):
         raise OptionError("encoded.frames", f"shape {tuple(shape)}", f"[B, T', {spec.encoder_dim}], time-major float32")
     if lengths.shape != (shape[0],) or lengths.dtype.kind not in "iu":
         given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"

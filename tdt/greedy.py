@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Float32, Int64
 
+# Frames an evaluation of the joint looks at. On the CPU wider windows cost more arithmetic than they save calls: bench
+# model, 27 emissions, one thread: 36.9, 41.6, 47.4 and 57.7 ms with 1, 2, 4 and 8 frames.
 WINDOW = 1
 _KEPT_WORKSPACES = 4
 
@@ -39,7 +41,7 @@ class OnnxEngine:
     spec : ModelSpec
     backend : Backend
     threads : int, optional
-        Threads inside an operator.
+        Threads inside an operator; one by default, since the products of a step are too small to share.
     window : int, optional
         Frames that one evaluation of the joint looks at; the results do not depend on it.
     """
@@ -48,7 +50,7 @@ class OnnxEngine:
         self, files: ModelFiles, spec: ModelSpec, backend: Backend, threads: int | None = None, *, window: int = WINDOW
     ) -> None:
         self.spec = spec
-        self.transducer = Transducer(files, spec, backend, threads)
+        self.transducer = Transducer(files, spec, backend, threads or 1)
         self.window = 1 if self.transducer.coupled else window
         self._durations = np.array(spec.durations, np.int64)
         self._idle: list[_Workspace] = []
@@ -70,6 +72,7 @@ class OnnxEngine:
         projected = encoded.projected
         if projected is None:
             projected = self.transducer.project(np.asarray(encoded.frames))
+        projected = np.ascontiguousarray(projected, np.float32)
         timeline.tally("joint", perf_counter_ns() - started)
         if not self.transducer.coupled:
             return self._decode(projected, encoded.lengths, before, timeline)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tdt.backend import Backend
-    from tdt.encoder import Encoder
     from tdt.engine import Engine
+    from tdt.pipeline import AcousticEncoder
     from tdt.recognizer import Recognizer
     from tdt.spec import ModelFiles, ModelSpec, Precision
 
@@ -108,33 +108,84 @@ def load(
     _check("features", features, FEATURE_VERSIONS)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError("threads", threads, "a whole number from 1 on, or None for all cores")
-    from tdt.backend import Backend
-    from tdt.encoder import Encoder
     from tdt.features import FeatureExtractor
     from tdt.layouts import find_model
     from tdt.pipeline import Stages
     from tdt.recognizer import Recognizer
 
     began = time.perf_counter()
-    encoder_backend = Backend.parse(encoder_provider or provider)
-    decoder_backend = Backend.parse(decoder_provider or provider)
     with timeline.span("load"):
         with timeline.span("files"):
             files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
+        backends = choose_backends(files, provider, encoder_provider, decoder_provider, decoder)
         extractor = FeatureExtractor(spec.n_mels, spec.normalize, "constant" if features == "2.5" else "reflect")
 
         def make_decoder() -> Engine:
             with timeline.span("decoder"):
-                return make_engine(files, spec, decoder, weights, decoder_backend, threads, timeline)
+                return make_engine(files, spec, decoder, weights, backends[1], threads, timeline)
 
-        def make_encoder() -> Encoder:
+        def make_acoustic_encoder() -> AcousticEncoder:
             with timeline.span("encoder"):
-                return Encoder(files, spec, encoder_backend, threads)
+                return make_encoder(files, spec, *backends, threads)
 
         # A profile runs one after another, so that each part is charged with its own time.
-        engine, encoder = _both(make_decoder, make_encoder, together=timeline is NULL)
+        engine, encoder = _both(make_decoder, make_acoustic_encoder, together=timeline is NULL)
     _log.info("loaded %s (%s) in %.2f s", spec.name, files.layout, time.perf_counter() - began)
     return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence))
+
+
+def choose_backends(
+    files: ModelFiles,
+    provider: str | Backend,
+    encoder_provider: str | Backend | None,
+    decoder_provider: str | Backend | None,
+    decoder: DecoderKind,
+) -> tuple[Backend, Backend]:
+    """Return where encoder and decoder run; `auto` is resolved here and logged with its reason.
+
+    With the encoder on a device the decoder stays on the host, fed with the projected frames, unless asked otherwise by
+    `decoder="onnx"` or `decoder_provider`.
+
+    Raises
+    ------
+    OptionError
+        Where a provider string cannot be read.
+    """
+    from tdt.backend import Backend
+
+    wanted = encoder_provider or provider
+    if wanted == "auto":
+        from tdt.graph import read_graph
+        from tdt.selection import choose_provider
+        from tdt.session import usable_providers
+
+        choice = choose_provider(read_graph(files.encoder).quantization, usable_providers())
+        _log.info("provider %s", choice.why)
+        wanted = choice.provider
+    encoder = Backend.parse(wanted)
+    if decoder_provider is not None and decoder_provider != "auto":
+        return encoder, Backend.parse(decoder_provider)
+    on_device = decoder == "onnx" and encoder.provider in ("cuda", "tensorrt")
+    return encoder, encoder if on_device or not encoder.on_device else Backend()
+
+
+def make_encoder(
+    files: ModelFiles, spec: ModelSpec, backend: Backend, decoder_backend: Backend, threads: int | None
+) -> AcousticEncoder:
+    """Return the encoder for a backend; on a device, its output stays there where the decoder is there too.
+
+    Raises
+    ------
+    ProviderError
+        Where the provider cannot start.
+    """
+    if not backend.on_device:
+        from tdt.encoder import Encoder
+
+        return Encoder(files, spec, backend, threads)
+    from tdt.device_encoder import DeviceEncoder
+
+    return DeviceEncoder(files, spec, backend, threads, decode_on="device" if decoder_backend.on_device else "host")
 
 
 def make_engine(
@@ -170,6 +221,10 @@ def make_engine(
             if decoder == "native":
                 raise
             _log.warning("%s Decoding goes through ONNX Runtime instead, which is slower.", problem)
+    if backend.on_device:
+        from tdt.device_engine import make_device_engine
+
+        return make_device_engine(files, spec, backend, threads)
     from tdt.greedy import OnnxEngine
 
     return OnnxEngine(files, spec, backend, threads)

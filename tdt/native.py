@@ -114,7 +114,9 @@ class NativeEngine:
             try:
                 self._choose(isa, screening)
                 state, out = self._begin(np.zeros(1, np.int64), [None]), self._buffers.emitted_tokens(1, 1)
-                self._run(_Job([np.zeros((0, self._spec.encoder_dim), np.float32)], False, np.zeros(0, np.int64), state, out))
+                self._run(
+                    _Job([np.zeros((0, self._spec.encoder_dim), np.float32)], False, np.zeros(0, np.int64), state, out)
+                )
             finally:
                 notice.cancel()
 
@@ -167,9 +169,13 @@ class NativeEngine:
         frames, lengths = encoded.frames, encoded.lengths.astype(np.int64)
         if encoded.projected is not None:
             frames = encoded.projected
-            if frames.shape != (*encoded.frames.shape[:2], self._joint_width):
+            around = frames if encoded.frames is None else encoded.frames  # a device encoder may leave its frames there
+            if frames.shape != (*around.shape[:2], self._joint_width):
                 expected = f"[B, T', {self._joint_width}], as the frames"
                 raise OptionError("encoded.projected", f"shape {tuple(frames.shape)}", expected)
+        if not len(lengths):
+            return [], []
+        begun = time.perf_counter_ns()
         carried = [None] * len(lengths) if states is None else list(states)
         state = self._begin(lengths, carried)
         capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
@@ -180,15 +186,35 @@ class NativeEngine:
             for share in _shares(lengths, self._threads)
         ]
         results = self._spread(jobs)
-        if timeline is not NULL:
-            self._tally(timeline, results, time.perf_counter_ns() - started)
+        elapsed_ns = time.perf_counter_ns() - started
         if any(status for status, _ in results):
             raise DecodingError(
                 "The encoder output or the decoder's logits hold NaN or infinite numbers, which cannot be decoded. "
                 "Check the encoder: a reduced precision may overflow; the float32 model shows it."
             )
         self.counters = np.sum([counters for _, counters in results], axis=0)
-        return self._hypotheses(state, out, carried), self._states(state, carried)
+        decoded = self._hypotheses(state, out, carried), self._states(state, carried)
+        if timeline is not NULL:
+            self._tally(timeline, results, elapsed_ns, time.perf_counter_ns() - begun)
+        return decoded
+
+    def weight_bytes(self) -> int:
+        """Return the bytes of weights that the latest call read: what bounds it where they do not fit a cache."""
+        weights, places, counts = self._weights, self._task, self.counters
+        stacks = (weights.recurrent, weights.inputs, weights.predictor)
+        predictor = sum(stack.values.nbytes + stack.levels.nbytes for stack in stacks)
+        whole = self._blank_task[places.MODE] == 0
+        joint = weights.duration.nbytes + (weights.output.values.nbytes if whole else weights.output.levels.nbytes)
+        row = 4 * weights.duration.shape[1]
+        encoder = weights.encoder.values.nbytes + weights.encoder.levels.nbytes
+        return int(
+            counts[places.PREDICTOR_ROUNDS] * predictor
+            + counts[places.PREDICTIONS] * 4 * weights.table.shape[1]
+            + counts[places.ROUNDS] * joint
+            + (counts[places.SURVIVORS] + counts[places.REFINED]) * row
+            + counts[places.FALLBACKS] * weights.output.values.nbytes
+            + counts[places.PROJECTION_BLOCKS] * encoder
+        )
 
     def close(self) -> None:
         """Release threads and buffers; the engine cannot be used afterwards."""
@@ -234,6 +260,7 @@ class NativeEngine:
                 fields.set_projection(projection, source, projected, scratch)
                 started = time.perf_counter_ns()
                 kernels.project_frames(projection)
+                counters[fields.PROJECTION_BLOCKS] = -(-len(frames) // self._buffers.FRAME_BLOCK)
                 counters[fields.PROJECTION_NS] = time.perf_counter_ns() - started
             fields.set_frames(task, projected, len(job.utterances))
             started = time.perf_counter_ns()
@@ -281,8 +308,8 @@ class NativeEngine:
             futures = [self._pool.submit(self._run, job) for job in jobs[1:]]
         return [self._run(jobs[0]), *(future.result() for future in futures)]
 
-    def _tally(self, timeline: Recorder, results: list[tuple[int, Any]], elapsed_ns: int) -> None:
-        """Share the elapsed time out by what the threads spent where."""
+    def _tally(self, timeline: Recorder, results: list[tuple[int, Any]], elapsed_ns: int, whole_ns: int) -> None:
+        """Share the threads' elapsed time out by what they spent where; the rest of the call is the rule's."""
         k = self._task
         total = np.sum([counters for _, counters in results], axis=0)
         work_ns = max(1, int(total[k.PROJECTION_NS] + total[k.DECODING_NS]))
@@ -292,7 +319,7 @@ class NativeEngine:
         predictor_ns = float(total[k.PREDICTOR_TICKS]) * tick_ns
         timeline.tally("predictor", int(predictor_ns), int(total[k.PREDICTIONS]))
         timeline.tally("joint", int(joint_ns), int(total[k.EVALUATIONS]))
-        timeline.tally("rule", max(0, int(elapsed_ns - joint_ns - predictor_ns)), int(total[k.EVALUATIONS]))
+        timeline.tally("rule", max(0, int(whole_ns - joint_ns - predictor_ns)), int(total[k.EVALUATIONS]))
 
     def _hypotheses(self, state: Any, out: Any, carried: Sequence[DecoderState | None]) -> list[Hypothesis]:
         found = []

@@ -109,8 +109,8 @@ def dynamic_quantisation(graph: str, provider: str, operators: Mapping[str, int]
     """Return the error for a dynamically quantised graph on a device."""
     listed = ", ".join(f"{operators[name]} {name}" for name in DYNAMIC_QUANTISATION if operators.get(name))
     return ProviderError(
-        f"{graph} is dynamically quantised ({listed}): no device has kernels for these nodes, they would run on the CPU "
-        f"with copies around each, slower than the CPU alone. On {provider} use the float32 model "
+        f"{graph} is dynamically quantised ({listed}): no device has kernels for these nodes, they would run on the "
+        f"CPU with copies around each, slower than the CPU alone. On {provider} use the float32 model "
         '(precision="float32") or make a static Q/DQ one with `tdt quantize`; the 8-bit model as it is runs with '
         'provider="cpu".'
     )

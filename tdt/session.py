@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tdt import providers
-from tdt.device import DeviceArray, allocate
+from tdt.device import DeviceArray, DeviceSlice, allocate
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError
 from tdt.graph import without_links
 from tdt.placement import classify, float_outputs, require_on_device
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tdt.provider_options import ShapeProfile
 
     Array = npt.NDArray[Any]
-    Buffer = Array | DeviceArray
+    Buffer = Array | DeviceArray | DeviceSlice
 
 _KEY_BYTES = 1 << 20
 _FATAL = 4  # ORT's severities: everything below is carried by the exception already
@@ -47,6 +48,11 @@ def onnxruntime() -> Any:
 
         ort.set_default_logger_severity(_FATAL)
     return ort
+
+
+def usable_providers() -> set[str]:
+    """Return the device providers that can start here; see :func:`tdt.providers.usable`."""
+    return providers.usable(onnxruntime())
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
@@ -113,8 +119,6 @@ class Session:
                 "session.model_external_initializers_file_folder_path", str(external_folder)
             )
         try:
-            if backend.on_device:
-                options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             given = str(model) if isinstance(model, Path) else model
             self._session = providers.start(ort, given, options, backend, profile, lambda: model_key(model))
         except ProviderError:
@@ -160,7 +164,7 @@ class Session:
         binding = self._session.io_binding()
         for tie, ports in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
             for name, array in ports.items():
-                if isinstance(array, DeviceArray):
+                if isinstance(array, (DeviceArray, DeviceSlice)):
                     where = (array.device, self.backend.device_id)
                     tie(name, *where, array.dtype.type, list(array.shape), array.pointer)
                 else:
@@ -173,7 +177,7 @@ class Session:
         return allocate(shape, dtype, "cuda" if self.backend.on_device else "cpu", self.backend.device_id)
 
     def placement(self) -> list[Node]:
-        """Return which provider runs which node; of sessions on a device only."""
+        """Return which provider runs which node."""
         assigned = [
             (graph.ep_name, node.name, node.op_type)
             for graph in self._session.get_provider_graph_assignment_info()
@@ -181,11 +185,6 @@ class Session:
         ]
         floats: dict[str, bool] = self._floats()
         return classify(assigned, floats)
-
-    def assigned(self) -> list[tuple[str, str, str]]:
-        """Return (provider, name, operator) of every node, as the runtime assigned it."""
-        parts = self._session.get_provider_graph_assignment_info()
-        return [(part.ep_name, node.name, node.op_type) for part in parts for node in part.get_nodes()]
 
     def require_inputs(self, count: int) -> None:
         """Refuse a graph with another number of inputs.
@@ -227,8 +226,13 @@ class Binding:
         self._run = session._session._sess.run_with_iobinding
         self._arrays = arrays
 
-    def run(self) -> None:
+    def run(self, *, wait: bool = True) -> None:
         """Read the inputs, write the outputs.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait for the device; without, the run is only enqueued.
 
         Raises
         ------
@@ -236,9 +240,17 @@ class Binding:
             Where the runtime fails.
         """
         try:
-            self._run(self._native, None)
+            self._run(self._native, None if wait else _enqueue_only())
         except self._session._errors as error:
             raise RunError(self._session.name, str(self._session.backend), _short(error)) from error
+
+
+@cache
+def _enqueue_only() -> Any:
+    """Return run options that leave the device at work."""
+    options = onnxruntime().RunOptions()
+    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    return options
 
 
 def _short(error: BaseException) -> str:
