@@ -66,6 +66,10 @@ class DecoderWeights:
     quantised: bool
 
 
+# What walking a damaged graph runs into: missing inputs, cycles, element types and shapes that are none.
+_MALFORMED = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
+
+
 def lift(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
     """Read the decoder's weights.
 
@@ -93,6 +97,8 @@ def lift(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
         embedding, layers = _network(network, top)
     except StructureError as error:
         raise UnrecognizedGraphError(current.path, str(error)) from error
+    except _MALFORMED as error:
+        raise UnrecognizedGraphError(current.path, f"it is malformed ({type(error).__name__}: {error})") from error
     matrices = [output.matrix, encoder.matrix, predictor.matrix, *(m for x in layers for m in (x.inputs, x.recurrent))]
     weights = DecoderWeights(
         embedding, layers, encoder, predictor, output, all(matrix.levels is not None for matrix in matrices)
@@ -131,7 +137,9 @@ def _network(graph: Walker, top: str) -> tuple[Float32, tuple[LstmLayer, ...]]:
         nodes.append(node)
         name = graph.strip(node.input[0])
     if not layers:
-        raise StructureError(f"the prediction network ends in {'an input' if node is None else node.op_type}, not an LSTM")
+        raise StructureError(
+            f"the prediction network ends in {'an input' if node is None else node.op_type}, not an LSTM"
+        )
     nodes.reverse()
     _check_states(graph, nodes)
     return _embedding(graph, name), tuple(reversed(layers))
@@ -172,7 +180,9 @@ def _check_states(graph: Walker, nodes: list[Any]) -> None:
         for name, expected in zip(node.input[5:7], states, strict=True):
             source, row = _state_row(graph, name)
             if source != expected or (row is not None and row != index):
-                raise StructureError(f"LSTM layer {index} starts from {source!r} row {row}, not {expected!r} row {index}")
+                raise StructureError(
+                    f"LSTM layer {index} starts from {source!r} row {row}, not {expected!r} row {index}"
+                )
             if row is None and len(nodes) > 1:
                 raise StructureError("several LSTM layers share one state")
 
