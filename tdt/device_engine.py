@@ -92,14 +92,13 @@ class DeviceEngine:
         if not batch:
             return [], []
         with self._lock:
-            projected = self._projected(encoded)
             workspace = self._workspace(batch)
             before: list[DecoderState | None] = [None] * batch if states is None else list(states)
             with timeline.span("h2d"):
                 self._fill(workspace, encoded.lengths, before)
             running = any((state.skip if state else 0) < n for state, n in zip(before, encoded.lengths, strict=True))
             with timeline.span("joint"):
-                rounds = self._rounds(workspace, projected) if running else []
+                rounds = self._rounds(workspace, self._projected(encoded)) if running else []
             with timeline.span("d2h"):
                 return self._results(workspace, np.concatenate(rounds) if rounds else None, encoded.lengths, before)
 
@@ -121,8 +120,6 @@ class DeviceEngine:
         else:
             given = self._projector.run({"frames": np.ascontiguousarray(encoded.frames, np.float32)})[0]
         host = np.ascontiguousarray(given, np.float32)
-        if not host.size:
-            host = np.zeros((host.shape[0], 1, max(host.shape[2], 1)), np.float32)
         array = self._step.allocate(host.shape, np.float32)
         array.copy_from(host)
         return array
