@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdt.errors import ProviderError
 from tdt.quantization.onnx_graph import EditableGraph
 from tdt.quantization.surgery.masks import broadcast_masks, single_masks
 from tdt.quantization.surgery.position_split import split_positions
@@ -117,6 +118,11 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
     from tdt.graph import load_model, read_graph
 
     info = read_graph(path)
+    if "EPContext" in info.ops:
+        raise ProviderError(
+            f"{path} is an engine built for TensorRT-RTX, which the CPU cannot run. Load it with "
+            "encoder_provider='tensorrt-rtx' on a machine with such a card, or load the model it was built from."
+        )
     large = info.file_bytes + info.external_bytes >= LARGE_BYTES
     quantised = info.quantization == "qdq"
     if info.quantization not in ("float", "qdq") or not (large or quantised):
