@@ -92,7 +92,7 @@ class Emitted(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """The model's numbers that the loop needs: duration table [N] int64, blank, max_symbols, frames evaluated at once."""
+    """The model's numbers that the loop needs: durations [N] int64, blank, max_symbols, frames evaluated at once."""
 
     durations: Any
     blank: int
@@ -103,7 +103,9 @@ class Rule(NamedTuple):
 def scratch(rows: int, width: int) -> Scratch:
     """Return the scratch of an 8-bit product for `rows` vectors of at most `width` elements."""
     return Scratch(
-        aligned((rows, ceil_to(width, 64)), np.uint8), aligned((rows, 4), np.float32), aligned((rows, CHUNK_ROWS), np.int32)
+        aligned((rows, ceil_to(width, 64)), np.uint8),
+        aligned((rows, 4), np.float32),
+        aligned((rows, CHUNK_ROWS), np.int32),
     )
 
 
@@ -133,7 +135,7 @@ def decoding_state(weights: Weights, layers: int, batch: int) -> DecodingState:
     shape = (batch, layers, weights.bias.shape[1] // 4)
     floats = [aligned(shape, np.float32) for _ in range(4)]
     integers = [np.zeros(batch, np.int64) for _ in range(7)]
-    return DecodingState(*floats, aligned((batch, weights.predictor_bias.size), np.float32), *integers)
+    return DecodingState._make([*floats, aligned((batch, weights.predictor_bias.size), np.float32), *integers])
 
 
 def emitted_tokens(batch: int, capacity: int) -> Emitted:

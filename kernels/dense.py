@@ -15,7 +15,9 @@ PLAIN, INTERLEAVED = 0, 1  # how the rows of a float32 matrix lie
 
 
 @inline
-def multiply_floats(w: int, order: int, n: int, k: int, x: int, x_stride: int, m: int, out: int, out_stride: int) -> None:
+def multiply_floats(
+    w: int, order: int, n: int, k: int, x: int, x_stride: int, m: int, out: int, out_stride: int
+) -> None:
     """Add w @ x[b] to out[b] for `m` vectors of `k` floats and `n` rows, multiples of 16 and 8; addresses, strides."""
     keep_apart()
     stride, step = k, FLOAT_STEP
@@ -63,7 +65,7 @@ def quantize_vectors(task: Any, x: int, k: int, m: int) -> None:
 
 
 @inline
-def zero_point(task: Any, b: int) -> int:
+def zero_point(task: Any, b: int) -> Any:
     """Return what to take off each activation byte of row `b`, less what the instructions have taken off."""
     return int(get_float(task[f.STATS], 4 * b + 1)) - zero_shift(task[f.ISA])
 

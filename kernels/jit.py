@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 P = ParamSpec("P")
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 
 __all__ = [
@@ -30,10 +30,10 @@ __all__ = [
 ]
 
 
-class Compiled(Protocol[P, R]):
+class Compiled(Protocol[P, R_co]):
     """A compiled function: called like the Python function it was made from, which stays at `py_func`."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the machine code, compiling it first for a new signature."""
         ...
 
@@ -107,8 +107,7 @@ def whole_folder_cache(function: Any) -> Any:
     Numba stamps a cache entry with the one file that defines the function, though callees from other files are
     compiled into it.
     """
-    cache = getattr(function, "_cache", None)
-    store = getattr(cache, "_cache_file", None)
+    store: Any = getattr(getattr(function, "_cache", None), "_cache_file", None)
     if hasattr(store, "_source_stamp"):
         files = sorted(Path(__file__).parent.glob("*.py"))
         store._source_stamp = tuple((file.name, file.stat().st_mtime, file.stat().st_size) for file in files)

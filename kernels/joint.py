@@ -93,7 +93,7 @@ def _bound_norms(task: Any, b: int) -> None:
 
 
 @inline
-def choose_token(task: Any, b: int) -> int:
+def choose_token(task: Any, b: int) -> Any:
     """Return the argmax of row `b` over the token slice; its logit in LOGITS is exact unless it is the blank.
 
     Returns -1 where the numbers are not finite.
@@ -137,7 +137,7 @@ def full_row(task: Any, b: int) -> None:
 
 
 @inline
-def best_survivor(task: Any, b: int) -> int:
+def best_survivor(task: Any, b: int) -> Any:
     """Compute the marked rows of row `b` in float32, put them in their places, and return the first of the largest."""
     keep_apart()
     tokens, width = task[f.TOKENS], task[f.JOINT]
@@ -159,7 +159,7 @@ def best_survivor(task: Any, b: int) -> int:
 
 
 @inline
-def _first_marked(task: Any) -> int:
+def _first_marked(task: Any) -> Any:
     for block in range(task[f.TOKENS] // 16):
         mask = get_mask(task[f.MASKS], block)
         if mask != 0:
@@ -171,7 +171,7 @@ def _first_marked(task: Any) -> int:
 
 
 @inline
-def first_largest(values: int, count: int) -> int:
+def first_largest(values: int, count: int) -> Any:
     """Return the index of the first largest of `count` floats, or -1 if any is NaN or the largest is infinite."""
     place, best = -1, np.float32(-inf)
     for index in range(count):

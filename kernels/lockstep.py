@@ -1,7 +1,7 @@
 """The greedy TDT loop over a batch, whole in compiled code: label looping in lockstep, finished utterances dropped.
 
-The rule is that of :mod:`.tdt_rule`. Utterances advance independently of one another; each round evaluates the joint for
-all that are active, then the prediction network for those that emitted, so that each weight row is read once for all.
+The rule is that of :mod:`.tdt_rule`. Utterances advance independently of one another; each round evaluates the joint
+for all that are active, then the prediction network for those that emitted: each weight row is read once for all.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _walk(task: Any, u: int, first: int) -> int:
 
 
 @inline
-def _frames_ahead(task: Any, u: int) -> int:
+def _frames_ahead(task: Any, u: int) -> Any:
     return min(task[f.WINDOW], get_int(task[f.STOPS], u) - get_int(task[f.TIMES], u))
 
 

@@ -69,15 +69,26 @@ def set_int32(_typing: Any, address: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
-def get_byte(_typing: Any, address: Any, index: Any) -> Any:
-    """Return uint8 element `index`."""
-    return I8(I8, I8), _reader(v.I8, 1, "zext")
+def read_flag(_typing: Any, address: Any, index: Any) -> Any:
+    """Return uint8 element `index`; what was written before the flag was raised is seen after this."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        pointer = v.address(builder, args[0], args[1], v.I8)
+        return builder.zext(builder.load_atomic(pointer, "acquire", 1), v.I64)
+
+    return I8(I8, I8), generate
 
 
 @intrinsic
-def set_byte(_typing: Any, address: Any, index: Any, value: Any) -> Any:
-    """Store an int64 as uint8."""
-    return types.void(I8, I8, I8), _writer(v.I8, 1, narrow=True)
+def raise_flag(_typing: Any, address: Any, index: Any) -> Any:
+    """Set uint8 element `index` to 1, after all that was written before."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        pointer = v.address(builder, args[0], args[1], v.I8)
+        builder.store_atomic(ir.Constant(v.I8, 1), pointer, "release", 1)
+        return context.get_dummy_value()
+
+    return types.void(I8, I8), generate
 
 
 @intrinsic

@@ -8,25 +8,27 @@ from . import task as f
 from .dense import PLAIN, dense, multiply_floats
 from .jit import inline
 from .joint import count_up
-from .memory import copy_floats, get_byte, get_int, keep_apart, set_byte
+from .memory import copy_floats, get_int, keep_apart, raise_flag, read_flag
 from .rows import lstm_cell
 
 
 @inline
-def _input_gates(task: Any, token: int) -> int:
-    """Return the address of the first layer's input gates for a token, computed on first use.
+def _input_gates(task: Any, token: int, out: int) -> None:
+    """Write the first layer's input gates for a token to `out`; they are computed on first use and kept in TABLE.
 
-    Two threads may fill the same row at once: they write the same numbers, and the flag follows them.
+    Two threads may meet at a new row: each computes it in its own buffer, and both store the same numbers.
     """
     gates, width = task[f.GATES], task[f.EMBEDDING]
     row = task[f.TABLE] + 4 * token * gates
-    if get_byte(task[f.READY], token) == 0:
-        copy_floats(row, task[f.BIAS], gates)
-        embedding = task[f.EMBEDDING_ROWS] + 4 * token * width
-        multiply_floats(task[f.INPUT0], PLAIN, gates, width, embedding, width, 1, row, gates)
-        set_byte(task[f.READY], token, 1)
-        count_up(task, f.TABLE_ROWS, 1)
-    return int(row)
+    if read_flag(task[f.READY], token) != 0:
+        copy_floats(out, row, gates)
+        return
+    copy_floats(out, task[f.BIAS], gates)
+    embedding = task[f.EMBEDDING_ROWS] + 4 * token * width
+    multiply_floats(task[f.INPUT0], PLAIN, gates, width, embedding, width, 1, out, gates)
+    copy_floats(row, out, gates)
+    raise_flag(task[f.READY], token)
+    count_up(task, f.TABLE_ROWS, 1)
 
 
 @inline
@@ -46,10 +48,10 @@ def run_predictor(task: Any, rows: int, m: int) -> None:
     out = task[f.GATE_ROWS]
     for layer in range(layers):
         for i in range(m):
-            start = task[f.BIAS] + 4 * layer * gates
             if layer == 0:
-                start = _input_gates(task, get_int(task[f.LABELS], get_int(rows, i)))
-            copy_floats(out + 4 * i * gates, start, gates)
+                _input_gates(task, get_int(task[f.LABELS], get_int(rows, i)), out + 4 * i * gates)
+            else:
+                copy_floats(out + 4 * i * gates, task[f.BIAS] + 4 * layer * gates, gates)
         if layer > 0:
             _gather(task, rows, m, task[f.NEXT_HIDDEN], layer - 1)
             dense(task, layers + layer - 1, gates, width, task[f.GATHERED], m, out)

@@ -151,7 +151,7 @@ def exponential_sums(_typing: Any, logits: Any, count: Any, top: Any, power: Any
 
 @intrinsic
 def lstm_cell(_typing: Any, gates: Any, width: Any, cell_in: Any, cell_out: Any, hidden_out: Any) -> Any:
-    """Apply the LSTM cell: gates i, o, f, g of `width` floats each (ONNX order, before their functions) and the cell."""
+    """Apply the LSTM cell to gates i, o, f, g of `width` floats each (ONNX order, before their functions)."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         features = cpu_features(context)
@@ -206,7 +206,9 @@ def _extremes(builder: Any, features: frozenset[str], x: Any, blocks: Any) -> tu
 
     def body(index: Any, carried: list[Any]) -> list[Any]:
         value = v.load(builder, x, v.bytes_at(builder, index, 64), v.V16F)
-        low = builder.select(builder.fcmp_ordered(">", builder.fneg(value), carried[0]), builder.fneg(value), carried[0])
+        low = builder.select(
+            builder.fcmp_ordered(">", builder.fneg(value), carried[0]), builder.fneg(value), carried[0]
+        )
         high = builder.select(builder.fcmp_ordered(">", value, carried[1]), value, carried[1])
         return [low, high, v.multiply_add(builder, features, value, value, carried[2])]
 

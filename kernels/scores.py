@@ -16,7 +16,7 @@ from .rows import exponential_sums, mark_candidates
 ENTROPY_POWER = 0.33
 # Rows within a cut of the token (nats) are exact; the cut grows until the deviation that is expected of what the others
 # add, times a safety factor, is below the error allowed.
-CUT_STEP = 3.0
+CUT_STEP, LAST_CUT = 3.0, 60.0
 DEVIATIONS = 4.0
 MAX_ERROR = 7e-4  # of the 1e-3 that a confidence may differ from NeMo's
 
@@ -26,8 +26,8 @@ def _measure(task: Any, b: int, token: int, cut: float) -> Any:
     """Return log-probability and entropy confidence of `token`, and the expected error of either.
 
     NeMo's default confidence: Tsallis entropy with alpha 0.33 over the token slice, exponential normalisation. Logits
-    further than `cut` below are estimates whose errors are independent of one another; what they add to the sums follows
-    from the sums of squares.
+    further than `cut` below are estimates whose errors are independent of one another; what they add to the sums
+    follows from the sums of squares.
     """
     tokens, sums, norms = task[f.TOKENS], task[f.SUMS], task[f.NORMS] + NORM_BYTES * b
     logits = task[f.LOGITS] + 4 * b * tokens
@@ -69,7 +69,7 @@ def confidence(task: Any, b: int, token: int) -> Any:
         cut = max(cut, 0.0) + CUT_STEP
         limit = top - np.float32(cut)
         found = mark_candidates(logits, tokens, task[f.ROW_TABLES], tokens, task[f.ZEROS], limit, task[f.MASKS])
-        if found > MAX_SURVIVORS:
+        if found > MAX_SURVIVORS or cut > LAST_CUT:
             break
         count_up(task, f.REFINED, found)
         best_survivor(task, b)

@@ -1,12 +1,14 @@
-"""Dot products of weight rows with activations, as intrinsics: float32 in a fixed order, 8-bit on the best instructions.
+"""Dot products of weight rows with activations, as intrinsics: float32 in a fixed order, 8-bit on the best unit.
 
 All operands are addresses (int64) of rows padded with zeros to a whole number of vectors: 16 floats or 64 bytes. A
-*strip* is 8 rows by one activation vector, a *tile* 8 rows by 2 vectors; strides are in elements. Sums of float32 run over 16 lanes, each lane in
-order of k with FMA, then lanes i and i + 8, + 4, + 2, + 1; strip, tile and single row give the same bits.
+*strip* is 8 rows by one activation vector, a *tile* 8 rows by 2 vectors; strides are in elements. Sums of float32 run
+over 16 lanes, each lane in order of k with FMA, then lanes i and i + 8, + 4, + 2, + 1; strip, tile and single row give
+the same bits.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llvmlite import ir
@@ -102,8 +104,8 @@ def _float_codegen(shape: tuple[int, int]) -> Any:
         features = cpu_features(context)
         # 16 accumulators need AVX-512's 32 registers; elsewhere a vector is two registers of 16.
         limit = shape if "avx512f" in features else (min(4, shape[0]) if shape[1] == 1 else 2, min(2, shape[1]))
-        for piece in _pieces(builder, Block(*args, shape), limit, 4):
-            _block(builder, piece, 4, lambda ws, xs, piece=piece: _float_sums(builder, features, piece, ws, xs))
+        for piece in _pieces(builder, Block._make([*args, shape]), limit, 4):
+            _block(builder, piece, 4, partial(_float_sums, builder, features, piece))
         return context.get_dummy_value()
 
     return generate
@@ -127,12 +129,12 @@ def _float_sums(builder: Any, features: frozenset[str], block: Block, w_rows: li
 
 def _byte_codegen(shape: tuple[int, int]) -> Any:
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        whole = Block(*args[1:], shape)
+        whole = Block._make([*args[1:], shape])
 
         def emit(isa: str) -> None:
             limit = shape if isa == "vnni" else (min(4, shape[0]), min(2, shape[1]))
             for piece in _pieces(builder, whole, limit, 1):
-                _block(builder, piece, 1, lambda ws, xs: _byte_sums(builder, isa, whole, ws, xs))
+                _block(builder, piece, 1, partial(_byte_sums, builder, isa, whole))
 
         _dispatch(builder, args[0], available(cpu_features(context)), emit)
         return context.get_dummy_value()
@@ -191,7 +193,7 @@ def byte_strip(
 def byte_tile(
     _typing: Any, isa: Any, w: Any, w_stride: Any, w_step: Any, x: Any, x_stride: Any, k: Any, out: Any, out_stride: Any
 ) -> Any:
-    """Store in out[b, r] (int32) the dot product of signed row r of 8 with unsigned vector b of 2 (minus 128 on AVX2)."""
+    """Store in out[b, r] (int32) the dot product of signed row r of 8 with unsigned vector b of 2 (AVX2: - 128)."""
     return types.void(*[types.int64] * 9), _byte_codegen((ROWS, TILE_COLUMNS))
 
 

@@ -1,4 +1,4 @@
-"""Weights of a transducer decoder, packed for the compiled kernels: padded, aligned, with 8-bit copies and error bounds.
+"""Weights of a transducer decoder, packed for the compiled kernels: padded, aligned, with 8-bit copies and bounds.
 
 Pure NumPy; the layout is described at each type. Rows are padded with zeros to whole vectors (16 floats, 64 bytes) and
 their number to a multiple of 16.
@@ -130,7 +130,9 @@ def interleave(stack: Any, step: int) -> Any:
     count, n, k = stack.shape
     out = aligned(stack.shape, stack.dtype)
     if stack.size:
-        out.reshape(count, n // 8, k // step, 8, step)[:] = stack.reshape(count, n // 8, 8, k // step, step).swapaxes(2, 3)
+        out.reshape(count, n // 8, k // step, 8, step)[:] = stack.reshape(count, n // 8, 8, k // step, step).swapaxes(
+            2, 3
+        )
     return out
 
 
@@ -186,8 +188,8 @@ def screening_rows(
 ) -> Float32:
     """Return the table that the screening reads: [5, V16], see :class:`Weights`.
 
-    A logit is estimated from levels q, scale s, and activations quantised to step t: s t Σ q u + bias. With the true row
-    w and activation x, |error| ≤ ‖w - s q‖ ‖x‖ + ‖s q‖ ‖x - t u‖ by Cauchy-Schwarz, plus rounding: the float32 sum
+    A logit is estimated from levels q, scale s, and activations quantised to step t: s t Σ q u + bias. With the true
+    row w and activation x, |error| ≤ ‖w - s q‖ ‖x‖ + ‖s q‖ ‖x - t u‖ by Cauchy-Schwarz, plus rounding: the float32 sum
     itself is at most (K / 16 + 5) units of 2^-24 × ‖w‖ ‖x‖ off, the arithmetic of the estimate a few more.
     """
     rows = aligned((5, len(sums)), np.float32)

@@ -40,8 +40,8 @@ MATRICES = 90
 # Places in the counters: joint rounds and row evaluations, predictor rounds and rows, emissions, rows whose bounds
 # survived the screening, full products, table rows filled, rows refined for confidences; ticks and nanoseconds.
 ROUNDS, EVALUATIONS, PREDICTOR_ROUNDS, PREDICTIONS, EMISSIONS, SURVIVORS, FALLBACKS, TABLE_ROWS, REFINED = range(9)
-JOINT_TICKS, PREDICTOR_TICKS, TOTAL_TICKS, PROJECTION_NS, DECODING_NS = range(9, 14)
-COUNTER_PLACES = 14
+JOINT_TICKS, PREDICTOR_TICKS, TOTAL_TICKS, PROJECTION_NS, DECODING_NS, PROJECTION_BLOCKS = range(9, 15)
+COUNTER_PLACES = 15
 
 
 def describe_weights(weights: Weights) -> Any:

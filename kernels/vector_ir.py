@@ -187,12 +187,14 @@ def largest(builder: Any, vector: Any) -> Any:
 
 def add_floats(builder: Any) -> Callable[[Any, Any], Any]:
     """Return the addition of floats for the reductions."""
-    return lambda a, b: builder.fadd(a, b)
+    add: Callable[[Any, Any], Any] = builder.fadd
+    return add
 
 
 def add_integers(builder: Any) -> Callable[[Any, Any], Any]:
     """Return the addition of integers for the reductions."""
-    return lambda a, b: builder.add(a, b)
+    add: Callable[[Any, Any], Any] = builder.add
+    return add
 
 
 def exponential(builder: Any, features: frozenset[str], x: Any) -> Any:
@@ -243,9 +245,7 @@ def dot_bytes(builder: Any, isa: str, total: Any, unsigned: Any, signed: Any) ->
         quads = module.declare_intrinsic("llvm.x86.avx2.pmadd.wd", (), ir.FunctionType(doubles, [words] * 2))
         # |w| × sign(u - 128, w): both factors within 127, so a pair's sum of 32258 fits int16.
         centred = builder.xor(unsigned, ir.Constant(bytes_kind, [-128] * lanes))
-        products = builder.call(
-            pairs, [builder.call(sign, [signed, signed]), builder.call(sign, [centred, signed])]
-        )
+        products = builder.call(pairs, [builder.call(sign, [signed, signed]), builder.call(sign, [centred, signed])])
         return builder.add(total, builder.call(quads, [products, ir.Constant(words, [1] * (lanes // 2))]))
     wide = ir.VectorType(I32, lanes)
     products = builder.mul(builder.zext(unsigned, wide), builder.sext(signed, wide))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
 
 _LSTM_OPS = frozenset({"LSTM", "DynamicQuantizeLSTM"})
-_PLAIN_ACTIVATIONS = ([], [b"Sigmoid", b"Tanh", b"Tanh"])
+_PLAIN_ACTIVATIONS: tuple[list[bytes], ...] = ([], [b"Sigmoid", b"Tanh", b"Tanh"])
 
 
 @dataclass(frozen=True, slots=True)

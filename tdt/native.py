@@ -1,7 +1,7 @@
 """The native engine: greedy TDT decoding of whole batches in compiled code, without the ONNX graphs.
 
-Weights are lifted out of the graphs once (:mod:`tdt.lifting`); :mod:`tdt.kernels.lockstep` does the rest. Tokens, frames
-and durations equal those of the ONNX Runtime engine; 8-bit weights are an option.
+Weights are lifted out of the graphs once (:mod:`tdt.lifting`); :mod:`tdt.kernels.lockstep` does the rest. Tokens,
+frames and durations equal those of the ONNX Runtime engine; 8-bit weights are an option.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger("tdt")
 WeightsKind = Literal["auto", "float32", "int8"]
 _COMPILE_NOTICE_SECONDS = 1.0
 # A float32 output layer of at most this many bytes is read whole: screening would not be faster (measured).
-_SMALL_OUTPUT_BYTES = 1 << 17
+_SMALL_OUTPUT_BYTES = 1 << 20
 _compiling = threading.Lock()
 
 
@@ -269,7 +269,7 @@ class NativeEngine:
         return int(status), counters
 
     def _padded(self, frames: Any, columns: int) -> Any:
-        """Return frames [R, K] as the kernels take them: float32, contiguous, writeable, K a whole number of vectors."""
+        """Return frames [R, K] as the kernels take them: float32, contiguous, writeable, K whole vectors."""
         if frames.shape[1] == columns:
             return np.require(frames, np.float32, ["C", "A", "W"])
         out = self._tables.aligned((len(frames), columns), np.float32)

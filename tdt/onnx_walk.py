@@ -193,8 +193,16 @@ class Walker:
         stored = self.constant(product.input[1])
         zero = self.constant(product.input[3]) if len(product.input) > 3 and product.input[3] else np.zeros(1, np.int8)
         source = self.maker(product.input[0])
-        if scale is None or stored is None or zero is None or source is None or source.op_type != "DynamicQuantizeLinear":
-            raise StructureError("a MatMulInteger whose weights are not constant or whose input is not quantised at run time")
+        if (
+            scale is None
+            or stored is None
+            or zero is None
+            or source is None
+            or source.op_type != "DynamicQuantizeLinear"
+        ):
+            raise StructureError(
+                "a MatMulInteger whose weights are not constant or whose input is not quantised at run time"
+            )
         return quantised(stored, scale, zero), source.input[0], None
 
 
