@@ -91,6 +91,8 @@ def _cause(backend: Backend, facts: Facts) -> tuple[str, str]:
             f"{facts.cupy} brings CUDA {cupy_major.group(1)} beside an onnxruntime built for CUDA {major}",
             f"pip uninstall -y {facts.cupy}, then pip install cupy-cuda{major}x.",
         )
+    if "cudnn" in facts.runtime_error.lower():
+        return f"cuDNN does not load or does not work ({facts.runtime_error})", _library_cure("libcudnn", major)
     return f"ONNX Runtime says: {facts.runtime_error or 'nothing'}", install
 
 
