@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tdt.errors import AudioError as AudioError
     from tdt.errors import AudioNotFoundError as AudioNotFoundError
     from tdt.errors import AudioReadError as AudioReadError
+    from tdt.errors import AudioTailError as AudioTailError
     from tdt.errors import AudioTooLongError as AudioTooLongError
     from tdt.errors import AudioTooShortError as AudioTooShortError
     from tdt.errors import AudioValueError as AudioValueError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdt.chunking import Plan
@@ -30,38 +31,52 @@ RESET_SECONDS = 2.0
 MEMORY_SHARE = 0.5
 
 
-def make_plan(
-    spec: ModelSpec,
-    *,
-    chunk_seconds: float | None = None,
-    context_seconds: float | None = None,
-    provider_seconds: float | None = None,
-    max_memory_bytes: int | None = None,
-) -> Plan:
-    """Return how audio is cut for a model.
+@dataclass(frozen=True, slots=True)
+class CutOptions:
+    """What the user says about long audio.
 
     Parameters
     ----------
-    spec : ModelSpec
     chunk_seconds : float, optional
         Longest window; by default 60, less only where the model's position table, the provider's shapes or the memory
         do not allow it.
     context_seconds : float, optional
         Context on each side of a cut through speech; by default 2, at most a quarter of the window.
-    provider_seconds : float, optional
-        Longest input that the provider's engines are built for.
     max_memory_bytes : int, optional
         For the encoder's activations; by default half of what is free.
+    jobs : int
+        Long recordings whose windows share batches.
+    """
+
+    chunk_seconds: float | None = None
+    context_seconds: float | None = None
+    max_memory_bytes: int | None = None
+    jobs: int = 1
+
+
+DEFAULT = CutOptions()
+
+
+def make_plan(spec: ModelSpec, options: CutOptions = DEFAULT, provider_seconds: float | None = None) -> Plan:
+    """Return how audio is cut for a model.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    options : CutOptions, optional
+    provider_seconds : float, optional
+        Longest input that the provider's engines are built for.
 
     Raises
     ------
     OptionError
         A length that cannot be used.
     """
+    chunk_seconds, context_seconds = options.chunk_seconds, options.context_seconds
     table = None if spec.max_encoder_frames is None else spec.max_encoder_frames * spec.frame_seconds
     ceiling = min((limit for limit in (table, provider_seconds) if limit is not None), default=None)
     if chunk_seconds is None:
-        budget = max_memory_bytes or int(MEMORY_SHARE * free_memory_bytes())
+        budget = options.max_memory_bytes or int(MEMORY_SHARE * free_memory_bytes())
         chunk_seconds = min(DEFAULT_CHUNK_SECONDS, ceiling or DEFAULT_CHUNK_SECONDS)
         while chunk_seconds > 10 and window_bytes(spec, chunk_seconds) > budget:
             chunk_seconds /= 2
@@ -120,3 +135,11 @@ def free_memory_bytes() -> int:
 def batch_for_memory(spec: ModelSpec, chunk_seconds: float, max_memory_bytes: int) -> int:
     """Return how many windows of full length fit into the memory, at least one."""
     return max(1, max_memory_bytes // window_bytes(spec, chunk_seconds))
+
+
+def provider_seconds(encoder: object) -> float | None:
+    """Return the longest input that an encoder's engines are built for; None where any length will do."""
+    backend = getattr(getattr(encoder, "session", None), "backend", None)
+    if backend is None or not backend.provider.startswith("tensorrt"):
+        return None
+    return float(backend.max_seconds)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 from tdt.batching import WINDOW_SECONDS, plan_batches, window_size
-from tdt.errors import AudioTooLongError, OptionError, TdtError
-from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
+from tdt.errors import AudioTailError, OptionError, TdtError
+from tdt.limits import DEFAULT, CutOptions, batch_for_memory, make_plan, provider_seconds
+from tdt.options import ReadOptions, StreamOptions
+from tdt.spec import SAMPLE_RATE_HZ
 from tdt.timeline import NULL, Recorder, Timeline
 from tdt.transcript import Confidence, Transcript, build
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tdt.engine import Engine
+    from tdt.longform import LongForm
     from tdt.placement import Node
+    from tdt.reader import BlockReader
     from tdt.spec import ModelSpec
     from tdt.stages import Encoded, Features, Float32
 
@@ -83,6 +87,7 @@ class Reading:
     sample_rate: int | None = None
     channel: int | None = None
     batch_size: int | None = None
+    cutting: CutOptions = DEFAULT
 
     def __post_init__(self) -> None:
         size = self.batch_size
@@ -132,11 +137,19 @@ class Stages:
         tuple of int and (Transcript or TdtError)
             Place in the input and result of a clip, as soon as it is done.
         """
+        from tdt.recordings import open_source
+
+        long_form = self.long_form(reading)
         clips: list[Clip] = []
         for index, source in enumerate(sources):
             try:
-                samples, seconds = reading.samples(source, timeline)
-                self._check_length(samples, source)
+                opened = open_source(source, long_form.longest_uncut, reading.sample_rate, reading.channel)
+                if opened.long is not None:
+                    yield index, self._long(long_form, opened.long, timeline)
+                    continue
+                samples, seconds = replace(reading, sample_rate=opened.sample_rate, channel=opened.channel).samples(
+                    opened.short, timeline
+                )
             except TdtError as error:
                 yield index, error
                 continue
@@ -146,6 +159,46 @@ class Stages:
                 yield from self._window(clips, reading.batch_size, timeline)
                 clips = []
         yield from self._window(clips, reading.batch_size, timeline)
+
+    def long_form(self, reading: Reading) -> LongForm:
+        """Return the pipeline for what is longer than a window.
+
+        Raises
+        ------
+        OptionError
+            A window or context that cannot be used.
+        """
+        from tdt.longform import LongForm
+
+        plan = make_plan(self.spec, reading.cutting, provider_seconds(self.encoder))
+        batch_size, memory = reading.batch_size, reading.cutting.max_memory_bytes
+        if memory is not None:
+            most = batch_for_memory(self.spec, plan.chunk * self.spec.frame_seconds, memory)
+            batch_size = min(batch_size or most, most)
+        return LongForm(
+            self.spec,
+            self.extractor,
+            self.encoder,
+            self.engine,
+            plan,
+            self.confidence,
+            batch_size,
+            reading.cutting.jobs,
+        )
+
+    def _long(self, long_form: LongForm, reader: BlockReader, timeline: Recorder) -> Result:
+        """Transcribe a long recording as a whole; where it breaks off, the error carries what was recognised."""
+        from tdt.segmenting import merged
+
+        recording = long_form.recording(reader)
+        parts = [part.transcript for part in long_form.run([recording], timeline) if part.transcript is not None]
+        transcript = merged(parts, recording.seconds)
+        error = recording.error
+        if isinstance(error, AudioTailError):
+            error.partial = transcript
+        if error is not None:
+            return error
+        return replace(transcript, timeline=timeline) if isinstance(timeline, Timeline) else transcript
 
     def close(self) -> None:
         """Release the sessions."""
@@ -192,17 +245,15 @@ class Stages:
             return [replace(transcript, timeline=timeline) for transcript in transcripts]
         return transcripts
 
-    def _check_length(self, samples: Float32, source: object) -> None:
-        """Refuse what the encoder would refuse, before it shares a batch with others."""
-        limit = self.spec.max_encoder_frames
-        frames = self.spec.encoder_length(len(samples) // HOP_SAMPLES)
-        if limit is not None and frames > limit:
-            name = source if isinstance(source, str | os.PathLike) else "The clip"
-            longest = limit * self.spec.frame_seconds
-            raise AudioTooLongError(
-                f"{name} has {frames} encoder frames ({len(samples) / SAMPLE_RATE_HZ:.1f} s); this model's position "
-                f"table ends at {limit} ({longest:.1f} s). Cut the recording into shorter pieces."
-            )
+
+def reading_of(options: StreamOptions) -> tuple[Reading, Recorder]:
+    """Return how the options of a call say that audio is read, and the call's recorder."""
+    cutting = CutOptions(options.get("chunk_seconds"), options.get("context_seconds"), options.get("max_memory_bytes"))
+    reading = Reading(options.get("sample_rate"), options.get("channel"), options.get("batch_size"), cutting)
+    unknown = set(options) - StreamOptions.__annotations__.keys() - ReadOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
+    return reading, options.get("timeline", NULL)
 
 
 def is_one(audio: object) -> bool:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
+from tdt.audio import LARGEST_SAMPLE, as_float32, name_of
 from tdt.errors import AudioNotFoundError, AudioReadError, AudioTailError, AudioValueError, OptionError
+from tdt.sound_files import open_other
 from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ class BlockReader:
     source : path, bytes, binary file object, ndarray, or iterable of ndarrays
         Files that libsndfile reads are streamed; other formats go through audioread's decoders, also as a stream. A
         pipe carrying WAV or AU is read as it comes; other formats on a pipe are spooled to a temporary file first.
-        Arrays are [n] or [n, channels] of int16, int32, float32 or float64.
+        Arrays are [n] or [n, channels] of int16, float32 or float64.
     sample_rate : int, optional
         Rate of arrays in Hz; 16000 where not given. Files know theirs.
     channel : int, optional
@@ -51,10 +54,13 @@ class BlockReader:
         self.name = name_of(source)
         self.samples_read = 0
         self._channel = channel
+        self._held: deque[Float32] = deque()
+        self._problem: AudioTailError | None = None
         self._close = ExitStack()
         self.rate_hz, self.total_frames, self._raw = self._open(source, sample_rate)
         if self.rate_hz <= 0:
             raise OptionError("sample_rate", self.rate_hz, "a positive number of samples a second")
+        self._blocks = self._read()
 
     @property
     def seconds(self) -> float | None:
@@ -71,6 +77,18 @@ class BlockReader:
         """Close what was opened here; a file object that was passed in stays open."""
         self._close.close()
 
+    def holds_more_than(self, samples: int) -> bool:
+        """Read on until more than so many 16 kHz samples are held, or the source ends; iterating gives them first."""
+        try:
+            while sum(map(len, self._held)) <= samples:
+                self._held.append(next(self._blocks))
+        except StopIteration:
+            return False
+        except AudioTailError as error:
+            self._problem = error
+            return False
+        return True
+
     def __iter__(self) -> Iterator[Float32]:
         """Yield blocks [shape=(n,)], float32, 16 kHz mono, each its own array.
 
@@ -83,6 +101,13 @@ class BlockReader:
         AudioValueError
             Samples that are not finite, or arrays that are not audio.
         """
+        while self._held:
+            yield self._held.popleft()
+        if self._problem is not None:
+            raise self._problem
+        yield from self._blocks
+
+    def _read(self) -> Iterator[Float32]:
         problem: AudioReadError | None = None
         resample = _resampler(self.rate_hz)
         try:
@@ -111,11 +136,11 @@ class BlockReader:
             mono = np.ascontiguousarray(frames[:, self._channel])
         else:
             raise OptionError("channel", self._channel, f"0 to {channels - 1}: {self.name} has {channels} channel(s)")
-        if not np.isfinite(mono).all():
+        if len(mono) and not np.abs(mono).max() <= LARGEST_SAMPLE:  # false for NaN, too
             at = self.samples_read / SAMPLE_RATE_HZ
             raise AudioValueError(
-                f"{self.name} holds samples that are NaN or infinite near {at:.1f} s; "
-                "finite samples are needed. Repair the recording."
+                f"{self.name} holds samples that are NaN, infinite or huge near {at:.1f} s; "
+                "finite samples in about -1..1 are expected. Repair the recording."
             )
         return mono
 
@@ -159,7 +184,8 @@ class BlockReader:
             opened = soundfile.SoundFile(file, closefd=False) if isinstance(file, int) else soundfile.SoundFile(file)
         except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
             if isinstance(file, str) and os.path.getsize(file) > 0:  # noqa: PTH202
-                return _open_other(file, self._close, str(error))
+                sound = self._close.enter_context(open_other(Path(file), self.name, str(error)))
+                return sound.rate_hz, None, sound.blocks
             raise AudioReadError(
                 f"{self.name} cannot be read as audio ({error}); a WAV, FLAC, OGG, MP3 or similar file was expected. "
                 "Check that the file is complete and is a sound file."
@@ -168,34 +194,6 @@ class BlockReader:
         total = int(opened.frames)
         known = 0 < total < _UNKNOWN_FRAMES
         return int(opened.samplerate), total if known else None, _file_blocks(opened, self.name)
-
-
-def name_of(source: Any) -> str:
-    """Return how messages call `source`."""
-    if isinstance(source, (str, Path)):
-        return str(source)
-    label = getattr(source, "name", None)
-    return label if isinstance(label, str) and label else f"<{type(source).__name__}>"
-
-
-def as_float32(samples: npt.NDArray[Any], name: str) -> Float32:
-    """Return samples as float32 [shape=(n, channels)] in -1..1; integers are divided by their full scale.
-
-    Raises
-    ------
-    AudioValueError
-        A type or shape that is not audio.
-    """
-    frames = samples[:, None] if samples.ndim == 1 else samples
-    if frames.ndim != 2 or frames.shape[1] == 0:
-        raise AudioValueError(f"{name} has shape {samples.shape}; [samples] or [samples, channels] was expected.")
-    if frames.dtype == np.float32:
-        return cast("Float32", frames)
-    if frames.dtype == np.float64:
-        return frames.astype(np.float32)
-    if frames.dtype in {np.dtype(np.int16), np.dtype(np.int32)}:
-        return (frames / np.float64(-float(np.iinfo(frames.dtype).min))).astype(np.float32)
-    raise AudioValueError(f"{name} holds {frames.dtype}; int16, int32, float32 or float64 samples were expected.")
 
 
 def _resampler(rate_hz: int) -> Any:
@@ -251,31 +249,6 @@ def _file_blocks(opened: Any, name: str) -> Iterator[npt.NDArray[Any]]:
     # FLAC states its length exactly; where fewer frames come, the file was cut.
     if opened.format == "FLAC" and start < opened.frames < _UNKNOWN_FRAMES:
         raise AudioReadError(f"{name} ends after {start} of {opened.frames} samples")
-
-
-def _open_other(path: str, close: ExitStack, why: str) -> tuple[int, int | None, Iterator[npt.NDArray[Any]]]:
-    """Open a format that libsndfile does not know through audioread (ffmpeg, GStreamer or the system's decoder)."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # audioread itself imports modules that Python retires
-        import audioread
-
-        try:
-            opened = audioread.audio_open(path)
-        except (audioread.DecodeError, OSError, EOFError) as error:
-            raise AudioReadError(
-                f"{path} cannot be read as audio ({why}); a WAV, FLAC, OGG, MP3 or similar file was expected. Check "
-                "that the file is complete, or convert it to WAV; with ffmpeg installed, more formats are read."
-            ) from error
-    close.callback(opened.close)
-    channels = opened.channels
-
-    def blocks() -> Iterator[npt.NDArray[Any]]:
-        for data in opened:
-            yield np.frombuffer(data, "<i2").reshape(-1, channels)
-
-    return int(opened.samplerate), int(opened.duration * opened.samplerate) or None, blocks()
 
 
 class _Relay:

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from tdt.errors import OptionError, TdtError, TranscriptionError
 from tdt.lifetime import Lifetime
-from tdt.pipeline import Reading, Stages, is_one
+from tdt.limits import CutOptions
+from tdt.pipeline import Reading, Stages, is_one, reading_of
 from tdt.spec import SAMPLE_RATE_HZ
+from tdt.streaming import stream_parts
 from tdt.timeline import CALL, NULL, Recorder, Timeline
-from tdt.transcript import Transcript, build
+from tdt.transcript import Segment, Transcript, build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
+    from tdt.options import Errors, StreamOptions, TranscribeOptions
     from tdt.pipeline import AudioSource, Result
     from tdt.placement import Node
     from tdt.spec import ModelFiles
     from tdt.stages import DecoderState, Encoded, Features, Hypothesis
-
-Errors = Literal["raise", "return"]
-
-
-class TranscribeOptions(TypedDict, total=False):
-    """Options of :meth:`Recognizer.transcribe`."""
-
-    sample_rate: int | None
-    channel: int | None
-    batch_size: int | None
-    errors: Errors
-    progress: Callable[[int, int], object] | None
-    timeline: bool | Recorder
 
 
 class Recognizer:
@@ -185,11 +175,14 @@ class Recognizer:
         sample_rate: int | None = None,
         channel: int | None = None,
         batch_size: int | None = None,
+        chunk_seconds: float | None = None,
+        context_seconds: float | None = None,
+        max_memory_bytes: int | None = None,
         errors: Errors = "raise",
         progress: Callable[[int, int], object] | None = None,
         timeline: bool | Recorder = False,
     ) -> Result | list[Any]:
-        """Transcribe one clip, or several in batches.
+        """Transcribe one clip, or several in batches; whatever is longer than a window is cut by itself.
 
         Parameters
         ----------
@@ -202,6 +195,13 @@ class Recognizer:
             Which channel to take; the mean of all by default.
         batch_size : int, optional
             Clips to a batch; by default up to 8, fewer where they are long.
+        chunk_seconds : float, optional
+            Longest window; what is not longer stays in one piece. By default a minute, less where the model's position
+            table, the provider or the memory do not allow it.
+        context_seconds : float, optional
+            Audio heard on each side of a cut through speech; 2 by default.
+        max_memory_bytes : int, optional
+            For the encoder's activations: fewer and shorter windows share a run where it is small.
         errors : {"raise", "return"}
             In a list, whether an error is raised once all others are done, or stands in its place in the list.
         progress : callable, optional
@@ -230,9 +230,10 @@ class Recognizer:
             raise OptionError("errors", errors, "raise or return")
         one = is_one(audio)
         sources: list[Any] = [audio] if one else list(audio)  # type: ignore[arg-type]
-        recorder = _recorder(timeline)
+        recorder: Recorder = timeline if not isinstance(timeline, bool) else Timeline() if timeline else NULL
         results: list[Any] = [None] * len(sources)
-        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size), recorder)
+        cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
+        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size, cutting), recorder)
         with self._lifetime.use(), recorder.span(CALL):
             for done, (index, result) in enumerate(finished, start=1):
                 results[index] = result
@@ -243,31 +244,21 @@ class Recognizer:
             raise failed if one else TranscriptionError(results)
         return results[0] if one else results
 
-    def transcribe_each(
-        self,
-        audio: Iterable[AudioSource],
-        *,
-        sample_rate: int | None = None,
-        channel: int | None = None,
-        batch_size: int | None = None,
-        timeline: Recorder = NULL,
-    ) -> Iterator[Result]:
-        """Yield the result of each clip in the order of the input, as soon as it and all before it are done.
-
-        Takes clips from the iterable as it goes; holds a window of a few batches in memory.
+    def transcribe_each(self, audio: Iterable[AudioSource], **options: Unpack[StreamOptions]) -> Iterator[Result]:
+        """Yield the result of each clip in order, as soon as it and all before it are done; clips are taken as it goes.
 
         Parameters
         ----------
         audio : iterable of sources
-        sample_rate, channel, batch_size
-            As in :meth:`transcribe`.
-        timeline : Recorder, optional
+        **options
+            `sample_rate`, `channel`, `batch_size`, `chunk_seconds`, `context_seconds` and `max_memory_bytes` as in
+            :meth:`transcribe`; `timeline`, a Recorder.
 
         Yields
         ------
         Transcript or TdtError
         """
-        reading = Reading(sample_rate, channel, batch_size)
+        reading, timeline = reading_of(options)
         waiting: dict[int, Result] = {}
         following = 0
         with self._lifetime.use():
@@ -276,6 +267,31 @@ class Recognizer:
                 while following in waiting:
                     yield waiting.pop(following)
                     following += 1
+
+    def stream(self, audio: AudioSource | Iterable[Any], **options: Unpack[StreamOptions]) -> Iterator[Segment]:
+        """Yield the segments of one recording of any length, each as soon as nothing that follows can change it.
+
+        Parameters
+        ----------
+        audio : source, or iterable of arrays
+            As in :meth:`transcribe`, or the blocks of one recording, which may be still going on.
+        **options
+            As in :meth:`transcribe_each`.
+
+        Yields
+        ------
+        Segment
+            Of long audio also before a pause of two seconds, and after half a minute without a full stop.
+
+        Raises
+        ------
+        AudioError
+            In its kinds; AudioTailError where the recording breaks off, after all segments before.
+        """
+        reading, timeline = reading_of(options)
+        with self._lifetime.use():
+            for part in stream_parts(self._stages, audio, reading, timeline):
+                yield from part.segments
 
     def warmup(self) -> None:
         """Run every stage once on a second of silence, so that the first call pays for nothing."""
@@ -302,9 +318,3 @@ class Recognizer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _recorder(timeline: bool | Recorder) -> Recorder:
-    if isinstance(timeline, bool):
-        return Timeline() if timeline else NULL
-    return timeline

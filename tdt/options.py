@@ -1,0 +1,37 @@
+"""The keyword arguments of the recogniser's methods, for type checkers and editors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tdt.timeline import Recorder
+
+Errors = Literal["raise", "return"]
+
+
+class ReadOptions(TypedDict, total=False):
+    """How audio is read, batched and cut; see :meth:`tdt.Recognizer.transcribe`."""
+
+    sample_rate: int | None
+    channel: int | None
+    batch_size: int | None
+    chunk_seconds: float | None
+    context_seconds: float | None
+    max_memory_bytes: int | None
+
+
+class StreamOptions(ReadOptions, total=False):
+    """Options of :meth:`tdt.Recognizer.stream` and :meth:`tdt.Recognizer.transcribe_each`."""
+
+    timeline: Recorder
+
+
+class TranscribeOptions(ReadOptions, total=False):
+    """Options of :meth:`tdt.Recognizer.transcribe`."""
+
+    errors: Errors
+    progress: Callable[[int, int], object] | None
+    timeline: bool | Recorder

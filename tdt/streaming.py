@@ -1,0 +1,55 @@
+"""One recording as a stream of final transcripts, whether it is long or short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tdt.errors import TdtError
+from tdt.recordings import open_source
+from tdt.timeline import NULL, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tdt.longform import LongForm
+    from tdt.pipeline import Reading, Stages
+    from tdt.reader import BlockReader
+    from tdt.transcript import Transcript
+
+
+def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Recorder = NULL) -> Iterator[Transcript]:
+    """Yield what becomes final of a recording, in order; one not longer than a window is one part.
+
+    Parameters
+    ----------
+    stages : Stages
+    source : path, bytes, binary file object, ndarray, or iterable of ndarrays
+    reading : Reading
+    timeline : Recorder, optional
+
+    Raises
+    ------
+    AudioError
+        In its kinds; :class:`~tdt.errors.AudioTailError` after the parts before the break.
+    """
+    long_form = stages.long_form(reading)
+    live = not isinstance(source, (str, bytes)) and hasattr(source, "__iter__") and not hasattr(source, "__len__")
+    opened = open_source(source, long_form.longest_uncut, reading.sample_rate, reading.channel)
+    if opened.long is not None:
+        yield from _long_parts(long_form, opened.long, timeline, live=live)
+        return
+    short = replace(reading, sample_rate=opened.sample_rate, channel=opened.channel)
+    for _, result in stages.results([opened.short], short, timeline):
+        if isinstance(result, TdtError):
+            raise result
+        yield result
+
+
+def _long_parts(long_form: LongForm, reader: BlockReader, timeline: Recorder, *, live: bool) -> Iterator[Transcript]:
+    recording = long_form.recording(reader, live=live)
+    for part in long_form.run([recording], timeline):
+        if part.transcript is not None:
+            yield part.transcript
+    if recording.error is not None:
+        raise recording.error
