@@ -94,12 +94,12 @@ class DeviceEngine:
         with self._lock:
             workspace = self._workspace(batch)
             before: list[DecoderState | None] = [None] * batch if states is None else list(states)
-            with timeline.span("h2d"):
+            with timeline.span("h2d", clock="host+sync"):
                 self._fill(workspace, encoded.lengths, before)
             running = any((state.skip if state else 0) < n for state, n in zip(before, encoded.lengths, strict=True))
-            with timeline.span("joint"):
+            with timeline.span("joint", clock="host+sync"):
                 rounds = self._rounds(workspace, self._projected(encoded)) if running else []
-            with timeline.span("d2h"):
+            with timeline.span("d2h", clock="host+sync"):
                 return self._results(workspace, np.concatenate(rounds) if rounds else None, encoded.lengths, before)
 
     def close(self) -> None:
