@@ -73,7 +73,7 @@ def open_sound(source: Path | bytes, name: str) -> Iterator[Sound]:
                 raise AudioReadError(f"{name} is empty (0 bytes); a sound file was expected.") from error
             if isinstance(error, PermissionError):
                 raise AudioReadError(f"{name} cannot be opened: {error.strerror}. Check its permissions.") from error
-            yield closing.enter_context(_open_other(source, name, str(error)))
+            yield closing.enter_context(open_other(source, name, str(error)))
             return
         yield Sound(int(opened.samplerate), _blocks(opened, name))
 
@@ -124,7 +124,7 @@ def _cut_short(opened: Any, read: int) -> str:
 
 
 @contextmanager
-def _open_other(source: Path | bytes, name: str, why: str) -> Iterator[Sound]:
+def open_other(source: Path | bytes, name: str, why: str) -> Iterator[Sound]:
     """Open a format that libsndfile does not know as librosa does, through audioread."""
     with ExitStack() as closing:
         if isinstance(source, bytes):
