@@ -45,8 +45,9 @@ def main() -> int:
         "30 s": [fit(speech, 30.0)],
         "B = 8, 3 to 30 s": [fit(speech, seconds) for seconds in np.linspace(3, 30, 8)],
     }
+    entrants = contestants()
     for name, clips in cases.items():
-        report(name, clips, options.rounds)
+        report(name, clips, entrants, options.rounds)
     return 0
 
 
@@ -54,8 +55,7 @@ def fit(speech: np.ndarray, seconds: float) -> np.ndarray:
     return np.resize(speech, int(seconds * 16000)).astype(np.float32)
 
 
-def report(name: str, clips: Clips, rounds: int) -> None:
-    entrants = contestants()
+def report(name: str, clips: Clips, entrants: dict[str, Contestant], rounds: int) -> None:
     for contestant in entrants.values():
         contestant(clips)  # compiles, plans, fills caches
     times: dict[str, list[float]] = {entrant: [] for entrant in entrants}
@@ -86,11 +86,13 @@ def contestants() -> dict[str, Contestant]:
         ("our generic core, NumPy rfft", lambda: generic(np.fft.rfft)),
         ("our generic core, scipy pocketfft", scipy_core),
         ("our generic core, DFT as a product", product_core),
+        ("ours, CUDA kernels", cuda_kernels),
+        ("our generic core, CuPy", cuda_core),
     ):
         try:
             found[name] = make()
         except ImportError as error:
-            print(f"  {name}: left out ({error})")
+            print(f"{name}: left out ({error})")
     return found
 
 
@@ -147,6 +149,44 @@ def kaldi() -> Contestant:
         return count
 
     return run
+
+
+def cuda_kernels() -> Contestant:
+    """Take samples from host memory, leave the features on the card, wait for them."""
+    cupy, extractor = card(), FeatureExtractor(N_MELS)
+
+    def run(clips: Clips) -> Any:
+        frames = extractor(clips, device=0).frames
+        cupy.cuda.Device(0).synchronize()
+        return frames
+
+    return run
+
+
+def cuda_core() -> Contestant:
+    cupy = card()
+    window, bank = cupy.asarray(filterbank.hann_window()), cupy.asarray(filterbank.mel_filterbank(N_MELS))
+
+    def run(clips: Clips) -> Any:
+        waveforms, lengths = (cupy.asarray(array) for array in padded(clips))
+        raw = mel.log_mel(waveforms, lengths, window, bank, xp=cupy)
+        done = norm.normalize_per_feature(raw, lengths // 160, xp=cupy)
+        cupy.cuda.Device(0).synchronize()
+        return done
+
+    return run
+
+
+def card() -> Any:
+    import cupy
+
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise ImportError(str(error)) from error
+    if not count:
+        raise ImportError("no CUDA device")
+    return cupy
 
 
 class Namespace:
