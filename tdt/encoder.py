@@ -119,7 +119,8 @@ class Encoder:
             feeds |= self._positions.rows(self.spec.encoder_length(frames.shape[2]))
         (out,) = self.session.run(feeds, [self.session.outputs[0].name])
         needed = self.spec.encoder_length(int(lengths.max()))
-        if out.ndim != 3 or out.shape[1] != self.spec.encoder_dim or out.shape[2] < needed:
+        expected = (len(frames), self.spec.encoder_dim)
+        if out.ndim != 3 or out.shape[:2] != expected or out.shape[2] < needed:
             raise ModelMismatchError(
                 f"{self.session.name} gave shape {out.shape} for {int(lengths.max())} mel frames; expected "
                 f"[{len(lengths)}, {self.spec.encoder_dim}, {needed}]. Is the subsampling factor "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.errors import ModelMismatchError, UnrecognizedGraphError
+from tdt.errors import ModelError, ModelMismatchError, UnrecognizedGraphError
 from tdt.graph import load_model
 from tdt.onnx_walk import Linear, Matrix, StructureError, Walker, quantised
 
@@ -82,6 +82,16 @@ def lift(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
     ModelError
         Where a file cannot be read.
     """
+    path = files.decoder_joint or files.joiner or files.encoder
+    try:
+        return _lifted(files, spec)
+    except ModelError:
+        raise
+    except _MALFORMED as error:
+        raise UnrecognizedGraphError(path, f"it is malformed ({type(error).__name__}: {error})") from error
+
+
+def _lifted(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
     if files.decoder_joint is not None:
         joint = network = Walker(load_model(files.decoder_joint), files.decoder_joint)
     else:
@@ -97,8 +107,6 @@ def lift(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
         embedding, layers = _network(network, top)
     except StructureError as error:
         raise UnrecognizedGraphError(current.path, str(error)) from error
-    except _MALFORMED as error:
-        raise UnrecognizedGraphError(current.path, f"it is malformed ({type(error).__name__}: {error})") from error
     matrices = [output.matrix, encoder.matrix, predictor.matrix, *(m for x in layers for m in (x.inputs, x.recurrent))]
     weights = DecoderWeights(
         embedding, layers, encoder, predictor, output, all(matrix.levels is not None for matrix in matrices)

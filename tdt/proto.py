@@ -99,8 +99,10 @@ def _graph(buffer: Buffer, message: Field, model: Model, depth: int) -> None:
             tensor = model.keep(_tensor(buffer, _message(item)))
             if depth == 0:
                 model.initializers[tensor.name] = tensor
-        elif item.number in {11, 12} and depth == 0:
-            (model.inputs if item.number == 11 else model.outputs).append(_port(buffer, _message(item)))
+        elif item.number in {11, 12, 13} and depth == 0:
+            port = _port(buffer, _message(item))
+            if item.number != 13:
+                (model.inputs if item.number == 11 else model.outputs).append(port)
         elif item.number == 15:  # SparseTensorProto: values and indices are tensors
             for part in fields(buffer, item.start, _message(item).stop):
                 if part.number in {1, 2}:
@@ -119,6 +121,8 @@ def _node(buffer: Buffer, message: Field, model: Model, depth: int) -> Node:
             outputs.append(text(buffer, item))
         elif item.number == 4:
             op_type = text(buffer, item)
+        elif item.number in {3, 7}:
+            text(buffer, item)  # name and domain are of no use here, but have to be text for what comes later
         elif item.number == 5:
             attributes.append(_message(item))
     model.ops[op_type] += 1

@@ -123,13 +123,16 @@ def integers(buffer: Buffer, field: Field) -> Iterator[int]:
 
 
 def text(buffer: Buffer, field: Field) -> str:
-    """Return a string field; bytes that are not UTF-8 are replaced.
+    """Return a string field.
 
     Raises
     ------
     WireError
-        Where the field is no string.
+        Where the field is no string, or not UTF-8 as the format demands.
     """
     if field.kind != LENGTH:
         raise WireError(f"field {field.number} is not a string")
-    return buffer[field.start : field.stop].decode("utf-8", "replace")
+    try:
+        return buffer[field.start : field.stop].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise WireError(f"a name at byte {field.start} is not UTF-8") from error

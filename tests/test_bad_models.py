@@ -152,6 +152,16 @@ def test_a_graph_that_is_something_else(folder: Path) -> None:
     refuse(folder, errors.ModelMismatchError, "something else")
 
 
+def test_names_that_are_not_text(folder: Path) -> None:
+    for path in files_of(folder, ".onnx"):
+        saved = path.read_bytes()
+        name = onnx.load(path).graph.node[0].output[0].encode()
+        assert saved.count(name) >= 2
+        path.write_bytes(saved.replace(name, b"\xff" * len(name)))
+        refuse(folder, errors.ModelFileCorruptError, "not UTF-8")
+        path.write_bytes(saved)
+
+
 def test_an_onnx_file_of_another_message(folder: Path) -> None:
     path = files_of(folder, ".onnx")[0]
     path.write_bytes(onnx.helper.make_node("Relu", ["a"], ["b"]).SerializeToString())

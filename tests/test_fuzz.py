@@ -38,3 +38,10 @@ def test_crashes_hangs_and_untyped_errors_are_noticed() -> None:
     assert status == 1
     assert set(report["counts"]["broken"]) == {"crash", "hang", "untyped"}
     assert len(report["bad"]) == 3
+
+
+@pytest.mark.parametrize(("seed", "case"), [(2, 2589)])
+def test_cases_that_once_failed(seed: int, case: int) -> None:
+    status, report = fuzz("--seed", str(seed), "--first", str(case), "--count", "1", "--jobs", "1")
+    assert report["bad"] == []
+    assert status == 0
