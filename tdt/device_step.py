@@ -63,7 +63,7 @@ def step_graph(files: ModelFiles, spec: ModelSpec, window: int) -> bytes:
     _windows(build, window)
     build.node("Identity", ["predictor/prediction"], "joint/prediction")
     _walk(build, spec, window)
-    _advance(build, spec)
+    _advance(build, spec, window)
     nodes = _ordered([*build.nodes, *predictor.graph.node, *joint.graph.node])
     weights = [*build.constants, *predictor.graph.initializer, *joint.graph.initializer]
     inputs = [_port("projected", ["B", "T", "J"]), _port("lengths", ["B"], 7)]
@@ -150,13 +150,10 @@ def _walk(build: _Builder, spec: ModelSpec, window: int) -> None:
     node("Identity", [position], "position")
 
 
-def _advance(build: _Builder, spec: ModelSpec) -> None:
+def _advance(build: _Builder, spec: ModelSpec, window: int) -> None:
     """Work out the emission at the position, and the clock, label and states after it."""
     node, integers = build.node, build.integers
-    node("Shape", ["tokens"], "tokens_shape")  # [B, W]; on the host, where the runtime keeps shapes
-    node("Gather", ["tokens_shape", integers("one", 1)], "window_size")
-    node("Sub", ["window_size", integers("one", 1)], "window_last")
-    node("Min", ["position", "window_last"], "inside")
+    node("Min", ["position", integers("window_last", window - 1)], "inside")
     node("Unsqueeze", ["inside", integers("axis_one", [1])], "inside_column")
     for source, picked in (("tokens", "token"), ("durations_all", "duration")):
         node("GatherElements", [source, "inside_column"], f"{picked}_column", axis=1)
@@ -164,7 +161,7 @@ def _advance(build: _Builder, spec: ModelSpec) -> None:
     node("GatherND", ["joint/scores", "inside_column"], "score", batch_dims=1)
     node("Add", ["time", "position"], "frame")
     node("Less", ["frame", "lengths"], "frame_valid")
-    node("Less", ["position", "window_size"], "in_window")
+    node("Less", ["position", integers("window_size", window)], "in_window")
     node("Equal", ["token", integers("blank", spec.blank_id)], "blank_there")
     node("Not", ["blank_there"], "token_there")
     node("And", ["frame_valid", "in_window"], "may_emit")

@@ -1,0 +1,183 @@
+"""The whole pipeline on the real CUDA provider, over a runtime that does nothing: bindings, buffers, copies, memory.
+
+Real: every session, binding, allocation and copy that the pipeline makes; copies are counted by the runtime. Not real:
+what the kernels would compute, so no number that comes out is looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import tdt
+from tdt.backend import Backend
+from tdt.device import DeviceArray, adopt
+from tdt.device_encoder import DeviceEncoder
+from tdt.device_engine import DeviceEngine
+from tdt.errors import DecodingError
+from tdt.layouts import find_model
+from tdt.stages import Encoded, Features
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CUDA = Backend.parse("cuda:0")
+ENDS = 4  # time, label, hidden, cell come back once a decode
+
+
+class Counters(NamedTuple):
+    host_to_device: int
+    device_to_host: int
+    device_to_device: int
+    launches: int
+    allocations: int
+    allocated_bytes: int
+    synchronisations: int
+
+
+def counters() -> Counters:
+    numbers = (ctypes.c_long * len(Counters._fields))()
+    ctypes.CDLL(os.environ["TDT_FAKE_CUDA"]).fake_cuda_counters(numbers)
+    return Counters(*numbers)
+
+
+class Spent:
+    """What the runtime was asked for since."""
+
+    def __init__(self) -> None:
+        self.before = counters()
+
+    def __call__(self) -> Counters:
+        return Counters(*(now - then for now, then in zip(counters(), self.before, strict=True)))
+
+
+@contextlib.contextmanager
+def whatever_the_numbers() -> Iterator[None]:
+    """Buffers hold whatever was there: it may read as a logit that is not finite."""
+    with contextlib.suppress(DecodingError):
+        yield
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Any:
+    encoder = DeviceEncoder(*find_model(None), CUDA)
+    encoder.batching()
+    encoder._batching = "together"  # the probe compares numbers, which mean nothing here
+    yield encoder
+    encoder.close()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    engine = DeviceEngine(*find_model(None), CUDA)
+    yield engine
+    engine.close()
+
+
+def features(lengths: list[int]) -> Features:
+    frames = np.zeros((len(lengths), 128, max(lengths)), np.float32)
+    return Features(frames, np.array(lengths))
+
+
+def test_the_encoder_copies_features_in_and_projected_frames_out(encoder: DeviceEncoder) -> None:
+    encoder.encode_for_decoding(features([300, 200]))
+    spent = Spent()
+    encoded = encoder.encode_for_decoding(features([300, 200]))
+    found = spent()
+    assert found.host_to_device - small_copies(encoder) <= 2  # features, lengths
+    assert encoded.frames is None
+    assert encoded.projected.shape == (2, 38, 160)
+    assert found.allocations == 0
+
+
+def small_copies(encoder: DeviceEncoder) -> int:
+    """Copies that the graph itself makes for its shape arithmetic, from the CPU nodes and back: the same each run."""
+    buffers = next(reversed(encoder._buffers.values()))
+    spent = Spent()
+    buffers.binding.run()
+    return spent().host_to_device
+
+
+def test_frames_stay_on_the_device_when_asked(encoder: DeviceEncoder) -> None:
+    encoded = encoder.encode(features([300, 200]), frames="device", projected="device")
+    assert isinstance(encoded.frames, DeviceArray)
+    assert encoded.frames.__dlpack_device__() == (2, 0)
+    assert encoded.projected.shape == (2, 40, 160)  # the bucket's length
+    pointer = encoded.frames.pointer
+    again = encoder.encode(features([300, 200]), frames="device", projected="device")
+    assert again.frames.pointer != pointer  # the first result is not overwritten
+
+
+def test_device_features_are_used_where_they_lie(encoder: DeviceEncoder) -> None:
+    given = encoder.session.allocate((2, 128, 320), np.float32)
+    encoder.encode(Features(given, np.array([300, 200])), frames="none")  # type: ignore[arg-type]
+    graph = small_copies(encoder)
+    spent = Spent()
+    encoder.encode(Features(given, np.array([300, 200])), frames="none")  # type: ignore[arg-type]
+    assert spent().host_to_device - graph <= 1  # the lengths
+    assert adopt(given) is given
+
+
+@pytest.mark.parametrize("steps", [4, 32])
+def test_a_decode_copies_once_a_round_however_many_steps(steps: int) -> None:
+    engine = DeviceEngine(*find_model(None), CUDA, steps=steps)
+    projected = engine._step.allocate((3, 40, 160), np.float32)
+    projected.copy_from(np.zeros((3, 40, 160), np.float32))
+    given = Encoded(None, np.array([40, 30, 20]), projected)  # type: ignore[arg-type]
+    rounds: list[int] = []
+    original = engine._rounds
+    engine._rounds = lambda *args: [rounds.append(1) or part for part in original(*args)]  # type: ignore[method-assign]
+    for _ in range(2):
+        rounds.clear()
+        spent = Spent()
+        with whatever_the_numbers():
+            engine.decode(given)
+        found = spent()
+        looked = found.device_to_host
+        assert looked <= len(rounds) + ENDS
+        assert found.host_to_device <= 7  # four counters, two states, lengths
+        assert found.launches >= steps * 20  # the steps did run
+    assert found.allocations == 0  # the second time
+    engine.close()
+
+
+def test_a_thousand_runs_of_changing_shapes_do_not_grow_the_arena(encoder: DeviceEncoder, engine: DeviceEngine) -> None:
+    rng = np.random.default_rng(4)
+    shapes = [sorted(rng.integers(40, 400, size).tolist(), reverse=True) for size in rng.integers(1, 4, 50)]
+
+    def once(lengths: list[int]) -> None:
+        encoded = encoder.encode(features(lengths), frames="none", projected="device")
+        with whatever_the_numbers():
+            engine.decode(encoded)
+
+    for _ in range(2):
+        for lengths in shapes:
+            once(lengths)
+    spent = Spent()
+    for index in range(1000):
+        once(shapes[index % len(shapes)])
+    assert spent().allocated_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"provider": "cuda:0"},
+        {"provider": "cuda:0", "decoder": "onnx"},
+        {"encoder_provider": "cuda:0", "decoder_provider": "cpu", "decoder": "onnx"},
+        {"encoder_provider": "cpu", "decoder_provider": "cuda:0"},
+    ],
+)
+def test_the_recogniser_runs_end_to_end(options: dict[str, str]) -> None:
+    samples = np.zeros(24_000, np.float32)
+    with tdt.load(**options) as asr:  # type: ignore[arg-type]
+        results = asr.transcribe([samples, samples[:20_000]], errors="return")
+        assert len(results) == 2
+        assert all(isinstance(result, (tdt.Transcript, DecodingError)) for result in results)
+        encoded = asr.encode(asr.features([samples]))
+        assert np.asarray(encoded.frames).shape == (1, 19, 144)
