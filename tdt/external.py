@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
+from tdt.content import foreign_content
 from tdt.errors import ExternalDataError
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ def check_external(model: Path, tensors: Iterable[Tensor]) -> tuple[ExternalRef,
                 f"{tensor.shape} of {tensor.dtype} needs {tensor.bytes}. Export or download the model again."
             )
         if offset + length > size:
+            with file.open("rb") as stream:
+                problem = foreign_content(stream.read(512))
+            if problem is not None:
+                raise ExternalDataError(f"{file} should hold the weights of {model.name}, but {problem}.")
             raise ExternalDataError(
                 f"{file} has {size} bytes, but {model.name} expects weight {tensor.name!r} at bytes {offset} to "
                 f"{offset + length}: the file was cut short or belongs to another export. Download it again."

@@ -318,6 +318,10 @@ def test_short_external_weights(outside: Path) -> None:
     refuse(outside, errors.ExternalDataError, "cut short")
     path.write_bytes(b"")
     refuse(outside, errors.ExternalDataError, "cut short")
+    path.write_bytes(LFS)
+    refuse(outside, errors.ExternalDataError, "Git-LFS")
+    path.write_bytes(HTML)
+    refuse(outside, errors.ExternalDataError, "web page")
 
 
 @pytest.mark.parametrize(
