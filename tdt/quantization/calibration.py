@@ -154,7 +154,7 @@ def calibrate(
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 checkpoint.save(statistics, done)
                 saved = time.monotonic()
-    except KeyboardInterrupt:
+    except BaseException:
         if checkpoint is not None and done:
             checkpoint.save(statistics, done)
         raise

@@ -21,6 +21,7 @@ AUDIO_SUFFIXES = frozenset({
 })  # fmt: skip
 MIN_SPEECH_SECONDS = 60.0
 PIECE_SECONDS = 20.0
+MIN_CLIP_SECONDS = 0.1
 
 _FRAME = SAMPLE_RATE_HZ // 50  # 20 ms
 _FLOOR_DBFS = -55.0
@@ -103,13 +104,16 @@ def read_audio(paths: Sequence[Path], max_seconds: float = float("inf")) -> Audi
     skipped: list[tuple[Path, str]] = []
     room = max_seconds
     for path in find_audio(paths):
-        if room <= 0:
+        if room < MIN_CLIP_SECONDS:
             skipped.append((path, f"{max_seconds:.0f} s are reached"))
             continue
         try:
             samples = load_audio(path).samples
         except AudioError as error:
             skipped.append((path, str(error)))
+            continue
+        if len(samples) < MIN_CLIP_SECONDS * SAMPLE_RATE_HZ:
+            skipped.append((path, f"shorter than {MIN_CLIP_SECONDS:g} s"))
             continue
         samples = samples[: int(min(room, 1e9) * SAMPLE_RATE_HZ)]
         clips.append(Clip(path, samples, sounding_seconds(samples)))

@@ -114,7 +114,7 @@ class EditableGraph:
         from onnx import numpy_helper
 
         name = hint if exact_name else self.fresh(hint)
-        tensor = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        tensor = numpy_helper.from_array(np.asarray(value, order="C"), name)  # ascontiguousarray makes scalars 1-D
         if name in self.initializers:
             self.initializers[name].CopyFrom(tensor)
         else:
