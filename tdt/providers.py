@@ -95,7 +95,7 @@ def _create(ort: Any, model: str | bytes, options: Any, backend: Backend, provid
 
 
 def _is_provider_fault(text: str) -> bool:
-    return bool(re.search(r"CUDA failure|CUDNN|cuDNN|CUBLAS failure|cudaError|TensorRT|_providers_|GPU", text))
+    return bool(re.search(r"CUDA failure|CUDNN|cuDNN|provider option|ExecutionProviderInfo|CUBLAS failure|cudaError|TensorRT|_providers_|GPU", text))
 
 
 def facts(ort: Any, backend: Backend, runtime_error: str) -> Facts:

@@ -162,3 +162,22 @@ def test_tensorrt_says_which_library_is_missing_and_what_installs_it(bundled: An
         pytest.skip("TensorRT is installed")
     with pytest.raises(ProviderError, match=r'libnvinfer\.so\.10 is missing.*pip install "tensorrt-cu1[23]>=10'):
         Session(bundled[0].encoder, Backend.parse("tensorrt:0"))
+
+
+def test_the_driver_is_read_and_auto_takes_its_card(bundled: Any, caplog: pytest.LogCaptureFixture) -> None:
+    import logging
+
+    from tdt.driver import Card, read_driver
+    from tdt.loading import choose_backends
+
+    driver = read_driver()
+    assert (driver.cuda, driver.cards, driver.problem) == ((13, 0), (Card("FAKE", (9, 0), 1 << 36),), "")
+    with caplog.at_level(logging.INFO, logger="tdt"):
+        encoder, decoder = choose_backends(bundled[0], "auto", None, None, "auto")
+    assert (str(encoder), str(decoder)) == ("cuda:0", "cpu")
+    assert "a CUDA card is usable" in caplog.text
+
+
+def test_a_card_that_is_not_there_is_named(bundled: Any) -> None:
+    with pytest.raises(ProviderError, match=r"no card 3 \(0: FAKE\)"):
+        Session(bundled[0].encoder, Backend.parse("cuda:3"))
