@@ -95,7 +95,8 @@ def _create(ort: Any, model: str | bytes, options: Any, backend: Backend, provid
 
 
 def _is_provider_fault(text: str) -> bool:
-    return bool(re.search(r"CUDA failure|CUDNN|cuDNN|provider option|ExecutionProviderInfo|CUBLAS failure|cudaError|TensorRT|_providers_|GPU", text))
+    signs = ("CUDA failure", "CUBLAS failure", "CUDNN", "cuDNN", "cudaError", "TensorRT", "_providers_", "GPU")
+    return any(sign in text for sign in (*signs, "provider option", "ExecutionProviderInfo"))
 
 
 def facts(ort: Any, backend: Backend, runtime_error: str) -> Facts:

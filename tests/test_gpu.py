@@ -1,0 +1,164 @@
+"""What only a card can show: that the numbers on it are right. Run by tools/selftest-gpu."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import tdt
+from tdt.backend import Backend
+from tdt.device import DeviceArray
+from tdt.device_encoder import DeviceEncoder
+from tdt.device_engine import DeviceEngine
+from tdt.driver import read_driver
+from tdt.greedy import OnnxEngine
+from tdt.layouts import find_model
+from tdt.placement import computing_on_cpu
+from tdt.session import usable_providers
+from tdt.stages import Encoded, Features
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.gpu
+
+# Largest difference of encoder frames, relative to the largest value. fp32 without tf32 reorders sums only.
+CLOSE = {"cuda:0": 1e-3, "cuda:0,tf32": 3e-2, "tensorrt:0": 1e-3, "tensorrt:0,fp16": 3e-2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def card() -> None:
+    problem = read_driver().problem
+    if problem:
+        pytest.skip(f"needs an NVIDIA card: {problem}")
+
+
+@pytest.fixture(scope="module", params=CLOSE)
+def provider(request: pytest.FixtureRequest) -> str:
+    name = str(request.param).split(":")[0]
+    if name not in usable_providers():
+        pytest.skip(f"{name} cannot start here")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def cpu() -> Iterator[tdt.Recognizer]:
+    with tdt.load() as asr:
+        yield asr
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Path]:
+    folder = find_model(None)[0].folder.parent / "recordings"
+    return sorted(folder.glob("*.flac"))
+
+
+def words_of(transcript: tdt.Transcript) -> list[tuple[str, float, float]]:
+    return [(word.text, word.start, word.end) for word in transcript.words]
+
+
+@pytest.mark.parametrize("decoder", ["native", "onnx"])
+def test_transcripts_are_the_cpus(cpu: tdt.Recognizer, clips: list[Path], provider: str, decoder: Any) -> None:
+    expected = cpu.transcribe(clips)
+    with tdt.load(provider=provider, decoder=decoder) as asr:
+        for ours, theirs in zip(asr.transcribe(clips), expected, strict=True):
+            assert ours.text == theirs.text
+            assert words_of(ours) == words_of(theirs)
+            confidences = [token.confidence for token in ours.tokens]
+            np.testing.assert_allclose(confidences, [token.confidence for token in theirs.tokens], atol=2e-2)
+
+
+def test_encoder_frames_are_the_cpus(cpu: tdt.Recognizer, clips: list[Path], provider: str) -> None:
+    features = cpu.features(clips)
+    expected = cpu.encode(features)
+    with tdt.load(provider=provider) as asr:
+        encoded = asr.encode(features)
+    assert encoded.lengths.tolist() == expected.lengths.tolist()
+    for ours, theirs, length in zip(encoded.frames, expected.frames, encoded.lengths, strict=True):
+        difference = np.abs(ours[:length] - theirs[:length]).max() / np.abs(theirs[:length]).max()
+        assert difference <= CLOSE[provider]
+
+
+def test_a_batch_gives_what_each_clip_gives_alone(cpu: tdt.Recognizer, clips: list[Path], provider: str) -> None:
+    with tdt.load(provider=provider) as asr:
+        together = asr.encode(asr.features(clips))
+        for row, clip in enumerate(clips):
+            alone = asr.encode(asr.features([clip]))
+            length = int(alone.lengths[0])
+            difference = np.abs(together.frames[row, :length] - alone.frames[0, :length]).max()
+            assert difference <= CLOSE[provider] * np.abs(alone.frames).max()
+
+
+def test_no_computing_node_is_on_the_cpu(provider: str) -> None:
+    encoder = DeviceEncoder(*find_model(None), Backend.parse(provider))
+    assert not computing_on_cpu(encoder.placement())
+    encoder.close()
+
+
+@pytest.mark.parametrize(("window", "steps"), [(1, 2), (4, 8), (8, 32)])
+def test_steps_enqueued_back_to_back_give_the_host_loops_tokens(
+    cpu: tdt.Recognizer, clips: list[Path], window: int, steps: int
+) -> None:
+    encoded = cpu.encode(cpu.features(clips))
+    host, device = (
+        OnnxEngine(*find_model(None), Backend()),
+        DeviceEngine(*find_model(None), Backend.parse("cuda:0"), window=window, steps=steps),
+    )
+    for _ in range(20):  # a race would show once in a while
+        for ours, theirs in zip(device.decode(encoded)[0], host.decode(encoded)[0], strict=True):
+            np.testing.assert_array_equal(ours.token_ids, theirs.token_ids)
+            np.testing.assert_array_equal(ours.frames, theirs.frames)
+            np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-3)
+    device.close()
+
+
+def test_frames_are_shared_with_cupy_without_a_copy(cpu: tdt.Recognizer, clips: list[Path]) -> None:
+    cupy = pytest.importorskip("cupy")
+    encoder = DeviceEncoder(*find_model(None), Backend.parse("cuda:0"))
+    features = cpu.features(clips[:1])
+    on_device = cupy.asarray(features.frames)
+    encoded = encoder.encode(Features(on_device, features.lengths), frames="device", projected="device")
+    assert isinstance(encoded.frames, DeviceArray)
+    shared = cupy.from_dlpack(encoded.frames)
+    assert shared.data.ptr == encoded.frames.pointer
+    expected = cpu.encode(features)
+    length = int(expected.lengths[0])
+    np.testing.assert_allclose(cupy.asnumpy(shared)[0, :length], expected.frames[0, :length], atol=1e-3)
+    engine = DeviceEngine(*find_model(None), Backend.parse("cuda:0"))
+    (ours,), _ = engine.decode(Encoded(None, encoded.lengths, encoded.projected))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(ours.token_ids, cpu.decode(expected)[0].token_ids)
+
+
+def test_the_encoder_enqueues_on_the_callers_stream(cpu: tdt.Recognizer, clips: list[Path]) -> None:
+    cupy = pytest.importorskip("cupy")
+    stream = cupy.cuda.Stream(non_blocking=True)
+    encoder = DeviceEncoder(*find_model(None), replace(Backend.parse("cuda:0"), stream=stream.ptr))
+    features = cpu.features(clips[:1])
+    with stream:
+        on_device = cupy.asarray(features.frames) * 2 / 2  # made on the same stream, not waited for
+        encoded = encoder.encode(Features(on_device, features.lengths))
+    expected = cpu.encode(features)
+    length = int(expected.lengths[0])
+    np.testing.assert_allclose(encoded.frames[0, :length], expected.frames[0, :length], atol=1e-3)
+
+
+def test_memory_does_not_grow_over_changing_lengths() -> None:
+    cupy = pytest.importorskip("cupy")
+    encoder = DeviceEncoder(*find_model(None), Backend.parse("cuda:0"))
+    rng = np.random.default_rng(1)
+    shapes = [int(length) for length in rng.integers(50, 1500, 40)]
+
+    def once(length: int) -> None:
+        frames = np.zeros((1, 128, length), np.float32)
+        encoder.encode_for_decoding(Features(frames, np.array([length])))
+
+    for length in shapes * 2:
+        once(length)
+    before = cupy.cuda.runtime.memGetInfo()[0]
+    for index in range(1000):
+        once(shapes[index % len(shapes)])
+    assert before - cupy.cuda.runtime.memGetInfo()[0] <= 16 << 20  # other processes on the card
