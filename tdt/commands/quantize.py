@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--smoothquant",
         default="auto",
         metavar="WHEN",
-        help="auto: layer norms where it halves the error; search: the best strength for each; off; or one "
+        help="auto: layer norms with outliers; search: the best strength for each; off; or one "
         "strength between 0 and 1 (default: auto)",
     )
     how.add_argument("--no-narrow", action="store_true", help="8 bits even where a CPU without VNNI saturates")

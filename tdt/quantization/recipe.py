@@ -29,8 +29,8 @@ class Recipe:
     percentile : float
         For the method of that name, in percent.
     smoothquant : str
-        ``off``; ``search``: the best strength of each layer norm; ``auto``: that, where it at least halves the layer's
-        error (outlier channels do that, ordinary layers stay as they are); or a strength between 0 and 1 for all.
+        ``off``; ``search``: the best strength of each layer norm; ``auto``: that, where it takes the layer's
+        error below 40 % of what it was (outlier channels do that, ordinary layers stay); or one strength for all.
     body : {"float32", "float16"}
         Type of all that is not 8 bits.
     decoder_weights : {"float", "int8"}
