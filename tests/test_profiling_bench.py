@@ -119,6 +119,18 @@ def test_contenders_are_compared_on_the_same_case_and_precision() -> None:
     assert "2.00 ± 0.00× SLOWER" in text
 
 
+def test_a_run_for_comparison_only_has_no_row() -> None:
+    base = Scripted([0.4], [Answer("a b c d", (1, 2, 3, 4))])
+    ours = Scripted([0.2], [Answer("a b c", (1, 2, 3))])
+    entries = [
+        Entry(ours, "tdt", "tiny", "cpu", "int8"),  # type: ignore[arg-type]
+        Entry(base, "tdt", "tiny", "cpu", "float32", measured=False),  # type: ignore[arg-type]
+    ]
+    (row,) = run_bench(entries, [case()], BUDGET, open_runner=lambda _, one: one).rows  # type: ignore[arg-type,return-value]
+    assert (row.precision, row.agreement) == ("int8", 0.75)
+    assert base.runs == 1
+
+
 def test_a_contender_that_fails_costs_the_others_nothing() -> None:
     scripts = {
         ("tdt", "float32", "cpu"): Scripted([0.4], [Answer("a", (1,))]),

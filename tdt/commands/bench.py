@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", default="", metavar="S,…", help="join the files to clips of about so many seconds "
                         "(default: 3,30; `as-is` takes the files as they are)")  # fmt: skip
     parser.add_argument("--references", metavar="TSV", help="file<TAB>text lines, for word error rates")
+    parser.add_argument("--baseline", metavar="DIR", help="float32 files to compare with, where the model has none")
     parser.add_argument("--min-runs", type=int, default=10, metavar="N", help="runs of each row (default: 10)")
     parser.add_argument("--min-seconds", type=float, default=3.0, metavar="S", help="and seconds (default: 3)")
     parser.add_argument("--max-seconds", type=float, default=60.0, metavar="S", help="no more runs after (default: 60)")

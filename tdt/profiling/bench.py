@@ -29,6 +29,8 @@ class Entry:
     contender : Contender
     who, model, provider, precision : str
         Columns of its rows; `tdt` is us, any other name a peer.
+    measured : bool
+        False for one that only gives the answers which others are compared with.
     """
 
     contender: Contender
@@ -36,6 +38,7 @@ class Entry:
     model: str
     provider: str
     precision: str
+    measured: bool = True
 
     @property
     def label(self) -> str:
@@ -140,13 +143,21 @@ def _measure_case(
             ready.append(one)
         except MeasurementError as error:
             fail(one.entry, error)
-    samples = measure([one.runner.run for one in ready], firsts, budget)
-    rows, answers = [], []
-    for one, taken in zip(ready, samples, strict=True):
-        peak, answer = one.runner.peak_bytes(), one.runner.answers()
-        answers.append(answer)
-        rows.append(_row(one, case, taken, answer, peak))
-    return _compared(_judged(rows, answers, case))
+    base = next((one.runner.answers() for one in ready if _is_base(one.entry)), None)
+    timed = [(one, first) for one, first in zip(ready, firsts, strict=True) if one.entry.measured]
+    samples = measure([one.runner.run for one, _ in timed], [first for _, first in timed], budget)
+    rows = []
+    for (one, _), taken in zip(timed, samples, strict=True):
+        peak, answers = one.runner.peak_bytes(), one.runner.answers()
+        row = _row(one, case, taken, answers, peak)
+        rate = word_error_rate(case.references, answers)
+        rows.append(replace(row, agreement=_agreement(row, answers, base), word_error_rate=rate))
+    return _compared(rows)
+
+
+def _is_base(entry: Entry) -> bool:
+    """Tell whether this is the run that accuracy is measured against."""
+    return (entry.who, entry.provider, entry.precision) == ("tdt", "cpu", "float32")
 
 
 def _row(one: _Loaded, case: Case, taken: Samples, answers: list[Answer], peak_bytes: int) -> Row:
@@ -184,23 +195,6 @@ def _row(one: _Loaded, case: Case, taken: Samples, answers: list[Answer], peak_b
         word_error_rate=None,
         cautions=tuple(cautions(seen)),
     )
-
-
-def _judged(rows: list[Row], answers: list[list[Answer]], case: Case) -> list[Row]:
-    """Put the accuracy beside the speed: agreement with our float32 run on the CPU, and WER where it can be had."""
-    base = next(
-        (
-            answer
-            for row, answer in zip(rows, answers, strict=True)
-            if (row.contender, row.provider, row.precision) == ("tdt", "cpu", "float32")
-        ),
-        None,
-    )
-    judged = []
-    for row, answer in zip(rows, answers, strict=True):
-        rate = word_error_rate(case.references, answer)
-        judged.append(replace(row, agreement=_agreement(row, answer, base), word_error_rate=rate))
-    return judged
 
 
 def _agreement(row: Row, answers: list[Answer], base: list[Answer] | None) -> float | None:

@@ -53,7 +53,11 @@ def run_sweep(
         An option has no usable value.
     """
     models: list[str | None] = args.model or [None]
-    entries = [entry for model in models for entry in (*our_entries(model, args), *peers(model))]
+    entries = [
+        entry
+        for model in models
+        for entry in with_base([*our_entries(model, args), *peers(model)], model, args.baseline)
+    ]
     budget = Budget(args.min_runs, args.min_seconds, args.max_seconds)
     with open_output(args.output) as stream:
         outcome = run_bench(
@@ -132,6 +136,30 @@ def our_entries(model: str | None, args: argparse.Namespace) -> list[Entry]:
             ours = Ours(model, provider, precision, args.decoder)
             entries.append(Entry(ours, "tdt", label_of(model), provider, precision))
     return entries
+
+
+def with_base(entries: Sequence[Entry], model: str | None, baseline: str | None) -> list[Entry]:
+    """Return the entries of a model and, where none of them is its float32 run on the CPU, that run for comparison.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    model : str or None
+        Their model.
+    baseline : str or None
+        Folder of the float32 files, where the model's own folder has none.
+    """
+    from tdt.layouts import find_model
+    from tdt.profiling.contenders import Ours
+
+    if any((entry.who, entry.provider, entry.precision) == ("tdt", "cpu", "float32") for entry in entries):
+        return list(entries)
+    source = baseline or model
+    if find_model(source)[0].encoder_precision != "float32":
+        say(f"{label_of(model)} has no float32 files: agreement is not measured. Name some: --baseline DIR")
+        return list(entries)
+    base = Entry(Ours(source, "cpu", "float32"), "tdt", label_of(model), "cpu", "float32", measured=False)
+    return [*entries, base]
 
 
 def precisions_of(model: str | None, asked: str) -> list[Any]:

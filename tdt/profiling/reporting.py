@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.profiling.bench import Entry, run_bench
-from tdt.profiling.bench_runs import cases_of, label_of, precisions_of
+from tdt.profiling.bench_runs import cases_of, label_of, precisions_of, with_base
 from tdt.profiling.contenders import Ours
 from tdt.profiling.gpu import open_sampler
 from tdt.profiling.output import say
@@ -40,7 +40,7 @@ def findings_of(args: argparse.Namespace) -> Findings:
         for provider in providers
     ]
     budget = Budget(args.min_runs, args.min_seconds, args.max_seconds)
-    result = run_bench(entries, cases_of(args), budget, open_runner=Worker, note=say)
+    result = run_bench(with_base(entries, model, args.baseline), cases_of(args), budget, open_runner=Worker, note=say)
     refused = {(entry.precision, entry.provider): why for entry, why in result.failed}
     started = {row.facts.active for row in result.rows}
     available = [provider for provider in ("cpu", *_DEVICE_PROVIDERS) if provider in started]
