@@ -44,14 +44,11 @@ class CutOptions:
         Context on each side of a cut through speech; by default 2, at most a quarter of the window.
     max_memory_bytes : int, optional
         For the encoder's activations; by default half of what is free.
-    jobs : int
-        Long recordings whose windows share batches.
     """
 
     chunk_seconds: float | None = None
     context_seconds: float | None = None
     max_memory_bytes: int | None = None
-    jobs: int = 1
 
 
 DEFAULT = CutOptions()

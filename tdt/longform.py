@@ -135,7 +135,7 @@ class LongForm:
         """Return a recording that has not begun."""
         return Recording(reader, Segmenter(self.spec, self.confidence), index, live=live)
 
-    def run(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Iterator[Part]:
+    def run(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Generator[Part, None, None]:
         """Transcribe recordings; several are under way at once where `jobs` says so.
 
         Parameters
@@ -267,14 +267,13 @@ class LongForm:
             heard.recording.seconds = item.window.last * self.spec.frame_seconds
 
     def _part(self, recording: Recording, steps: list[tuple[Hypothesis, bool]], *, done: bool) -> Part:
-        made = [recording.segmenter.add(tokens, afresh=afresh) for tokens, afresh in steps]
         if done:
-            rest = Stitcher.flush(recording.thread)
-            steps.append((rest, False))
-            made += [recording.segmenter.add(rest), recording.segmenter.flush()]
+            steps.append((Stitcher.flush(recording.thread), False))
             recording.seconds = recording.reader.samples_read / SAMPLE_RATE_HZ
-        final = [transcript for transcript in made if transcript is not None]
-        return Part(recording, merged(final) if final else None, steps, done)
+        final = recording.segmenter.add_block(steps)
+        rest = recording.segmenter.flush() if done else None
+        both = [transcript for transcript in (final, rest) if transcript is not None]
+        return Part(recording, merged(both) if both else None, steps, done)
 
 
 def _samples(heard: _Heard) -> Float32:

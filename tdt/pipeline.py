@@ -160,8 +160,8 @@ class Stages:
                 clips = []
         yield from self._window(clips, reading.batch_size, timeline)
 
-    def long_form(self, reading: Reading) -> LongForm:
-        """Return the pipeline for what is longer than a window.
+    def long_form(self, reading: Reading, jobs: int = 1) -> LongForm:
+        """Return the pipeline for what is longer than a window; `jobs` recordings share its batches.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class Stages:
             plan,
             self.confidence,
             batch_size,
-            reading.cutting.jobs,
+            jobs,
         )
 
     def _long(self, long_form: LongForm, reader: BlockReader, timeline: Recorder) -> Result:

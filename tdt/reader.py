@@ -57,9 +57,11 @@ class BlockReader:
         self._held: deque[Float32] = deque()
         self._problem: AudioTailError | None = None
         self._close = ExitStack()
-        self.rate_hz, self.total_frames, self._raw = self._open(source, sample_rate)
-        if self.rate_hz <= 0:
-            raise OptionError("sample_rate", self.rate_hz, "a positive number of samples a second")
+        try:
+            self.rate_hz, self.total_frames, self._raw = self._open(source, sample_rate)
+        except BaseException:
+            self._close.close()
+            raise
         self._blocks = self._read()
 
     @property
@@ -145,6 +147,8 @@ class BlockReader:
         return mono
 
     def _open(self, source: Any, rate: int | None) -> tuple[int, int | None, Iterator[npt.NDArray[Any]]]:
+        if rate is not None and rate <= 0:
+            raise OptionError("sample_rate", rate, "a positive number of samples a second")
         if isinstance(source, np.ndarray):
             return rate or SAMPLE_RATE_HZ, len(source), _array_blocks(source)
         if isinstance(source, (bytes, bytearray, memoryview)):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
+    from tdt.longform import LongForm
     from tdt.options import Errors, StreamOptions, TranscribeOptions
     from tdt.pipeline import AudioSource, Result
     from tdt.placement import Node
@@ -189,15 +190,12 @@ class Recognizer:
         audio : source or iterable of sources
             A path, bytes, file object or array [n] or [n, channels] gives one transcript; a list, tuple or generator of
             them gives a list.
-        sample_rate : int, optional
-            Rate of arrays in Hz; 16000 by default.
-        channel : int, optional
-            Which channel to take; the mean of all by default.
+        sample_rate, channel : int, optional
+            Rate of arrays in Hz, 16000 by default; which channel to take, the mean of all by default.
         batch_size : int, optional
             Clips to a batch; by default up to 8, fewer where they are long.
         chunk_seconds : float, optional
-            Longest window; what is not longer stays in one piece. By default a minute, less where the model's position
-            table, the provider or the memory do not allow it.
+            Longest window, a minute by default where model, provider and memory allow it; shorter audio is not cut.
         context_seconds : float, optional
             Audio heard on each side of a cut through speech; 2 by default.
         max_memory_bytes : int, optional
@@ -273,15 +271,13 @@ class Recognizer:
 
         Parameters
         ----------
-        audio : source, or iterable of arrays
-            As in :meth:`transcribe`, or the blocks of one recording, which may be still going on.
-        **options
-            As in :meth:`transcribe_each`.
+        audio : source as in :meth:`transcribe`, or an iterable of arrays, a recording that may be still going on
+        **options : as in :meth:`transcribe_each`.
 
         Yields
         ------
         Segment
-            Of long audio also before a pause of two seconds, and after half a minute without a full stop.
+            In long audio also before a pause of two seconds, and after half a minute without a full stop.
 
         Raises
         ------
@@ -292,6 +288,10 @@ class Recognizer:
         with self._lifetime.use():
             for part in stream_parts(self._stages, audio, reading, timeline):
                 yield from part.segments
+
+    def long_form(self, *, jobs: int = 1, **options: Unpack[StreamOptions]) -> LongForm:
+        """Return the pipeline for long recordings; `jobs` of them share their batches."""
+        return self._stages.long_form(reading_of(options)[0], jobs)
 
     def warmup(self) -> None:
         """Run every stage once on a second of silence, so that the first call pays for nothing."""

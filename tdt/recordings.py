@@ -23,6 +23,7 @@ class Opened(NamedTuple):
     short: Any
     sample_rate: int | None
     channel: int | None
+    seconds: float | None = None
 
 
 def open_source(source: Any, limit_samples: int, sample_rate: int | None = None, channel: int | None = None) -> Opened:
@@ -35,26 +36,42 @@ def open_source(source: Any, limit_samples: int, sample_rate: int | None = None,
         16 kHz samples that are still short.
     sample_rate, channel : int, optional
         As for :class:`~tdt.reader.BlockReader`.
+
+    Raises
+    ------
+    AudioError
+        In its kinds, for a stream that cannot be read twice.
     """
-    short = Opened(None, source, sample_rate, channel)
     if isinstance(source, os.PathLike):
         source = Path(source)
+    seekable = not hasattr(source, "read") or _seekable(source)
+    start = source.tell() if hasattr(source, "read") and seekable else 0
     try:
-        seekable = not hasattr(source, "read") or source.seekable()
-        start = source.tell() if hasattr(source, "read") and seekable else 0
         reader = BlockReader(source, sample_rate=sample_rate, channel=channel)
-    except (AudioError, OptionError, OSError, ValueError):
-        return short  # whoever loads it finds the words for what is wrong with it
-    if not seekable or reader.seconds is None:
+    except (AudioError, OptionError, OSError):
+        if not seekable:
+            raise
+        if hasattr(source, "read"):
+            source.seek(start)
+        return Opened(None, source, sample_rate, channel)  # who loads it whole finds the words for what is wrong
+    seconds = reader.seconds
+    if not seekable or seconds is None:
         if reader.holds_more_than(limit_samples):
-            return Opened(reader, None, None, None)
-        return Opened(None, _whole(reader), SAMPLE_RATE_HZ, None)
-    if reader.seconds is not None and reader.seconds * SAMPLE_RATE_HZ > limit_samples:
-        return Opened(reader, None, None, None)
+            return Opened(reader, None, None, None, seconds)
+        return Opened(None, _whole(reader), SAMPLE_RATE_HZ, None, reader.samples_read / SAMPLE_RATE_HZ)
+    if seconds * SAMPLE_RATE_HZ > limit_samples:
+        return Opened(reader, None, None, None, seconds)
     reader.close()
     if hasattr(source, "read"):
         source.seek(start)
-    return short
+    return Opened(None, source, sample_rate, channel, seconds)
+
+
+def _seekable(stream: Any) -> bool:
+    try:
+        return bool(stream.seekable())
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _whole(reader: BlockReader) -> npt.NDArray[np.float32]:

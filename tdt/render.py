@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from tdt.transcript import Transcript
 
 
+VTT_HEADER = "WEBVTT\n"
+
+
 class Renderer(Protocol):
     """Turns a transcript into text that ends with a newline; `file` names its source."""
 
@@ -51,16 +54,25 @@ def as_json(transcript: Transcript, *, file: str = "") -> str:
 
 def as_srt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
     """Return SubRip subtitles; empty for an empty transcript."""
-    return "".join(
-        f"{number}\n{_range(cue, ',')}\n{_escape_arrow(cue.text)}\n\n"
-        for number, cue in enumerate(cues(transcript), start=1)
-    )
+    return "".join(srt_blocks(transcript))
 
 
 def as_vtt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
     """Return WebVTT subtitles; the header alone for an empty transcript."""
-    blocks = [f"\n{_range(cue, '.')}\n{_escape_markup(cue.text)}\n" for cue in cues(transcript)]
-    return "WEBVTT\n" + "".join(blocks)
+    return VTT_HEADER + "".join(vtt_blocks(transcript))
+
+
+def srt_blocks(transcript: Transcript, first: int = 1) -> list[str]:
+    """Return a SubRip block for each cue, numbered from `first`."""
+    return [
+        f"{number}\n{_range(cue, ',')}\n{_escape_arrow(cue.text)}\n\n"
+        for number, cue in enumerate(cues(transcript), start=first)
+    ]
+
+
+def vtt_blocks(transcript: Transcript) -> list[str]:
+    """Return a WebVTT block for each cue, to follow the header."""
+    return [f"\n{_range(cue, '.')}\n{_escape_markup(cue.text)}\n" for cue in cues(transcript)]
 
 
 FORMATS: dict[str, Renderer] = {"txt": as_txt, "json": as_json, "srt": as_srt, "vtt": as_vtt}

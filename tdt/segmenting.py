@@ -52,6 +52,12 @@ class Segmenter:
         parts = [made for made in (before, now) if made is not None]
         return merged(parts) if parts else None
 
+    def add_block(self, steps: Sequence[tuple[Hypothesis, bool]]) -> Transcript | None:
+        """Take the tokens of several windows, each with whether it starts afresh; return what has become final."""
+        made = [self.add(tokens, afresh=afresh) for tokens, afresh in steps]
+        final = [transcript for transcript in made if transcript is not None]
+        return merged(final) if final else None
+
     def flush(self) -> Transcript | None:
         """Return the rest."""
         return self._take(len(self._held))

@@ -210,7 +210,7 @@ def test_a_failure_ends_one_recording_and_not_its_neighbour(asr: tdt.Recognizer,
         yield joined
         raise tdt.AudioReadError("the microphone is gone")
 
-    long_form = asr._stages.long_form(Reading(cutting=CutOptions(chunk_seconds=6, jobs=2)))
+    long_form = asr._stages.long_form(Reading(cutting=CutOptions(chunk_seconds=6)), jobs=2)
     recordings = [long_form.recording(BlockReader(source), n) for n, source in enumerate((broken(), joined))]
     parts = list(long_form.run(recordings))
     expected = asr.transcribe(joined, chunk_seconds=6)

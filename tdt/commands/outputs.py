@@ -62,6 +62,8 @@ class Folder:
         All inputs; two of the same name get outputs of different names.
     style : str
         Format, and file ending.
+    parents : sequence of Path, optional
+        Folder below `folder` for each input.
 
     Raises
     ------
@@ -69,12 +71,18 @@ class Folder:
         Where the folder cannot be made.
     """
 
-    def __init__(self, folder: str, files: Sequence[str], style: str) -> None:
+    def __init__(self, folder: str, files: Sequence[str], style: str, parents: Sequence[Path] = ()) -> None:
         self._folder = Path(folder)
         self._render = FORMATS[style]
-        self._names = output_names(files, style)
+        below = parents or [Path()] * len(files)
+        self._paths: dict[int, Path] = {}
+        for parent in dict.fromkeys(below):
+            places = [place for place, other in enumerate(below) if other == parent]
+            names = output_names([files[place] for place in places], style)
+            self._paths.update(zip(places, (self._folder / parent / name for name in names), strict=True))
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            for parent in {Path(), *below}:
+                (self._folder / parent).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OptionError(
                 "--output", folder, f"a folder that can be made or written to ({error.strerror})"
@@ -87,7 +95,11 @@ class Folder:
 
     def write(self, index: int, file: str, transcript: Transcript) -> None:
         """Write the file of one result."""
-        write_atomically(self._folder / self._names[index], self._render(transcript, file=file))
+        write_atomically(self._paths[index], self._render(transcript, file=file))
+
+    def path(self, index: int) -> Path:
+        """Return where the result of the input number `index` goes."""
+        return self._paths[index]
 
 
 def output_names(files: Sequence[str], style: str) -> list[str]:
