@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tdt.errors import AudioTooLongError, ModelMismatchError, OptionError
+from tdt.graph import read_graph
 from tdt.quantization.cpu_encoder import open_on_cpu
 from tdt.session import Session
 from tdt.stages import Encoded
@@ -25,9 +27,21 @@ if TYPE_CHECKING:
 Batching = Literal["together", "same length", "alone"]
 
 # Stride-2 convolutions of width 3 reach beyond the end where an even length halves to an odd one.
+_log = logging.getLogger("tdt")
+
 _PROBE_FRAMES = (72, 50, 44)
 # Reordered float32 sums differ by about 1e-6 of the largest value; a leaking frame by far more than 1e-3.
 _PROBE_TOLERANCE = 1e-4
+
+
+def _warn_of_imitation(files: ModelFiles, backend: Backend) -> None:
+    """Say it where CUDA would compute Q/DQ nodes in float around float products."""
+    if backend.provider == "cuda" and read_graph(files.encoder).quantization == "qdq":
+        _log.warning(
+            "%s is statically quantised; CUDA has no int8 products and only imitates them in float, slower "
+            "than the float32 model. Use tensorrt or tensorrt-rtx for it, or the cpu.",
+            files.encoder.name,
+        )
 
 
 class Encoder:
@@ -48,6 +62,7 @@ class Encoder:
             limit = spec.max_encoder_frames
             self.session, self._positions = open_on_cpu(files.encoder, backend, threads=threads, limit=limit)
         else:
+            _warn_of_imitation(files, backend)
             self.session = Session(files.encoder, backend, threads=threads)
         if self._positions is None:
             self.session.require_inputs(2)
@@ -181,9 +196,13 @@ def group_rows(lengths: Int64, batching: Batching) -> list[Int64]:
 
 
 def probe_batching(
-    run: Callable[[Float32, Int64], Float32], n_mels: int, tolerance: float = _PROBE_TOLERANCE
+    run: Callable[[Float32, Int64], Float32],
+    n_mels: int,
+    tolerance: float = _PROBE_TOLERANCE,
+    *,
+    pairs: bool = True,
 ) -> Batching:
-    """Find out whether utterances of a batch change each other, by running some noise alone and together.
+    """Find out whether padding, or another utterance, changes what an utterance gives, by running some noise.
 
     Parameters
     ----------
@@ -192,21 +211,23 @@ def probe_batching(
     n_mels : int
     tolerance : float, optional
         Difference, relative to the largest value, that counts as the same.
+    pairs : bool, optional
+        Whether to run two utterances at once; without, they are taken not to change each other.
     """
 
-    def agrees(batch: Float32, *alone: Float32) -> bool:
-        return all(
-            bool(np.abs(batch[row, : len(one[0])] - one[0]).max() <= tolerance * max(1.0, np.abs(one).max()))
-            for row, one in enumerate(alone)
-        )
+    def differs(found: Float32, expected: Float32) -> bool:
+        difference = np.abs(found[0, : len(expected[0])] - expected[0]).max()
+        return bool(difference > tolerance * max(1.0, np.abs(expected).max()))
 
-    lengths = np.array(_PROBE_FRAMES)
-    longest = int(lengths[0])
-    values = np.random.default_rng(0).standard_normal((len(lengths), n_mels, longest), np.float32)
-    for row, length in enumerate(lengths):
-        values[row, :, length:] = 0
-    alone = [run(values[row : row + 1, :, :n], lengths[row : row + 1]) for row, n in enumerate(lengths)]
-    if agrees(run(values, lengths), *alone):
-        return "together"
-    pair = np.concatenate([values[:1], values[:1, :, ::-1] * np.float32(3)])
-    return "same length" if agrees(run(pair, np.array([longest, longest])), alone[0]) else "alone"
+    longest, *shorter = _PROBE_FRAMES
+    noise = np.random.default_rng(0).standard_normal((1, n_mels, longest), np.float32)
+    if pairs:
+        pair = np.concatenate([noise, noise[:, :, ::-1] * np.float32(3)])
+        if differs(run(pair, np.array([longest, longest])), run(noise, np.array([longest]))):
+            return "alone"
+    for length in shorter:
+        padded = noise.copy()
+        padded[:, :, length:] = 0
+        if differs(run(padded, np.array([length])), run(noise[:, :, :length], np.array([length]))):
+            return "same length"
+    return "together"

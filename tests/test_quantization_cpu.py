@@ -172,3 +172,17 @@ def test_an_engine_for_another_provider_is_named_as_such(shared: Path, tmp_path:
     assert read_graph(path).ops == {"EPContext": 1}
     with pytest.raises(ProviderError, match="tensorrt-rtx"):
         for_cpu(path)
+
+
+def test_cuda_is_warned_about_as_an_imitation(encoder: Path, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from tdt.encoder import _warn_of_imitation
+    from tdt.layouts import find_model
+
+    for folder, provider, warned in (
+        (encoder.parent, "cuda:0", True),
+        (encoder.parent, "tensorrt:0,int8", False),
+        (shared / "models/parakeet-tdt-tiny-onnx", "cuda:0", False),
+    ):
+        caplog.clear()
+        _warn_of_imitation(find_model(folder)[0], Backend.parse(provider))
+        assert ("imitates" in caplog.text) == warned

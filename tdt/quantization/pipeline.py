@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Divisors = dict[str, Any]
 
 
-# Outlier channels: smoothing takes a layer's error down to a tenth. Ordinary layers gain less than a half, and no words.
+# Outlier channels: smoothing takes a layer's error down to a tenth. Ordinary layers gain less than half, and no words.
 OUTLIER_GAIN = 0.4
 
 
