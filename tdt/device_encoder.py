@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from tdt.device import DeviceArray, adopt
 from tdt.encoder import Batching, check_features, group_rows, probe_batching
-from tdt.encoder_graph import with_projection
+from tdt.encoder_graph import projection_tail, with_projection
 from tdt.errors import ModelMismatchError
 from tdt.graph import read_graph
 from tdt.placement import dynamic_quantisation
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tdt.session import Binding
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Features, Float32, Int64
+
+Where = Literal["host", "device", "none"]
 
 _KEPT_SHAPES = 8
 _BUCKETS_PER_OCTAVE = 8
@@ -48,8 +50,8 @@ class _Buffers:
     features: DeviceArray
     lengths: DeviceArray
     frames: DeviceArray
-    projected: DeviceArray | None
-    binding: Binding
+    projected: DeviceArray
+    bindings: tuple[Binding, ...]
 
 
 class DeviceEncoder:
@@ -88,8 +90,13 @@ class DeviceEncoder:
             raise ModelMismatchError(f"{files.encoder} has {len(names)} inputs; an encoder has features and lengths.")
         tensorrt = backend.provider != "cuda"
         self.profile = encoder_profile(names, spec, backend) if tensorrt else None
-        # TensorRT's parser looks for external weights beside the file, so such a graph is not edited.
+        # TensorRT's parser looks for external weights beside the file: such a graph is left as it is.
         edited, self._width = (b"", 0) if tensorrt and info.external else with_projection(files, spec)
+        self._tail: Session | None = None
+        if not edited:
+            tail, self._width = projection_tail(files, spec)
+            on_cuda = replace(backend, provider="cuda", numbers="fp32", cache=None)
+            self._tail = Session(tail, on_cuda, threads=threads, name=f"{files.encoder.name} (projection)")
         self.session = Session(
             edited or files.encoder,
             backend,
@@ -98,14 +105,18 @@ class DeviceEncoder:
             name=files.encoder.name,
             profile=self.profile,
         )
-        self.projects = bool(edited)
         self._inputs = names
         self._buffers: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
         self._batching: Batching | None = None
         self._lock = threading.RLock()
 
     def encode(
-        self, features: Features, timeline: Recorder = NULL, *, frames: str = "host", projected: str = "host"
+        self,
+        features: Features,
+        timeline: Recorder = NULL,
+        *,
+        frames: Where | None = None,
+        projected: Where | None = None,
     ) -> Encoded:
         """Encode a batch; see :meth:`tdt.encoder.Encoder.encode`.
 
@@ -114,41 +125,50 @@ class DeviceEncoder:
         features : Features
             On the host, or on the device (anything with DLPack).
         timeline : Recorder, optional
-        frames, projected : {"host", "device", "none"}
-            Where the encoder's output, and the joint's projection of it, are wanted. What stays on the device is a
-            :class:`tdt.device.DeviceArray`, copied only when looked at. Decoding needs one of the two.
+        frames, projected : {"host", "device", "none"}, optional
+            Where the encoder's output, and the joint's projection of it, are wanted: by default the frames where the
+            features came from, the projection where decoding runs. What stays on the device is a
+            :class:`tdt.device.DeviceArray`, copied only when looked at.
 
         Returns
         -------
         Encoded
         """
         shared = adopt(features.frames)
+        wanted = (frames or ("host" if shared is None else "device"), projected or self.decode_on)
         given = shared if shared is not None else features.frames
         lengths = check_features(given.shape, features.lengths, self.spec)
         if self.profile is not None and len(lengths):
             self.profile.check_length(int(lengths.max()))
         counts = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)
         groups = self._groups(lengths)
-        if shared is not None and not (len(groups) == 1 and len(groups[0]) == len(lengths)):
-            given = shared.numpy()  # rows have to be regrouped: through the host
-        if len(groups) == 1 and len(groups[0]) == len(lengths):
-            outs = self._run(given, lengths, timeline, (frames, projected))
-            return Encoded(*_crop(outs[0], counts), _crop(outs[1], counts)[0])
-        parts = [(rows, self._run(given[rows], lengths[rows], timeline, ("host", projected))) for rows in groups]
-        return Encoded(
-            _scatter(parts, 0, counts, self.spec.encoder_dim), counts, self._scatter_projected(parts, counts)
-        )
+        whole = len(groups) == 1 and len(groups[0]) == len(lengths)
+        if shared is not None and not (whole and self._serves(shared.shape[2])):
+            given = shared.numpy()  # rows or lengths have to be changed: through the host
+        if whole:
+            first, second = self._run(given, lengths, timeline, wanted)
+            beside = isinstance(first, DeviceArray)  # then the projection keeps the same padding
+            return Encoded(_crop(first, counts), counts, second if beside else _crop(second, counts))
+        parts = [(rows, self._run(given[rows], lengths[rows], timeline, ("host", "host"))) for rows in groups]
+        widths = (self.spec.encoder_dim, self._width)
+        gathered = [_scatter(parts, place, counts, width) for place, width in enumerate(widths)]
+        return Encoded(gathered[0], counts, gathered[1])
 
     def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
         """Encode a batch, copying no more than decoding needs: the projected frames, or nothing."""
-        return self.encode(features, timeline, frames="none" if self.projects else "host", projected=self.decode_on)
+        return self.encode(features, timeline, frames="none", projected=self.decode_on)
 
     def batching(self) -> Batching:
         """Return how utterances may share a run; see :meth:`tdt.encoder.Encoder.batching`."""
         with self._lock:
             if self._batching is None:
                 exact = self.backend.numbers == "fp32" and not self.backend.tf32
-                self._batching = probe_batching(self._host_run, self.spec.n_mels, 1e-4 if exact else 3e-2)
+                self._batching = probe_batching(
+                    self._host_run,
+                    self.spec.n_mels,
+                    1e-4 if exact else 3e-2,
+                    pairs=self.profile is None or self.profile.max_batch > 1,
+                )
             return self._batching
 
     def placement(self) -> list[Node]:
@@ -160,6 +180,8 @@ class DeviceEncoder:
         with self._lock:
             self._buffers.clear()
         self.session.close()
+        if self._tail is not None:
+            self._tail.close()
 
     def _groups(self, lengths: Int64) -> list[Int64]:
         groups = group_rows(lengths, self.batching())
@@ -185,30 +207,32 @@ class DeviceEncoder:
                     buffers.features.copy_from(padded)
                 buffers.lengths.copy_from(lengths)
             with timeline.span("encoder", clock="host+sync"):
-                buffers.binding.run()
+                for binding in buffers.bindings:
+                    binding.run()
             with timeline.span("d2h", clock="host+sync"):
                 return self._taken(buffers, wanted)
 
     def _padded(self, longest: int) -> int:
         """Return the length to run at: a bucket, unless this export lets padding leak (or is being probed)."""
+        least = 1 if self.profile is None else self.profile.min_mel_frames
         if self._batching != "together":
-            return longest
+            return max(longest, least)
         limits = [bucket(longest)]
         if self.profile is not None:
             limits.append(self.profile.max_mel_frames)
         if self.spec.max_encoder_frames is not None:
             limits.append(self.spec.max_encoder_frames * self.spec.subsampling)
-        return max(longest, min(limits))
+        return max(longest, least, min(limits))
+
+    def _serves(self, mel_frames: int) -> bool:
+        """Tell whether a length can run as it is."""
+        return self.profile is None or self.profile.min_mel_frames <= mel_frames <= self.profile.max_mel_frames
 
     def _taken(self, buffers: _Buffers, wanted: tuple[str, str]) -> tuple[Any, Any]:
         """Copy to the host what is wanted there; what stays leaves the pool, since the next run would overwrite it."""
         taken: list[Any] = []
         for array, where in zip((buffers.frames, buffers.projected), wanted, strict=True):
-            if array is None or where == "none":
-                taken.append(None)
-            else:
-                host = array.numpy() if where == "host" else array
-                taken.append(_time_major(host, self.projects) if where == "host" else host)
+            taken.append(None if where == "none" else array.numpy() if where == "host" else array)
         if "device" in wanted:
             self._buffers = OrderedDict((key, kept) for key, kept in self._buffers.items() if kept is not buffers)
         return taken[0], taken[1]
@@ -222,37 +246,31 @@ class DeviceEncoder:
         count, width = self.spec.encoder_length(size), self.spec.encoder_dim
         features = shared or self.session.allocate((batch, self.spec.n_mels, size), np.float32)
         lengths = self.session.allocate((batch,), np.int64)
-        shape = (batch, count, width) if self.projects else (batch, width, count)
-        frames = self.session.allocate(shape, np.float32)
-        projected = self.session.allocate((batch, count, self._width), np.float32) if self.projects else None
-        outputs: dict[str, Any] = {self.session.outputs[0].name: frames}
-        if projected is not None:
-            outputs["projected"] = projected
+        frames = self.session.allocate((batch, count, width), np.float32)
+        projected = self.session.allocate((batch, count, self._width), np.float32)
+        inputs = {self._inputs[0]: features, self._inputs[1]: lengths}
+        outputs = {"frames": frames, "projected": projected}
+        if self._tail is None:
+            bindings: tuple[Binding, ...] = (self.session.bind(inputs, outputs),)
         else:
-            outputs[self.session.outputs[1].name] = self.session.allocate((batch,), np.int64)
-        binding = self.session.bind({self._inputs[0]: features, self._inputs[1]: lengths}, outputs)
-        buffers = _Buffers(features, lengths, frames, projected, binding)
+            encoded = self.session.allocate((batch, width, count), np.float32)
+            theirs = self.session.allocate((batch,), np.int64)  # TensorRT may get them wrong: never read
+            names = [port.name for port in self.session.outputs]
+            first = self.session.bind(inputs, dict(zip(names, (encoded, theirs), strict=True)))
+            bindings = (first, self._tail.bind({"encoded": encoded}, outputs))
+        buffers = _Buffers(features, lengths, frames, projected, bindings)
         if shared is None:
             self._buffers[key] = buffers
             while len(self._buffers) > _KEPT_SHAPES:
                 self._buffers.popitem(last=False)
         return buffers
 
-    def _scatter_projected(self, parts: list[Any], counts: Int64) -> Any:
-        if any(part[1][1] is None for part in parts):
-            return None
-        return _scatter(parts, 1, counts, self._width)
 
-
-def _time_major(array: Any, already: bool) -> Any:
-    return array if already else np.ascontiguousarray(array.transpose(0, 2, 1))
-
-
-def _crop(array: Any, counts: Int64) -> tuple[Any, Int64]:
-    """Cut a host array to the longest utterance; device arrays keep their padding."""
+def _crop(array: Any, counts: Int64) -> Any:
+    """Cut a host array to the longest utterance; a device array keeps its padding."""
     if array is None or isinstance(array, DeviceArray):
-        return array, counts
-    return np.ascontiguousarray(array[:, : int(counts.max(initial=0))]), counts
+        return array
+    return np.ascontiguousarray(array[:, : int(counts.max(initial=0))])
 
 
 def _scatter(parts: list[Any], place: int, counts: Int64, width: int) -> Float32:

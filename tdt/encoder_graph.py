@@ -36,8 +36,7 @@ def with_projection(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
 
     model = load_model(files.encoder, weights=False)
     serialised = cut_decoder(files, spec).projector
-    frame = np.zeros((1, 1, spec.encoder_dim), np.float32)
-    width = int(Session(serialised, Backend()).run({"frames": frame})[0].shape[2])
+    width = _width(serialised, spec)
     projector = onnx.load_from_string(serialised)
     graph = model.graph
     nodes = [helper.make_node("Transpose", [graph.output[0].name], ["frames"], perm=[0, 2, 1])]
@@ -58,6 +57,35 @@ def with_projection(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
         ]
     )
     return bytes(model.SerializeToString()), width
+
+
+def projection_tail(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
+    """Return the transposition and the projection as a graph of its own, for encoders that cannot be edited.
+
+    Returns
+    -------
+    graph : bytes
+        From `encoded` [B, D, T'] to `frames` [B, T', D] and `projected` [B, T', J].
+    width : int
+        J.
+    """
+    import onnx
+    from onnx import helper
+
+    serialised = cut_decoder(files, spec).projector
+    width = _width(serialised, spec)
+    model = onnx.load_from_string(serialised)
+    del model.graph.input[:]
+    model.graph.input.append(helper.make_tensor_value_info("encoded", 1, ["B", spec.encoder_dim, "T"]))
+    model.graph.node.insert(0, helper.make_node("Transpose", ["encoded"], ["frames"], perm=[0, 2, 1]))
+    model.graph.output.append(helper.make_tensor_value_info("frames", 1, ["B", "T", spec.encoder_dim]))
+    return bytes(model.SerializeToString()), width
+
+
+def _width(projector: bytes, spec: ModelSpec) -> int:
+    """Return J by projecting one frame."""
+    frame = np.zeros((1, 1, spec.encoder_dim), np.float32)
+    return int(Session(projector, Backend()).run({"frames": frame})[0].shape[2])
 
 
 def _renamed(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -48,6 +48,11 @@ class ShapeProfile:
         """Longest utterance, in mel frames."""
         return next(iter(self.most.values()))[2]
 
+    @property
+    def min_mel_frames(self) -> int:
+        """Shortest utterance, in mel frames."""
+        return next(iter(self.least.values()))[2]
+
     def check_length(self, mel_frames: int) -> None:
         """Refuse an utterance longer than the engine was built for: it would be rebuilt, silently, for minutes.
 

@@ -99,7 +99,7 @@ def small_copies(encoder: DeviceEncoder) -> int:
     """Copies that the graph itself makes for its shape arithmetic, from the CPU nodes and back: the same each run."""
     buffers = next(reversed(encoder._buffers.values()))
     spent = Spent()
-    buffers.binding.run()
+    buffers.bindings[0].run()
     return spent().host_to_device
 
 
@@ -116,6 +116,7 @@ def test_frames_stay_on_the_device_when_asked(encoder: DeviceEncoder) -> None:
 def test_device_features_are_used_where_they_lie(encoder: DeviceEncoder) -> None:
     given = encoder.session.allocate((2, 128, 320), np.float32)
     encoder.encode(Features(given, np.array([300, 200])), frames="none")  # type: ignore[arg-type]
+    encoder.encode(features([320, 200]), frames="none")  # the same shape, from the host
     graph = small_copies(encoder)
     spent = Spent()
     encoder.encode(Features(given, np.array([300, 200])), frames="none")  # type: ignore[arg-type]
@@ -181,3 +182,25 @@ def test_the_recogniser_runs_end_to_end(options: dict[str, str]) -> None:
         assert all(isinstance(result, (tdt.Transcript, DecodingError)) for result in results)
         encoded = asr.encode(asr.features([samples]))
         assert np.asarray(encoded.frames).shape == (1, 19, 144)
+
+
+def test_an_encoder_that_cannot_be_edited_gets_its_projection_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # TensorRT with external weights is such a case; CUDA stands in for it here.
+    from tdt import device_encoder
+
+    monkeypatch.setattr(device_encoder, "with_projection", lambda files, spec: (b"", 0))
+    encoder = DeviceEncoder(*find_model(None), CUDA)
+    encoder.batching()
+    encoded = encoder.encode(features([300, 200]))
+    assert encoded.frames.shape == (2, 38, 144)
+    assert encoded.projected.shape == (2, 38, 160)
+    device = encoder.encode(features([300, 200]), frames="device", projected="device")
+    assert (device.frames.shape[2], device.projected.shape[2]) == (144, 160)
+    encoder.close()
+
+
+def test_output_stays_where_the_features_came_from(encoder: DeviceEncoder) -> None:
+    given = encoder.session.allocate((2, 128, 320), np.float32)
+    encoded = encoder.encode(Features(given, np.array([300, 200])))  # type: ignore[arg-type]
+    assert isinstance(encoded.frames, DeviceArray)
+    assert isinstance(encoder.encode(features([300, 200])).frames, np.ndarray)
