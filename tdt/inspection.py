@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdt.content import read_small
 from tdt.errors import ModelError
+from tdt.quantization.sidecar import summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,7 +236,8 @@ def render(description: Description) -> str:
             (part.role, f"{part.file}, {size}, {_KINDS[part.quantization]}, opset {part.opset}, {part.nodes} nodes")
         )
     if d.quantization is not None:
-        rows += [(f"quantised: {key}", _value(value)) for key, value in d.quantization.items()]
+        plain = [(key, _value(value)) for key, value in d.quantization.items()]
+        rows += [(f"quantised: {key}", value) for key, value in summary(d.quantization) or plain]
     rows += [(f"{'ok' if check.ok else 'CHECK'}: {check.name}", check.found) for check in d.checks]
     width = max(len(name) for name, _ in rows)
     return "".join(f"{name:<{width}}  {value}\n" for name, value in rows)
