@@ -66,7 +66,7 @@ def open_sound(source: Path | bytes, name: str) -> Iterator[Sound]:
     with ExitStack() as closing:
         try:
             # A descriptor, not the path: libsndfile would take some file endings as headerless sound of any content.
-            file = io.BytesIO(source) if isinstance(source, bytes) else closing.enter_context(_descriptor(source))
+            file = _Encoded(source) if isinstance(source, bytes) else closing.enter_context(_descriptor(source))
             opened = closing.enter_context(soundfile.SoundFile(file, closefd=False))
         except (soundfile.LibsndfileError, OSError, TypeError, ValueError, OverflowError) as error:
             if source == b"":
@@ -76,6 +76,17 @@ def open_sound(source: Path | bytes, name: str) -> Iterator[Sound]:
             yield closing.enter_context(open_other(source, name, str(error)))
             return
         yield Sound(int(opened.samplerate), _blocks(opened, name))
+
+
+class _Encoded(io.BytesIO):
+    """Bytes for libsndfile, which looks for places before the start of damaged files."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move there, or stay where there is no such place."""
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
 
 
 @contextmanager
