@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   tdt build-engine v3-int8 -o v3-rtx                      (for RTX 40 and RTX 50 cards: sm_89, sm_120)
+  tdt build-engine v3-int8 -o v3-trt --provider tensorrt:0,int8                    (on the card, classic TensorRT)
   tdt build-engine v3-int8 -o v3-rtx --target sm_86 --max-batch 16 --max-seconds 60
   python -c "import tdt; tdt.load('v3-rtx', encoder_provider='tensorrt-rtx')"      (on the card)
 
@@ -31,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder or name of a model, quantised or not")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the engine and the model")
     parser.add_argument("--target", default="sm_89,sm_120", metavar="SM,...", help="cards (default: sm_89,sm_120)")
+    parser.add_argument(
+        "--provider",
+        help="build with the classic TensorRT provider on this machine's card: tensorrt:0,int8,max_batch=16",
+    )
     parser.add_argument("--precision", choices=["float32", "int8"], help="which encoder file, where there are two")
     parser.add_argument("--min-int8", type=int, metavar="N", help="fail with fewer int8 linear layers than this")
     parser.add_argument("--max-batch", type=int, default=8, help="largest batch (default: 8)")
@@ -49,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"tdt build-engine: parsed; linear layers: {_counts(layers.linear)}. Building …\n")
 
     try:
+        if args.provider:
+            return _on_card(args)
         built = build_engine(
             args.model,
             args.output,
@@ -63,6 +70,18 @@ def run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"tdt build-engine: {error}\n")
         return 2 if isinstance(error, OptionError) else 1
     sys.stdout.write(json.dumps(built.report) + "\n" if args.json else _summary(built))
+    return 0
+
+
+def _on_card(args: argparse.Namespace) -> int:
+    from tdt.quantization.engines.on_card import build_on_card
+
+    built = build_on_card(args.model, args.output, args.provider, precision=args.precision, overwrite=args.overwrite)
+    if args.json:
+        sys.stdout.write(json.dumps(built.report) + "\n")
+    else:
+        sizes = ", ".join(f"{item['file']} ({item['bytes'] / 1e6:.1f} MB)" for item in built.report["engines"])
+        sys.stdout.write(f"{built.folder}: {sizes or 'no engine'}\nuse it with --provider {built.provider}\n")
     return 0
 
 

@@ -78,7 +78,7 @@ def build_engine(
     from tdt.layouts import inspect_model
 
     found, folder, shapes = inspect_model(model, precision=precision), Path(output), shapes or Shapes()
-    _check_folder(folder, found, overwrite=overwrite)
+    check_folder(folder, found, overwrite=overwrite)
     notes = sidecar.read(found.files.encoder.parent)
     asked = min_int8 if min_int8 is not None else _asked(found, notes)
     spec = found.spec
@@ -87,7 +87,7 @@ def build_engine(
     (folder / ENGINE_NAME).write_bytes(engine.data)
     context = _context_model(found, engine, targets)
     (folder / _ENCODERS[found.files.layout]).write_bytes(context.SerializeToString())
-    _copy_rest(found, folder)
+    copy_rest(found, folder)
     report = _report(found, engine, targets, shapes, asked)
     (folder / REPORT_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return BuiltEngine(folder, report)
@@ -99,7 +99,14 @@ def _asked(found: FoundModel, notes: dict[str, Any] | None) -> int:
     return 0
 
 
-def _check_folder(folder: Path, found: FoundModel, *, overwrite: bool) -> None:
+def check_folder(folder: Path, found: FoundModel, *, overwrite: bool) -> None:
+    """Refuse a folder that holds something, or the model itself.
+
+    Raises
+    ------
+    OptionError
+        Saying what is there.
+    """
     if folder.exists() and not folder.is_dir():
         raise OptionError("output", str(folder), "a folder, or a path where one can be made")
     if folder.is_dir() and folder.resolve() == found.files.folder.resolve():
@@ -141,11 +148,13 @@ def _context_model(found: FoundModel, engine: Engine, targets: Sequence[str]) ->
     return model
 
 
-def _copy_rest(found: FoundModel, folder: Path) -> None:
+def copy_rest(found: FoundModel, folder: Path, *, encoder: bool = False) -> None:
+    """Copy vocabulary, decoder, configuration, and where asked for the encoder with its weights."""
     files = found.files
     wanted = [path for path in (files.vocabulary, files.decoder_joint, files.decoder, files.joiner) if path is not None]
-    others = [graph for role, graph in found.graphs.items() if role != "encoder"]
-    wanted += sorted({ref.file for graph in others for ref in graph.external})
+    graphs = [graph for role, graph in found.graphs.items() if encoder or role != "encoder"]
+    wanted += [files.encoder] if encoder else []
+    wanted += sorted({ref.file for graph in graphs for ref in graph.external})
     wanted += [path for path in (files.folder / name for name in ("config.json", sidecar.FILE_NAME)) if path.is_file()]
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
