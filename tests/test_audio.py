@@ -260,7 +260,7 @@ def test_a_header_claims_an_absurd_length(speech: bytes) -> None:
     claimed[22:26] = b"\xff\xff\xff\xff"
     tracemalloc.start()
     try:
-        with pytest.raises(errors.AudioReadError, match="cut short|cannot be decoded"):
+        with pytest.raises(errors.AudioReadError, match=r"cut short|cannot be decoded"):
             load_audio(bytes(claimed))
         _, peak = tracemalloc.get_traced_memory()
     finally:
