@@ -62,9 +62,11 @@ def _cause(backend: Backend, facts: Facts) -> tuple[str, str]:
                 f'pip install "parakeet-tdt[{extra}]".'
             ),
         )
-    missing = re.search(r"(lib[\w.+-]+\.so[\w.]*|\w+\.dll)", facts.load_error)
+    missing = re.search(r"(lib[\w.+-]+\.so[\w.]*|\w+\.dll): cannot open", facts.load_error)
     if missing:
         return f"the library {missing.group(1)} is missing", _library_cure(missing.group(1), major)
+    if facts.load_error:
+        return f"its library does not load ({facts.load_error})", f"The libraries do not fit each other. {install}"
     driver = facts.driver
     if driver.problem:
         return driver.problem, 'Install NVIDIA\'s driver, or use provider="cpu".'

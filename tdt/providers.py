@@ -135,7 +135,7 @@ def provider_load_error(ort: Any, backend: Backend) -> str:
         return ""
     for name in ("shared", names[backend.provider]):
         try:
-            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"))
+            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"), mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
             return str(error)
     return ""

@@ -122,6 +122,7 @@ CAUSES = [
     (Facts(True, 13, Driver((13, 0), "580", ())), "no card 0", "numbers"),
     (Facts(True, 13, Driver((13, 0), "580", (Card("Tesla V100", (7, 0), 1),))), "compute capability 7.0", "Another" ),
     (Facts(True, 13, WORKING, cupy="cupy-cuda12x"), "cupy-cuda12x brings CUDA 12", "pip install cupy-cuda13x"),
+    (Facts(True, 13, WORKING, "x.so: undefined symbol: cudnnX, version libcudnn.so.9"), "cudnnX", "do not fit"),
     (Facts(True, 13, WORKING, runtime_error="cuDNN is unavailable: dlsym failed"), "cuDNN", "nvidia-cudnn-cu13"),
     (Facts(True, 13, WORKING, runtime_error="something new"), "something new", 'pip install "parakeet-tdt[cuda13]"'),
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from tdt.device_encoder import DeviceEncoder
 from tdt.device_engine import DeviceEngine
 from tdt.errors import DecodingError
 from tdt.layouts import find_model
+from tdt.session import onnxruntime
 from tdt.stages import Encoded, Features
 
 if TYPE_CHECKING:
@@ -133,6 +134,13 @@ def test_a_decode_copies_once_a_round_however_many_steps(steps: int) -> None:
     rounds: list[int] = []
     original = engine._rounds
     engine._rounds = lambda *args: [rounds.append(1) or part for part in original(*args)]  # type: ignore[method-assign]
+    with whatever_the_numbers():
+        engine.decode(given)
+    workspace = engine._workspaces[3]
+    spent = Spent()
+    engine._bindings(workspace, projected)[0].run()
+    inside = spent().host_to_device  # what the kernels of a step send themselves
+    assert inside == 0 or onnxruntime().__version__ < "1.28"
     for _ in range(2):
         rounds.clear()
         spent = Spent()
@@ -141,7 +149,7 @@ def test_a_decode_copies_once_a_round_however_many_steps(steps: int) -> None:
         found = spent()
         looked = found.device_to_host
         assert looked <= len(rounds) + ENDS
-        assert found.host_to_device <= 7  # four counters, two states, lengths
+        assert found.host_to_device <= 7 + len(rounds) * steps * inside  # four counters, two states, lengths
         assert found.launches >= steps * 20  # the steps did run
     assert found.allocations == 0  # the second time
     engine.close()

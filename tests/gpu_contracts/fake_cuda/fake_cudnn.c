@@ -66,6 +66,13 @@ API int cudnnGetRNNWeightParams(void *h, void *rnn, int layer, size_t size, cons
     return 0;
 }
 
+/* The older convolution interface, linked by ONNX Runtime up to 1.26. */
+NOTHING(cudnnFindConvolutionForwardAlgorithmEx) NOTHING(cudnnGetConvolutionForwardAlgorithm_v7)
+API int cudnnGetConvolutionForwardWorkspaceSize(void *h, void *x, void *w, void *c, void *y, int algorithm, size_t *bytes) {
+    *bytes = 0;
+    return 0;
+}
+
 API int cudnnGetStream(void *handle, void **stream) { *stream = 0; return 0; }
 API int cudnnGetReductionIndicesSize(void *h, void *r, void *a, void *c, size_t *bytes) { *bytes = 0; return 0; }
 API int cudnnGetReductionWorkspaceSize(void *h, void *r, void *a, void *c, size_t *bytes) { *bytes = 0; return 0; }
