@@ -91,17 +91,17 @@ class Encoder:
         RunError
             Where the runtime fails.
         """
-        lengths = check_features(features.frames.shape, features.lengths, self.spec)
-        frames = np.ascontiguousarray(features.frames, np.float32)
-        encoded_lengths = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)
-        longest = int(encoded_lengths.max(initial=0))
-        out = np.zeros((len(lengths), longest, self.spec.encoder_dim), np.float32)
-        crowd = np.count_nonzero(lengths) > 1
-        for rows in group_rows(lengths, self.batching() if crowd else "together"):
-            with timeline.span("encoder"):
+        with timeline.span("encoder"):
+            lengths = check_features(features.frames.shape, features.lengths, self.spec)
+            frames = np.ascontiguousarray(features.frames, np.float32)
+            encoded_lengths = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)
+            longest = int(encoded_lengths.max(initial=0))
+            out = np.zeros((len(lengths), longest, self.spec.encoder_dim), np.float32)
+            crowd = np.count_nonzero(lengths) > 1
+            for rows in group_rows(lengths, self.batching() if crowd else "together"):
                 part = self._run(frames[rows, :, : int(lengths[rows].max())], lengths[rows])
                 out[rows, : part.shape[1]] = part
-        return Encoded(out, encoded_lengths)
+            return Encoded(out, encoded_lengths)
 
     def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
         """Encode a batch; on the host that is :meth:`encode`."""

@@ -143,7 +143,8 @@ class Stages:
         clips: list[Clip] = []
         for index, source in enumerate(sources):
             try:
-                opened = open_source(source, long_form.longest_uncut, reading.sample_rate, reading.channel)
+                with timeline.span("read"):
+                    opened = open_source(source, long_form.longest_uncut, reading.sample_rate, reading.channel)
                 if opened.long is not None:
                     yield index, self._long(long_form, opened.long, timeline)
                     continue
@@ -193,6 +194,8 @@ class Stages:
         recording = long_form.recording(reader)
         parts = [part.transcript for part in long_form.run([recording], timeline) if part.transcript is not None]
         transcript = merged(parts, recording.seconds)
+        if isinstance(timeline, Timeline):
+            timeline.add_audio(recording.seconds)
         error = recording.error
         if isinstance(error, AudioTailError):
             error.partial = transcript
