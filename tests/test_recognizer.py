@@ -260,7 +260,8 @@ def test_closing_waits_for_running_calls() -> None:
     ("option", "value"),
     [
         ("decoder", "beam"), ("weights", "int4"), ("confidence", "mean"), ("features", "1.0"), ("threads", 0),
-        ("precision", "fp64"), ("provider", "tpu"), ("max_symbols", 0), ("features_on", "cuda"), ("features_on", "device"),
+        ("precision", "fp64"), ("provider", "tpu"), ("max_symbols", 0),
+        ("features_on", "cuda"), ("features_on", "device"),
     ],
 )  # fmt: skip
 def test_bad_load_options_are_named(option: str, value: Any) -> None:
