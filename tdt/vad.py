@@ -25,6 +25,9 @@ STATE_SHAPE = (1, 1, 128)
 BLOCK_FRAMES = 250
 # Frames below this level are silence without asking: three steps of 16-bit audio. Soft speech lies 30 dB above.
 GATE_DB = -80.0
+# Speech moves by tens of decibels within a block; what stays within this range is hum or a tone. Measured on the
+# differences of neighbouring samples, where a hum of 50 Hz is 34 dB down and hides nothing.
+STEADY_DB = 1.0
 # A quiet recording is raised towards this level first, as the detector was trained on usual ones.
 TARGET_DB = -20.0
 MAX_GAIN_DB = 40.0
@@ -116,7 +119,7 @@ class SpeechDetector:
         frames = samples.reshape(-1, FRAME_SAMPLES)
         level_db = levels(frames)
         loud = level_db >= GATE_DB
-        if not loud.any():
+        if not loud.any() or is_steady(frames):
             self._reset()
             return Activity(np.zeros(len(frames), np.float32), level_db)
         # Silence around the energetic part costs nothing either; a little is kept for the detector to settle.
@@ -143,6 +146,15 @@ class SpeechDetector:
         session = self._session or shared_session()
         speech, self._hidden, self._cell = session.run({"input": windows, "h": self._hidden, "c": self._cell})
         return np.asarray(speech, np.float32)
+
+
+def is_steady(frames: Float32) -> bool:
+    """Say whether a whole block of frames [shape=(250, samples)] is a hum: nothing changes but its phase."""
+    if len(frames) < BLOCK_FRAMES:
+        return False
+    # Five frames hold several periods of a mains hum, so that their level does not depend on the phase.
+    change = levels(np.diff(frames, axis=1).reshape(BLOCK_FRAMES // 5, -1))
+    return float(change.max() - change.min()) < STEADY_DB
 
 
 def levels(frames: Float32) -> Float32:

@@ -94,15 +94,32 @@ def test_a_short_word_in_long_silence_is_found(speech: np.ndarray) -> None:
     assert found[-1] <= (200_000 + len(word)) // 512 + 3
 
 
-def test_an_hour_of_hum_would_take_seconds() -> None:
-    """Two minutes of hum, where the detector is asked about every frame, stay far below their share of ten seconds."""
-    seconds = np.arange(16000 * 120) / 16000
-    hum = (0.1 * np.sin(2 * np.pi * 50 * seconds)).astype(np.float32)
-    detect(hum[:16000])
+def steady_hum(seconds: float) -> np.ndarray:
+    at = np.arange(int(16000 * seconds)) / 16000
+    return (0.1 * sum(np.sin(2 * np.pi * 50 * k * at) / k for k in range(1, 6))).astype(np.float32)
+
+
+def test_steady_hum_is_decided_without_the_detector() -> None:
+    assert not detect(steady_hum(24), session=NeverRun()).speech.any()
+
+
+def test_speech_under_hum_is_no_steady_hum(speech: np.ndarray) -> None:
+    """Hum 20 dB above the speech: the level of the samples hardly moves, that of their differences does."""
+    for start in range(4):
+        samples = speech[start * 128_000 : (start + 1) * 128_000]
+        frames = (samples * np.float32(0.05) + steady_hum(8)).reshape(-1, 512)
+        assert not vad.is_steady(frames)
+        assert vad.is_steady(steady_hum(8).reshape(-1, 512))
+
+
+def test_an_hour_of_noise_would_take_seconds(rng: np.random.Generator) -> None:
+    """Two minutes of noise, where the detector is asked about every frame, stay below their share of 10 s."""
+    noise = rng.normal(0, 0.02, 16000 * 120).astype(np.float32)
+    detect(noise[:16000])
     best = np.inf
     for _ in range(3):  # another process may hold the core
         start = time.perf_counter()
-        detect(hum)
+        detect(noise)
         best = min(best, time.perf_counter() - start)
     assert best * 30 < 10
 
