@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tdt.backend import Backend
 from tdt.device import DeviceArray, adopt
 from tdt.encoder import Batching, check_features, group_rows, probe_batching
 from tdt.encoder_graph import projection_tail, with_projection
@@ -21,7 +22,6 @@ from tdt.stages import Encoded
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
-    from tdt.backend import Backend
     from tdt.placement import Node
     from tdt.session import Binding
     from tdt.spec import ModelFiles, ModelSpec
@@ -90,13 +90,15 @@ class DeviceEncoder:
             raise ModelMismatchError(f"{files.encoder} has {len(names)} inputs; an encoder has features and lengths.")
         tensorrt = backend.provider != "cuda"
         self.profile = encoder_profile(names, spec, backend) if tensorrt else None
-        # TensorRT's parser looks for external weights beside the file: such a graph is left as it is.
-        edited, self._width = (b"", 0) if tensorrt and info.external else with_projection(files, spec)
+        # TensorRT looks for external weights, and for engines built ahead, beside the file: no edits there.
+        beside = tensorrt and (info.external or "EPContext" in info.ops)
+        edited, self._width = (b"", 0) if beside else with_projection(files, spec)
         self._tail: Session | None = None
         if not edited:
             tail, self._width = projection_tail(files, spec)
-            on_cuda = replace(backend, provider="cuda", numbers="fp32", cache=None)
-            self._tail = Session(tail, on_cuda, threads=threads, name=f"{files.encoder.name} (projection)")
+            cuda = replace(backend, provider="cuda", numbers="fp32", cache=None)
+            behind = cuda if self.session_shares_memory else Backend()
+            self._tail = Session(tail, behind, threads=threads, name=f"{files.encoder.name} (projection)")
         self.session = Session(
             edited or files.encoder,
             backend,
@@ -134,7 +136,7 @@ class DeviceEncoder:
         -------
         Encoded
         """
-        shared = adopt(features.frames)
+        shared = adopt(features.frames) if self.session_shares_memory else None
         wanted = (frames or ("host" if shared is None else "device"), projected or self.decode_on)
         given = shared if shared is not None else features.frames
         lengths = check_features(given.shape, features.lengths, self.spec)
@@ -170,6 +172,11 @@ class DeviceEncoder:
                     pairs=self.profile is None or self.profile.max_batch > 1,
                 )
             return self._batching
+
+    @property
+    def session_shares_memory(self) -> bool:
+        """Whether buffers lie on the device; the plain onnxruntime of TensorRT-RTX cannot allocate there."""
+        return self.backend.provider in ("cuda", "tensorrt")
 
     def placement(self) -> list[Node]:
         """Return which provider runs which node."""

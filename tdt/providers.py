@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import importlib
 import importlib.metadata
 import io
 import json
@@ -13,6 +14,7 @@ import os
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +34,7 @@ _preloaded: set[str] = set()
 _preload_lock = threading.Lock()
 _HEARTBEAT_SECONDS = 15.0
 _TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10")
-_RTX_DISTRIBUTIONS = (
-    "onnxruntime-ep-nv-tensorrt-rtx",
-    "onnxruntime-ep-nv-tensorrt-rtx-cu13",
-    "onnxruntime-ep-nv-tensorrt-rtx-cu12",
-)
+_RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
 def start(
@@ -248,7 +246,10 @@ def _start_rtx(
         )
     with _preload_lock:
         if name not in _preloaded:
-            ort.register_execution_provider_library(name, str(library))
+            try:
+                ort.register_execution_provider_library(name, str(library))
+            except Exception as error:
+                raise explain(backend, replace(facts(ort, backend, ""), listed=True, load_error=str(error))) from error
             _preloaded.add(name)
     devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
     if backend.device_id >= len(devices):
@@ -265,9 +266,9 @@ def _start_rtx(
 
 
 def _rtx_library() -> Path | None:
-    for distribution in _RTX_DISTRIBUTIONS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            for file in importlib.metadata.files(distribution) or []:
-                if re.search(r"(lib)?onnxruntime_providers_nv_tensorrt_rtx\.(so|dll)$", file.name):
-                    return Path(str(file.locate()))
-    return None
+    """Return the plugin's library; importing its package makes the libraries beside it loadable."""
+    try:
+        package = importlib.import_module(_RTX_PACKAGE)
+    except ImportError:
+        return None
+    return Path(package.get_library_path())

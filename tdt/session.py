@@ -174,7 +174,9 @@ class Session:
 
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Return an array on this session's device, of undefined content."""
-        return allocate(shape, dtype, "cuda" if self.backend.on_device else "cpu", self.backend.device_id)
+        return allocate(
+            shape, dtype, "cuda" if self.backend.provider in ("cuda", "tensorrt") else "cpu", self.backend.device_id
+        )
 
     def placement(self) -> list[Node]:
         """Return which provider runs which node."""
