@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import hashlib
 import importlib
-import importlib.metadata
 import io
 import json
 import logging
@@ -118,6 +117,8 @@ def cuda_major(ort: Any) -> int:
 
 def installed_cupy() -> str:
     """Return the name of the installed CuPy distribution, or nothing."""
+    import importlib.metadata  # slow, and needed where something is wrong only
+
     for major in (13, 12, 11):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             importlib.metadata.distribution(f"cupy-cuda{major}x")
@@ -203,6 +204,8 @@ def engine_folder(ort: Any, backend: Backend, profile: ShapeProfile | None, key:
 
 def tensorrt_version() -> str:
     """Return the version of the installed TensorRT wheel, or nothing."""
+    import importlib.metadata
+
     for name in ("tensorrt-cu13", "tensorrt-cu12", "tensorrt"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
