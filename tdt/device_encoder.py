@@ -11,6 +11,7 @@ import numpy as np
 
 from tdt.backend import Backend
 from tdt.device import DeviceArray, adopt
+from tdt.driver import wait_for_device
 from tdt.encoder import Batching, check_features, group_rows, probe_batching
 from tdt.encoder_graph import projection_tail, with_projection
 from tdt.errors import ModelMismatchError
@@ -208,7 +209,9 @@ class DeviceEncoder:
             size = frames.shape[2] if isinstance(frames, DeviceArray) else self._padded(longest)
             buffers = self._bound(len(lengths), size, frames if isinstance(frames, DeviceArray) else None)
             with timeline.span("h2d", clock="host+sync"):
-                if not isinstance(frames, DeviceArray):
+                if isinstance(frames, DeviceArray):
+                    self._wait_for_producer()
+                else:
                     padded = np.zeros((len(lengths), self.spec.n_mels, size), np.float32)
                     padded[:, :, :longest] = frames[:, :, :longest]
                     buffers.features.copy_from(padded)
@@ -218,6 +221,11 @@ class DeviceEncoder:
                     binding.run()
             with timeline.span("d2h", clock="host+sync"):
                 return self._taken(buffers, wanted)
+
+    def _wait_for_producer(self) -> None:
+        """Let features of another stream be finished; on a stream shared with the caller they are by order."""
+        if not self.backend.stream:
+            wait_for_device()
 
     def _padded(self, longest: int) -> int:
         """Return the length to run at: a bucket, unless this export lets padding leak (or is being probed)."""

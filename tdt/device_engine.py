@@ -14,6 +14,7 @@ import numpy as np
 
 from tdt import device_step
 from tdt.device import DeviceArray, DeviceSlice, adopt
+from tdt.driver import wait_for_device
 from tdt.engine import check_batch
 from tdt.errors import ClosedError, ProviderError
 from tdt.greedy import not_finite
@@ -116,6 +117,7 @@ class DeviceEngine:
         if given is not None:
             shared = adopt(given)
             if shared is not None:
+                wait_for_device()  # another stream may still be writing it
                 return shared
         else:
             given = self._projector.run({"frames": np.ascontiguousarray(encoded.frames, np.float32)})[0]

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 _NAME_BYTES = 256
 _COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CUdevice_attribute
 _PROC_VERSION = Path("/proc/driver/nvidia/version")
@@ -58,7 +59,7 @@ def read_driver(library: str | None = None) -> Driver:
     library : str, optional
         Name or path of the library; the system's by default.
     """
-    names = [library] if library else ["libcuda.so.1", "nvcuda.dll"]
+    names = [library] if library else list(_LIBRARIES)
     loaded = None
     for name in names:
         try:
@@ -72,6 +73,22 @@ def read_driver(library: str | None = None) -> Driver:
         return _ask(loaded)
     except AttributeError as error:
         return Driver(None, "", (), f"the driver library lacks a function ({error})")
+
+
+def wait_for_device(library: str | None = None) -> bool:
+    """Wait until everything that this process has enqueued on the current device is done.
+
+    Returns
+    -------
+    bool
+        Whether the driver waited; False without a driver or a device in use.
+    """
+    for name in [library] if library else _LIBRARIES:
+        try:
+            return bool(ctypes.CDLL(name).cuCtxSynchronize() == 0)
+        except (OSError, AttributeError):
+            continue
+    return False
 
 
 def _ask(library: ctypes.CDLL) -> Driver:

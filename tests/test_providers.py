@@ -17,7 +17,7 @@ from tdt import placement, provider_options, providers
 from tdt.backend import Backend
 from tdt.device_encoder import DeviceEncoder
 from tdt.diagnosis import Facts, explain
-from tdt.driver import Card, Driver, read_driver
+from tdt.driver import Card, Driver, read_driver, wait_for_device
 from tdt.errors import AudioTooLongError, OptionError, ProviderError
 from tdt.graph import read_graph
 from tdt.layouts import find_model
@@ -146,6 +146,8 @@ def test_a_driver_that_is_not_there_is_no_error() -> None:
     assert (driver.cuda, driver.cards) == (None, ())
     assert "libsurely-not-there.so.1" in driver.problem
     assert "lacks a function" in read_driver("libm.so.6").problem
+    assert not wait_for_device("libm.so.6")
+    assert not wait_for_device("libsurely-not-there.so.1")
 
 
 @pytest.mark.parametrize("provider", ["cuda:0", "tensorrt:0", "tensorrt-rtx:0"])

@@ -4,6 +4,7 @@
 
 int cuTensorMapEncodeTiled(void) { return 100; }
 int cuInit(unsigned flags) { return 0; }
+int cuCtxSynchronize(void) { return 0; }
 int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
 int cuDeviceGetCount(int *count) { *count = 1; return 0; }
 int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
