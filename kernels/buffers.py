@@ -11,12 +11,12 @@ from .tables import aligned, ceil_to
 if TYPE_CHECKING:
     from .tables import Weights
 
-CHUNK_ROWS = 256  # rows whose integer products are kept before they are scaled: 1 KB a vector
+CHUNK_ROWS = 128  # rows that are multiplied before their results are scaled, and what threads share out
 FRAME_BLOCK = 64  # encoder frames projected at a time: their block stays in the second-level cache
 
 
 class Scratch(NamedTuple):
-    """What an 8-bit product needs: levels [M, K64] uint8, stats [M, 4] float32, dots [M, CHUNK_ROWS] int32."""
+    """What an 8-bit product needs: levels [M, K64] uint8, stats [M, 4] float32, dots [threads, M, CHUNK_ROWS] int32."""
 
     levels: Any
     stats: Any
@@ -35,6 +35,7 @@ class Workspace(NamedTuple):
         [M, 4], [M], [4] float32; [V16 / 16] uint16; [4] float32, always zero.
     gates, gathered : ndarray [shape=(M, G)] and [shape=(M, H16)], float32
     rows, emitted : ndarray [shape=(M,)], int64
+    chunk_best : ndarray [shape=(M, chunks)], float32
     scratch : Scratch
     """
 
@@ -50,6 +51,7 @@ class Workspace(NamedTuple):
     gathered: Any
     rows: Any
     emitted: Any
+    chunk_best: Any
     scratch: Scratch
 
 
@@ -100,17 +102,17 @@ class Rule(NamedTuple):
     window: int
 
 
-def scratch(rows: int, width: int) -> Scratch:
+def scratch(rows: int, width: int, threads: int) -> Scratch:
     """Return the scratch of an 8-bit product for `rows` vectors of at most `width` elements."""
     return Scratch(
         aligned((rows, ceil_to(width, 64)), np.uint8),
         aligned((rows, 4), np.float32),
-        aligned((rows, CHUNK_ROWS), np.int32),
+        aligned((threads, rows, CHUNK_ROWS), np.int32),
     )
 
 
-def workspace(weights: Weights, rows: int) -> Workspace:
-    """Return buffers for `rows` rows."""
+def workspace(weights: Weights, rows: int, threads: int) -> Workspace:
+    """Return buffers for `rows` rows, worked on by at most `threads` threads together."""
     joint, tokens = weights.predictor_bias.size, weights.rows.shape[1]
     gates = weights.bias.shape[1]
     return Workspace(
@@ -126,7 +128,8 @@ def workspace(weights: Weights, rows: int) -> Workspace:
         gathered=aligned((rows, gates // 4), np.float32),
         rows=aligned((rows,), np.int64),
         emitted=aligned((rows,), np.int64),
-        scratch=scratch(rows, max(joint, gates // 4)),
+        chunk_best=aligned((rows, -(-tokens // CHUNK_ROWS)), np.float32),
+        scratch=scratch(rows, max(joint, gates // 4), threads),
     )
 
 

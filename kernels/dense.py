@@ -8,7 +8,7 @@ from . import task as f
 from .buffers import CHUNK_ROWS
 from .jit import inline
 from .memory import get_float, keep_apart
-from .rows import add_scaled, quantize_row
+from .rows import quantize_row
 from .simd import AVX2, BYTE_STEP, FLOAT_STEP, ROWS, TILE_COLUMNS, byte_strip, byte_tile, float_strip, float_tile
 
 PLAIN, INTERLEAVED = 0, 1  # how the rows of a float32 matrix lie
@@ -68,24 +68,3 @@ def quantize_vectors(task: Any, x: int, k: int, m: int) -> None:
 def zero_point(task: Any, b: int) -> Any:
     """Return what to take off each activation byte of row `b`, less what the instructions have taken off."""
     return int(get_float(task[f.STATS], 4 * b + 1)) - zero_shift(task[f.ISA])
-
-
-@inline
-def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
-    """Add matrix number `matrix` [n, k] × x [m, k] to out [m, n], in the task's precision; padded sizes, addresses."""
-    keep_apart()
-    place = f.MATRICES + 4 * matrix
-    if task[f.QUANTIZED] == 0:
-        multiply_floats(task[place], INTERLEAVED, n, k, x, k, m, out, n)
-        return
-    quantize_vectors(task, x, k, m)
-    k64 = (k + BYTE_STEP - 1) // BYTE_STEP * BYTE_STEP
-    levels, scales, sums, dots = task[place + 1], task[place + 2], task[place + 3], task[f.DOTS]
-    for start in range(0, n, CHUNK_ROWS):
-        count = min(CHUNK_ROWS, n - start)
-        w_at = levels + start * k64
-        multiply_bytes(task[f.ISA], w_at, count, k64, task[f.LEVELS], task[f.LEVEL_WIDTH], m, dots)
-        for b in range(m):
-            step, out_at = get_float(task[f.STATS], 4 * b), out + 4 * (b * n + start)
-            dots_at = dots + 4 * b * CHUNK_ROWS
-            add_scaled(dots_at, count, zero_point(task, b), step, scales + 4 * start, sums + 4 * start, out_at)

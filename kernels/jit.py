@@ -109,6 +109,14 @@ def whole_folder_cache(function: Any) -> Any:
     """
     store: Any = getattr(getattr(function, "_cache", None), "_cache_file", None)
     if hasattr(store, "_source_stamp"):
-        files = sorted(Path(__file__).parent.glob("*.py"))
-        store._source_stamp = tuple((file.name, file.stat().st_mtime, file.stat().st_size) for file in files)
+        store._source_stamp = _SOURCES
     return function
+
+
+def _sources() -> tuple[tuple[str, float, int], ...]:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple((file.name, file.stat().st_mtime, file.stat().st_size) for file in files)
+
+
+# Taken before the other modules are imported: an edit in between must not be cached under the newer stamp.
+_SOURCES = _sources()

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from . import task as f
-from .buffers import CHUNK_ROWS
-from .dense import PLAIN, multiply_bytes, multiply_floats, quantize_vectors, zero_point
+from .dense import PLAIN, multiply_floats, quantize_vectors
 from .jit import inline
 from .memory import copy_floats, get_float, get_int, get_mask, keep_apart, set_float, set_int
-from .rows import estimate, mark_candidates
-from .simd import BYTE_STEP, float_dot
+from .rows import mark_candidates
+from .simd import float_dot
+from .team import dense_plain, estimate_logits
 
 FULL, SCREENED, BYTES = 0, 1, 2  # how the output layer is evaluated
 MAX_SURVIVORS = 512
@@ -45,32 +45,9 @@ def joint_logits(task: Any, m: int) -> None:
         bias = task[f.ROW_TABLES] + 4 * BIAS_PLANE * tokens
         for b in range(m):
             copy_floats(task[f.LOGITS] + 4 * b * tokens, bias, tokens)
-        multiply_floats(task[f.OUTPUT_VALUES], PLAIN, tokens, width, x, width, m, task[f.LOGITS], tokens)
+        dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, x, m, task[f.LOGITS])
         return
-    k64 = (width + BYTE_STEP - 1) // BYTE_STEP * BYTE_STEP
-    for start in range(0, tokens, CHUNK_ROWS):
-        count = min(CHUNK_ROWS, tokens - start)
-        w_at = task[f.OUTPUT_LEVELS] + start * k64
-        multiply_bytes(task[f.ISA], w_at, count, k64, task[f.LEVELS], task[f.LEVEL_WIDTH], m, task[f.DOTS])
-        for b in range(m):
-            low = _estimate_chunk(task, b, start, count)
-            if low > get_float(task[f.BEST], b):
-                set_float(task[f.BEST], b, low)
-
-
-@inline
-def _estimate_chunk(task: Any, b: int, start: int, count: int) -> Any:
-    tokens = task[f.TOKENS]
-    return estimate(
-        task[f.DOTS] + 4 * b * CHUNK_ROWS,
-        count,
-        zero_point(task, b),
-        get_float(task[f.STATS], 4 * b),
-        task[f.ROW_TABLES] + 4 * start,
-        tokens,
-        task[f.NORMS] + NORM_BYTES * b,
-        task[f.LOGITS] + 4 * (b * tokens + start),
-    )
+    estimate_logits(task, tokens, width, x, m, task[f.LOGITS])
 
 
 @inline
@@ -133,7 +110,7 @@ def full_row(task: Any, b: int) -> None:
     tokens, width = task[f.TOKENS], task[f.JOINT]
     logits, x = task[f.LOGITS] + 4 * b * tokens, task[f.ACTIVATIONS] + 4 * b * width
     copy_floats(logits, task[f.ROW_TABLES] + 4 * BIAS_PLANE * tokens, tokens)
-    multiply_floats(task[f.OUTPUT_VALUES], PLAIN, tokens, width, x, width, 1, logits, tokens)
+    dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, x, 1, logits)
 
 
 @inline

@@ -10,7 +10,6 @@ from typing import Any
 
 from . import task as f
 from .buffers import FRAME_BLOCK
-from .dense import dense
 from .jit import inline, njit, whole_folder_cache
 from .joint import choose_token, count_up, first_largest, joint_logits
 from .memory import copy_floats, get_int, keep_apart, set_float, set_int, set_int32, ticks
@@ -18,8 +17,10 @@ from .predictor import run_predictor
 from .rows import add_relu
 from .scores import confidence
 from .tdt_rule import advance
+from .team import assist, dense
 
 NOT_FINITE = 1
+DECODE, PROJECT = 0, -1
 
 
 @inline
@@ -145,21 +146,10 @@ def _predict(task: Any, rows: int, m: int) -> None:
     count_up(task, f.PREDICTOR_TICKS, ticks() - started)
 
 
-@whole_folder_cache
-@njit
-def decode(task: Any) -> int:
-    """Decode the utterances listed in ACTIVE to their ends.
-
-    Parameters
-    ----------
-    task : ndarray [shape=(fields,)], int64
-        See :mod:`.task`; COUNT utterances are listed.
-
-    Returns
-    -------
-    int
-        0, or NOT_FINITE.
-    """
+@inline
+def _decode(task: Any) -> int:
+    """Decode the COUNT utterances listed in ACTIVE to their ends; return 0 or NOT_FINITE."""
+    keep_apart()
     begun = ticks()
     active = _compact(task, task[f.COUNT])
     if active > 0:
@@ -181,10 +171,10 @@ def decode(task: Any) -> int:
     return 0
 
 
-@whole_folder_cache
-@njit
-def project_frames(task: Any) -> None:
+@inline
+def _project_frames(task: Any) -> None:
     """Put COUNT rows of ENCODER_FRAMES through the joint's encoder projection to FRAMES, block by block."""
+    keep_apart()
     joint, width = task[f.JOINT], task[f.ENCODER]
     for start in range(0, task[f.COUNT], FRAME_BLOCK):
         count = min(FRAME_BLOCK, task[f.COUNT] - start)
@@ -193,3 +183,31 @@ def project_frames(task: Any) -> None:
             copy_floats(out + 4 * row * joint, task[f.ENCODER_BIAS], joint)
         frames = task[f.ENCODER_FRAMES] + 4 * start * width
         dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)
+
+
+@whole_folder_cache
+@njit
+def run(task: Any, role: int) -> int:
+    """Do a task: the one entry point, so that there is one thing to compile and to load.
+
+    Parameters
+    ----------
+    task : ndarray [shape=(fields,)], int64
+        See :mod:`.task`; the caller keeps alive what it points to.
+    role : int
+        DECODE or PROJECT; from 1 on, the number of a thread that assists whoever decodes or projects.
+
+    Returns
+    -------
+    int
+        0, or NOT_FINITE.
+    """
+    status = 0
+    if role > 0:
+        assist(task, role)
+        return status
+    if role == PROJECT:
+        _project_frames(task)
+    else:
+        status = _decode(task)
+    return status

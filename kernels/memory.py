@@ -92,6 +92,52 @@ def raise_flag(_typing: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
+def load_acquire(_typing: Any, address: Any, index: Any) -> Any:
+    """Return int64 element `index`; what was written before its release is seen after this."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.load_atomic(v.address(builder, args[0], v.bytes_at(builder, args[1], 8), v.I64), "acquire", 8)
+
+    return I8(I8, I8), generate
+
+
+@intrinsic
+def store_release(_typing: Any, address: Any, index: Any, value: Any) -> Any:
+    """Store an int64 after all that was written before."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        pointer = v.address(builder, args[0], v.bytes_at(builder, args[1], 8), v.I64)
+        builder.store_atomic(args[2], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(I8, I8, I8), generate
+
+
+@intrinsic
+def fetch_add(_typing: Any, address: Any, index: Any, amount: Any) -> Any:
+    """Add to an int64 that several threads add to, and return what it was."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        pointer = v.address(builder, args[0], v.bytes_at(builder, args[1], 8), v.I64)
+        return builder.atomic_rmw("add", pointer, args[2], "acq_rel")
+
+    return I8(I8, I8, I8), generate
+
+
+@intrinsic
+def pause(_typing: Any) -> Any:
+    """Let a spinning core rest a moment, where it can be told to."""
+
+    def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        if "sse2" in cpu_features(context):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(builder.module.declare_intrinsic("llvm.x86.sse2.pause", (), kind), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def get_mask(_typing: Any, address: Any, index: Any) -> Any:
     """Return uint16 element `index`."""
     return I8(I8, I8), _reader(v.I16, 2, "zext")

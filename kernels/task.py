@@ -19,14 +19,15 @@ ISA, MODE, QUANTIZED = 0, 1, 2
 # The rule.
 BLANK, MAX_SYMBOLS, WINDOW, DURATION_COUNT, DURATION_TABLE, CAPACITY = 3, 4, 5, 6, 7, 8
 # Sizes, padded: layers, hidden width H16, gates 4 × H16, joint J16, token rows V16, duration rows, embedding E16,
-# encoder D16, bytes of a row of quantised activations, row of integer products.
+# encoder D16, bytes of a row of quantised activations.
 LAYERS, HIDDEN, GATES, JOINT, TOKENS, DURATION_ROWS, EMBEDDING, ENCODER, LEVEL_WIDTH = 9, 10, 11, 12, 13, 14, 15, 16, 17
+DOTS_BYTES, CHUNK_BEST_WIDTH = 18, 19  # integer products of one worker; chunks of the output layer
 # Weights.
 TABLE, READY, EMBEDDING_ROWS, INPUT0, BIAS, PREDICTOR_BIAS, ENCODER_BIAS = 20, 21, 22, 23, 24, 25, 26
 ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, CONSTANTS = 27, 28, 29, 30, 31, 32
 # Buffers.
 ACTIVATIONS, LOGITS, DURATION_LOGITS, NORMS, BEST, SUMS, MASKS, ZEROS = 40, 41, 42, 43, 44, 45, 46, 47
-GATE_ROWS, GATHERED, ACTIVE, EMITTED, LEVELS, STATS, DOTS = 48, 49, 50, 51, 52, 53, 54
+GATE_ROWS, GATHERED, ACTIVE, EMITTED, CHUNK_BEST, LEVELS, STATS, DOTS = 48, 49, 50, 51, 52, 53, 54, 55
 # State of the utterances.
 STATE_HIDDEN, STATE_CELL, NEXT_HIDDEN, NEXT_CELL, PROJECTED = 60, 61, 62, 63, 64
 LABELS, TIMES, STOPS, STARTS, COUNTS, LAST_TIMES, REPEATS = 65, 66, 67, 68, 69, 70, 71
@@ -34,6 +35,8 @@ LABELS, TIMES, STOPS, STARTS, COUNTS, LAST_TIMES, REPEATS = 65, 66, 67, 68, 69, 
 OUT_TOKENS, OUT_FRAMES, OUT_DURATIONS, OUT_LOGPROBS, OUT_ENTROPIES, COUNTERS = 72, 73, 74, 75, 76, 77
 # Projected frames of all utterances; what they are projected from; how many rows or utterances there are.
 FRAMES, ENCODER_FRAMES, COUNT = 78, 79, 80
+# The job that is shared (team), and how many threads beside the first share it.
+JOB, HELPERS = 81, 82
 # Four addresses a matrix (values, levels, scales, sums): recurrent layers 0.., input layers 1.., predictor, encoder.
 MATRICES = 90
 
@@ -83,12 +86,13 @@ def set_rule(task: Any, rule: Rule, isa: int, mode: int, *, quantized: bool) -> 
 def set_scratch(task: Any, scratch: Scratch) -> None:
     """Point to the scratch of the 8-bit products."""
     task[LEVELS], task[STATS], task[DOTS] = (_at(array) for array in scratch)
-    task[LEVEL_WIDTH] = scratch.levels.shape[1]
+    task[LEVEL_WIDTH], task[DOTS_BYTES] = scratch.levels.shape[1], scratch.dots[0].nbytes
 
 
 def set_run(task: Any, work: Workspace, state: DecodingState, out: Emitted, counters: Any) -> None:
     """Point to the buffers, the utterances' state and the results of one run."""
-    task[ACTIVATIONS : EMITTED + 1] = [_at(array) for array in work[:12]]
+    task[ACTIVATIONS : CHUNK_BEST + 1] = [_at(array) for array in work[:13]]
+    task[CHUNK_BEST_WIDTH] = work.chunk_best.shape[1]
     set_scratch(task, work.scratch)
     task[STATE_HIDDEN : REPEATS + 1] = [_at(array) for array in state]
     task[OUT_TOKENS : OUT_ENTROPIES + 1] = [_at(array) for array in out]
@@ -99,6 +103,11 @@ def set_run(task: Any, work: Workspace, state: DecodingState, out: Emitted, coun
 def set_frames(task: Any, frames: Any, count: int) -> None:
     """Point to projected frames [R, J16] and say how many utterances stand in the list of active ones."""
     task[FRAMES], task[COUNT] = _at(frames), count
+
+
+def set_team(task: Any, job: Any, helpers: int) -> None:
+    """Point to the shared job (team.JOB_PLACES int64, zeros) and say how many threads will assist."""
+    task[JOB], task[HELPERS] = _at(job), helpers
 
 
 def set_projection(task: Any, encoder_frames: Any, projected: Any, scratch: Scratch) -> None:

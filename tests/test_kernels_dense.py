@@ -10,39 +10,39 @@ import pytest
 from tdt.kernels import tables
 from tdt.kernels.buffers import CHUNK_ROWS
 from tdt.kernels.dense import INTERLEAVED, PLAIN, multiply_bytes, multiply_floats, zero_shift
-from tdt.kernels.jit import host_features, njit
+from tdt.kernels.jit import host_features, inline  # not cached: a cache entry would not follow the callees
 from tdt.kernels.rows import exponential_sums, lstm_cell, quantize_row
 from tdt.kernels.simd import ISA_NAMES, available, float_dot
 
 ISAS = available(host_features())
 
 
-@njit
+@inline
 def run_floats(w: int, order: int, n: int, k: int, x: int, m: int, out: int, stride: int) -> None:
     multiply_floats(w, order, n, k, x, k, m, out, stride)
 
 
-@njit
+@inline
 def run_bytes(isa: int, w: int, n: int, k: int, x: int, m: int, dots: int) -> None:
     multiply_bytes(isa, w, n, k, x, k, m, dots)
 
 
-@njit
+@inline
 def run_dot(w: int, x: int, k: int) -> float:
     return float_dot(w, x, k)
 
 
-@njit
+@inline
 def run_quantize(x: int, k: int, levels: int, result: int) -> None:
     quantize_row(x, k, levels, result)
 
 
-@njit
+@inline
 def run_exponentials(logits: int, n: int, top: float, power: float, cut: float, out: int) -> None:
     exponential_sums(logits, n, np.float32(top), np.float32(power), np.float32(cut), out)
 
 
-@njit
+@inline
 def run_cell(gates: int, width: int, cell: int, cell_out: int, hidden_out: int) -> None:
     lstm_cell(gates, width, cell, cell_out, hidden_out)
 

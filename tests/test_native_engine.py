@@ -268,7 +268,7 @@ def test_a_thousand_utterances_leave_nothing_behind(shared: Path, clips: dict[st
     finally:
         tracemalloc.stop()
     assert grown < 20_000  # bytes: caches of the interpreter, nothing a call
-    assert len(engine._idle) <= engine._threads
+    assert len(engine._runs._idle) <= engine._runs.options.threads
 
 
 def test_time_is_shared_out_by_what_it_went_to(engine: NativeEngine, clips: dict[str, np.ndarray]) -> None:

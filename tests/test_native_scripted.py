@@ -120,5 +120,5 @@ def test_equal_rows_beyond_the_screened_few(monkeypatch: pytest.MonkeyPatch) -> 
     frames = np.abs(rng.standard_normal((1, 3, width))).astype(np.float32)
     (found,), _ = engine.decode(Encoded(frames, np.array([3])))
     assert set(found.token_ids.tolist()) == {700}
-    assert engine.counters[engine._task.FALLBACKS] > 0
+    assert engine.counters[engine._runs.fields.FALLBACKS] > 0
     assert np.allclose(found.logprobs[0], -np.log(800), atol=0.1)
