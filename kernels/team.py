@@ -1,9 +1,10 @@
 """Products cut into chunks of rows, which one thread works through alone or a team shares.
 
 A team serves a single utterance of a large model: its weights stream through two cores' caches instead of one. The
-first thread runs the loop; the others wait for chunks, spinning, for as long as that loop runs. A chunk belongs to whoever
-takes the counter REMAINING down to it; who gets 0 or less has none. The job's numbers are written before the counter is
-raised, and do not change before all chunks are done, so that whoever holds a chunk reads the numbers that belong to it.
+first thread runs the loop; the others wait for chunks, spinning, for as long as that loop runs. A chunk belongs to
+whoever takes the counter REMAINING down to it; who gets 0 or less has none. The job's numbers are written before the
+counter is raised, and do not change before all chunks are done, so that whoever holds a chunk reads the numbers that
+belong to it.
 """
 
 from __future__ import annotations
