@@ -25,6 +25,9 @@ STATE_SHAPE = (1, 1, 128)
 BLOCK_FRAMES = 250
 # Frames below this level are silence without asking: three steps of 16-bit audio. Soft speech lies 30 dB above.
 GATE_DB = -80.0
+# So far below the loudest of the last minutes nobody speaks: it is the room, or the recorder.
+RANGE_DB = 55.0
+SETTLE_FRAMES = 8
 # Speech moves by tens of decibels within a block; what stays within this range is hum or a tone. Measured on the
 # differences of neighbouring samples, where a hum of 50 Hz is 34 dB down and hides nothing.
 STEADY_DB = 1.0
@@ -118,18 +121,18 @@ class SpeechDetector:
     def _block(self, samples: Float32) -> Activity:
         frames = samples.reshape(-1, FRAME_SAMPLES)
         level_db = levels(frames)
-        loud = level_db >= GATE_DB
-        if not loud.any() or is_steady(frames):
-            self._reset()
-            return Activity(np.zeros(len(frames), np.float32), level_db)
-        # Silence around the energetic part costs nothing either; a little is kept for the detector to settle.
-        first, last = int(loud.argmax()), len(loud) - int(loud[::-1].argmax())
-        first, last = max(0, first - 8), min(len(loud), last + 8)
-        if first > 0:
-            self._reset()
+        gain = self._gain(level_db)
+        loud = level_db >= max(GATE_DB, self._level_db - RANGE_DB)
         speech = np.zeros(len(frames), np.float32)
-        speech[first:last] = self._detect(frames[first:last] * self._gain(level_db))
-        if last < len(frames):
+        if is_steady(frames):
+            loud[:] = False
+        known = 0  # the detector has heard all frames before this one, or has forgotten them
+        for first, last in stretches(loud):
+            if first > known:
+                self._reset()
+            speech[first:last] = self._detect(frames[first:last] * gain)
+            known = last
+        if known < len(frames):
             self._reset()
         return Activity(speech, level_db)
 
@@ -146,6 +149,18 @@ class SpeechDetector:
         session = self._session or shared_session()
         speech, self._hidden, self._cell = session.run({"input": windows, "h": self._hidden, "c": self._cell})
         return np.asarray(speech, np.float32)
+
+
+def stretches(loud: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the frames to ask the detector about: the loud ones and a little around, for it to settle."""
+    found: list[tuple[int, int]] = []
+    for frame in np.flatnonzero(loud).tolist():
+        first, last = max(0, frame - SETTLE_FRAMES), min(len(loud), frame + 1 + SETTLE_FRAMES)
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found
 
 
 def is_steady(frames: Float32) -> bool:

@@ -51,14 +51,14 @@ def test_blocks_do_not_matter(cut: int, speech: np.ndarray) -> None:
 
 def test_equals_the_detector_run_frame_by_frame(speech: np.ndarray) -> None:
     """The sequence graph against itself, one frame a call, as the detector's own project runs it."""
-    samples = speech[512 * 20 : 512 * 140]  # loud from its first frame
+    samples = speech[512 * 20 : 512 * 70]  # loud from its first frame to its last
     session = vad.shared_session()
     state = [np.zeros((1, 1, 128), np.float32)] * 2
     expected = []
     padded = np.concatenate([np.zeros(64, np.float32), samples])
     gain = SpeechDetector()._gain(vad.levels(samples.reshape(-1, 512)))
     assert gain == 1
-    for i in range(120):
+    for i in range(50):
         window = padded[None, i * 512 : i * 512 + 576] * gain
         probability, *state = session.run({"input": window, "h": state[0], "c": state[1]})
         expected.append(probability[0])
