@@ -64,12 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--percentile", type=float, default=99.999, help="for that method, in percent (default: 99.999)")
     how.add_argument(
         "--smoothquant",
-        default="auto",
+        default="search",
         metavar="WHEN",
         help="auto: layer norms with outliers; search: the best strength for each; off; or one "
-        "strength between 0 and 1 (default: auto)",
+        "strength between 0 and 1 (default: search)",
     )
     how.add_argument("--no-narrow", action="store_true", help="8 bits even where a CPU without VNNI saturates")
+    how.add_argument("--no-centre", action="store_true", help="grids around 0 even for tensors that are one-sided")
     how.add_argument("--max-seconds", type=float, default=600.0, help="audio to calibrate on at most (default: 600)")
     how.add_argument("--provider", default="cpu", help="where the float encoder runs (default: cpu)")
     how.add_argument("--threads", type=int, help="threads (default: one a core)")
@@ -126,6 +127,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
         body=args.body,
         decoder_weights=args.decoder_weights,
         narrow=not args.no_narrow,
+        centre=not args.no_centre,
     )
 
 

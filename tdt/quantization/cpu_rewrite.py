@@ -17,6 +17,7 @@ from tdt.errors import ProviderError
 from tdt.quantization.onnx_graph import EditableGraph
 from tdt.quantization.surgery.masks import broadcast_masks, single_masks
 from tdt.quantization.surgery.position_split import split_positions
+from tdt.quantization.writer import OFFSET, OFFSET_BIAS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
 ZERO_POINT = 128
+_WHOLE = 0.01  # an offset in float32 is a whole number of levels to this accuracy
 # Below this the rewrites cost more time at load than they save in a session.
 LARGE_BYTES = 100_000_000
 _INT8, _UINT8 = 3, 2  # onnx.TensorProto types
@@ -35,23 +37,60 @@ def wants_unsigned(machine: str | None = None) -> bool:
     return (machine or platform.machine()).lower() in _X86
 
 
+def fold_offsets(graph: EditableGraph) -> int:
+    """Turn the offsets of one-sided tensors into zero points, in place; returns how many.
+
+    :func:`tdt.quantization.writer.write_qdq` writes them as a subtraction before the pair and a bias after each
+    product; with the offset a whole number of levels, a zero point says the same without either.
+    """
+    folded = 0
+    for node in list(graph.graph.node):
+        if node.op_type == "QuantizeLinear":
+            folded += _fold_offset(graph, node)
+    graph.reindex()
+    return folded
+
+
+def _fold_offset(graph: EditableGraph, node: onnx.NodeProto) -> int:
+    shift, scale = graph.producers.get(node.input[0]), graph.scalar(node.input[1])
+    if shift is None or shift.op_type != "Sub" or not shift.input[1].endswith(OFFSET) or scale is None:
+        return 0
+    offset = (graph.scalar(shift.input[1]) or 0.0) / scale
+    level = round(offset)
+    readers = graph.consumers.get(node.output[0], [])
+    products = [product for reader in readers for product in graph.consumers.get(reader.output[0], [])]
+    sums = [graph.consumers.get(product.output[0], []) for product in products]
+    biased = all(
+        len(adds) == 1 and adds[0].op_type == "Add" and adds[0].input[1].endswith(OFFSET_BIAS) for adds in sums
+    )
+    if abs(offset - level) > _WHOLE or abs(level) >= ZERO_POINT or not products or not biased:
+        return 0
+    zero = graph.add_constant(f"{node.output[0]}/zero_point", np.asarray(-level, np.int8))
+    node.input[0], node.input[2] = shift.input[0], zero
+    for reader in readers:
+        reader.input[2] = zero
+    for product, adds in zip(products, sums, strict=True):
+        output, adds[0].output[0] = adds[0].output[0], graph.fresh(f"{adds[0].output[0]}/folded")
+        product.output[0] = output
+    return 1
+
+
 def unsigned_activations(graph: EditableGraph) -> int:
-    """Rewrite symmetric int8 activations as uint8 with zero point 128, in place; returns how many.
+    """Rewrite int8 activations as uint8 with the zero point 128 higher, in place; returns how many.
 
     Parameters
     ----------
     graph : EditableGraph
-        A graph with QuantizeLinear and DequantizeLinear; pairs that are not int8 with a constant zero point 0 stay.
+        A graph with QuantizeLinear and DequantizeLinear; pairs that are not int8 with a constant zero point stay.
     """
     names = [_zero_point(node) for node in graph.graph.node if node.op_type == "QuantizeLinear"]
     changed: dict[str, str] = {}
     for name in dict.fromkeys(names):
         tensor = graph.initializers.get(name)
         value = graph.constant(name, 1)
-        if tensor is None or tensor.data_type != _INT8 or value is None or int(value.ravel()[0]) != 0:
-            continue
-        zero = np.full(value.shape, ZERO_POINT, np.uint8)
-        changed[name] = graph.add_constant(f"{name}/unsigned", zero)
+        if tensor is not None and tensor.data_type == _INT8 and value is not None:
+            zero = (value.astype(np.int32) + ZERO_POINT).astype(np.uint8)
+            changed[name] = graph.add_constant(f"{name}/unsigned", zero)
     rewritten = 0
     for node in graph.graph.node:
         if node.op_type == "QuantizeLinear" and _zero_point(node) in changed:
@@ -89,15 +128,15 @@ class CpuEncoder:
         Graph that projects positions (see :mod:`tdt.quantization.surgery.position_split`).
     position_names : tuple of str
         Its outputs, which are inputs of `model`.
-    unsigned : int
-        Activations rewritten from int8 to uint8.
+    rewritten : int
+        Activations whose type or zero point changed.
     """
 
     model: bytes
     folder: Path
     positions: bytes | None
     position_names: tuple[str, ...]
-    unsigned: int
+    rewritten: int
 
 
 def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
@@ -128,7 +167,12 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
     if info.quantization not in ("float", "qdq") or not (large or quantised):
         return None
     graph = EditableGraph(load_model(path, weights=False), info.weights_folder)
-    shifted = unsigned_activations(graph) if quantised and (wants_unsigned() if unsigned is None else unsigned) else 0
+    shifted = 0
+    if quantised:
+        shifted = fold_offsets(graph)
+        if wants_unsigned() if unsigned is None else unsigned:
+            shifted = unsigned_activations(graph)
+        graph.finish()
     split = None
     if large:
         broadcast_masks(graph)

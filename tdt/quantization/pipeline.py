@@ -18,7 +18,7 @@ from tdt.quantization.recipe import Recipe
 from tdt.quantization.saturation import saturating_columns
 from tdt.quantization.smoothing import Smoothing, smooth
 from tdt.quantization.source import EncoderProbe, SourceModel, open_source
-from tdt.quantization.thresholds import LEVELS, threshold
+from tdt.quantization.thresholds import grid
 from tdt.quantization.weights import quantise_weight
 from tdt.quantization.writer import QuantisedLinear, write_qdq
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Divisors = dict[str, Any]
 
 
-# Outlier channels: smoothing takes a layer's error down to a tenth. Ordinary layers gain less than half, and no words.
+# Outlier channels: smoothing takes a layer's error down to a tenth. Ordinary layers gain less than half.
 OUTLIER_GAIN = 0.4
 
 
@@ -222,15 +222,15 @@ def quantise_layers(
     layers, narrowed = [], {}
     for linear in linears:
         seen = calibrated.statistics[linear.source]
-        scale = threshold(seen, recipe.method, recipe.percentile) / LEVELS
+        found = grid(seen, recipe.method, recipe.percentile, centre=recipe.centre)
         matrix = np.asarray(calibrated.graph.weight(linear.weight), np.float32)
         weight = quantise_weight(matrix)
         if recipe.narrow:
-            columns = saturating_columns(weight.values, seen.sample, scale)
+            columns = saturating_columns(weight.values, found.levels(seen.sample))
             if columns.any():
                 weight = quantise_weight(matrix, columns)
                 narrowed[linear.node] = int(columns.sum())
-        layers.append(QuantisedLinear(linear, weight, scale))
+        layers.append(QuantisedLinear(linear, weight, found))
     return layers, narrowed
 
 

@@ -37,6 +37,8 @@ class Recipe:
         Weight-only 8 bits for the prediction network and the joint, or the files as they are.
     narrow : bool
         Whether columns whose uint8 x int8 sums saturate on a CPU without VNNI keep to 7 bits.
+    centre : bool
+        Whether one-sided tensors (after a SiLU) are moved to the middle of int8's range; exact but for rounding.
 
     Raises
     ------
@@ -48,10 +50,11 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     method: Method = "minmax"
     percentile: float = DEFAULT_PERCENTILE
-    smoothquant: str = "auto"
+    smoothquant: str = "search"
     body: Body = "float32"
     decoder_weights: DecoderWeights = "float"
     narrow: bool = True
+    centre: bool = True
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

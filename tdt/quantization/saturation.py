@@ -22,24 +22,22 @@ _INT16_MAX, _INT16_MIN = 32767, -32768
 _CANDIDATES_AT_ONCE = 65536
 
 
-def saturating_columns(values: Int8, sample: Float32, scale: float) -> Bool:
+def saturating_columns(values: Int8, levels: Float32) -> Bool:
     """Return the columns in which a pair of products leaves int16 on the sample.
 
     Parameters
     ----------
     values : ndarray [shape=(K, N)], int8
         Quantised matrix.
-    sample : ndarray [shape=(R, K)], float32
-        Rows of activations.
-    scale : float
-        Their scale.
+    levels : ndarray [shape=(R, K)], float32
+        Rows of quantised activations, -128 … 127.
 
     Returns
     -------
     ndarray [shape=(N,)], bool
         True where an output column saturates.
     """
-    rows = (np.clip(np.rint(sample / scale), -128, 127) + 128).astype(np.int32)
+    rows = levels.astype(np.int32) + 128
     usable = len(values) // 2 * 2  # a last odd input is paired with zero
     even, odd = values[0:usable:2].astype(np.int32), values[1:usable:2].astype(np.int32)
     top_even, top_odd = rows[:, 0:usable:2].max(axis=0)[:, None], rows[:, 1:usable:2].max(axis=0)[:, None]

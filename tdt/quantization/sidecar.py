@@ -48,7 +48,8 @@ def describe(
         "ranges": {
             layer.linear.source: {
                 "absmax": statistics[layer.linear.source].absmax,
-                "scale": layer.input_scale,
+                "scale": layer.grid.scale,
+                "offset": layer.grid.offset,
                 "values": statistics[layer.linear.source].count,
             }
             for layer in layers

@@ -29,11 +29,14 @@ class TensorStatistics:
     ----------
     channels : int
         Size of the last axis.
+    low, high : float
+        Smallest and largest value seen, 0 included.
     """
 
     channels: int
     count: int = 0
-    absmax: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
     reach: float = 0.0
     histogram: Int64 = field(default_factory=lambda: np.zeros(BINS, np.int64))
     channel_absmax: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -45,6 +48,11 @@ class TensorStatistics:
             self.channel_absmax = np.zeros(self.channels, np.float32)
         if self.sample.size == 0:
             self.sample = np.zeros((0, self.channels), np.float32)
+
+    @property
+    def absmax(self) -> float:
+        """Largest magnitude seen."""
+        return max(-self.low, self.high)
 
     def update(self, values: Float32, rng: np.random.Generator) -> None:
         """Add one batch.
@@ -60,7 +68,8 @@ class TensorStatistics:
         magnitude = np.abs(rows)
         channel = magnitude.max(axis=0, initial=0.0)
         self.channel_absmax = np.maximum(self.channel_absmax, channel)
-        self.absmax = max(self.absmax, float(channel.max(initial=0.0)))
+        self.low = min(self.low, float(rows.min(initial=0.0)))
+        self.high = max(self.high, float(rows.max(initial=0.0)))
         self._grow(self.absmax)
         if self.reach > 0:
             index = np.minimum((magnitude.ravel() * np.float32(BINS / self.reach)).astype(np.int32), BINS - 1)
@@ -97,7 +106,7 @@ class TensorStatistics:
         numbers = np.asarray([self.channels, self.count, self.rows_seen], np.int64)
         return {
             "numbers": numbers,
-            "reach": np.asarray([self.absmax, self.reach], np.float64),
+            "reach": np.asarray([self.low, self.high, self.reach], np.float64),
             "histogram": self.histogram,
             "channel_absmax": self.channel_absmax,
             "sample": self.sample,
@@ -107,11 +116,12 @@ class TensorStatistics:
     def restore(cls, arrays: dict[str, Any]) -> TensorStatistics:
         """Rebuild from :meth:`arrays`."""
         channels, count, rows_seen = (int(number) for number in arrays["numbers"])
-        absmax, reach = (float(number) for number in arrays["reach"])
+        low, high, reach = (float(number) for number in arrays["reach"])
         return cls(
             channels,
             count,
-            absmax,
+            low,
+            high,
             reach,
             np.asarray(arrays["histogram"], np.int64),
             np.asarray(arrays["channel_absmax"], np.float32),

@@ -110,9 +110,10 @@ def _float_branch(layer: QuantisedLinear, output: str) -> onnx.GraphProto:
 def _integer_branch(layer: QuantisedLinear, output: str) -> onnx.GraphProto:
     from onnx import helper, numpy_helper
 
-    zero = np.asarray(ZERO_POINT, np.uint8) if wants_unsigned() else np.asarray(0, np.int8)
+    offset = layer.grid.offset
+    zero = np.asarray(ZERO_POINT - offset, np.uint8) if wants_unsigned() else np.asarray(-offset, np.int8)
     constants = {
-        "scale": np.asarray(layer.input_scale, np.float32),
+        "scale": np.asarray(layer.grid.scale, np.float32),
         "zero": zero,
         "values": layer.weight.values,
         "scales": layer.weight.scales,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Method = Literal["minmax", "percentile", "entropy", "mse"]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+# An interval is moved to the middle of int8's range where that makes it this much narrower, at least.
+_WORTH_CENTRING = 0.8
 
 LEVELS = 127  # symmetric int8: -127 … 127, zero point 0
 DEFAULT_PERCENTILE = 99.999
@@ -55,6 +59,52 @@ def threshold(statistics: TensorStatistics, method: Method, percentile: float = 
     else:
         raise OptionError("method", method, f"one of {', '.join(METHODS)}")
     return min(found * statistics.reach / len(counts), statistics.absmax)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The values that int8 stands for: ``scale * (level + offset)``, level in -127 … 127.
+
+    Parameters
+    ----------
+    scale : float
+        Step.
+    offset : int
+        Level that the middle of the range lies at. 0 for tensors that are about as negative as positive; the output
+        of a SiLU is never below -0.279, and a grid around 0 would leave half of its levels unused. An integer, so
+        that 0 is on the grid exactly.
+    """
+
+    scale: float
+    offset: int = 0
+
+    def levels(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the levels of `values`, as floats."""
+        levels = np.rint(values / np.float32(self.scale)) - self.offset
+        return np.asarray(np.clip(levels, -LEVELS, LEVELS), np.float32)
+
+
+def grid(
+    statistics: TensorStatistics, method: Method, percentile: float = DEFAULT_PERCENTILE, *, centre: bool = True
+) -> Grid:
+    """Return the int8 grid of a tensor: its range by `method`, moved to the middle where it is one-sided.
+
+    Parameters
+    ----------
+    statistics : TensorStatistics
+        Of the tensor.
+    method, percentile
+        As :func:`threshold` takes them.
+    centre : bool
+        Whether one-sided tensors may have an offset.
+    """
+    edge = threshold(statistics, method, percentile)
+    low, high = max(statistics.low, -edge), min(statistics.high, edge)
+    half = (high - low) / 2
+    if not centre or statistics.absmax <= 0 or half > _WORTH_CENTRING * edge:
+        return Grid(edge / LEVELS)
+    scale = half / (LEVELS - 0.5)  # half a level is kept for rounding the offset
+    return Grid(scale, round((high + low) / 2 / scale))
 
 
 def _percentile(counts: Float64, percentile: float) -> float:
