@@ -58,15 +58,16 @@ def plant_outliers(source: Path, target: Path, factor: float, channels: int) -> 
 
 
 def perturbed(clips: list[np.ndarray], copies: int = 4) -> list[np.ndarray]:
-    """Return copies with other gain, start and a little noise: tokens at the edge fall to both sides in enough of them."""
+    """Return copies with other gain, start and a little noise: tokens at the edge fall to both sides often enough."""
     rng = np.random.default_rng(7)
     made = []
     for clip in clips:
         for _ in range(copies):
-            silence = np.zeros(int(rng.integers(0, 1200)), np.float32) loudness = np.sqrt(np.mean(clip**2)) * 10 **
-            (-rng.uniform(28, 45) / 20) noise = rng.standard_normal(len(silence) + len(clip)).astype(np.float32) *
-            loudness made.append((np.concatenate([silence, clip]) + noise).astype(np.float32) *
-            np.float32(rng.uniform(0.6, 1.5)))
+            silence = np.zeros(int(rng.integers(0, 1200)), np.float32)
+            loudness = np.sqrt(np.mean(clip**2)) * 10 ** (-rng.uniform(28, 45) / 20)
+            noise = rng.standard_normal(len(silence) + len(clip)).astype(np.float32) * loudness
+            noisy = (np.concatenate([silence, clip]) + noise).astype(np.float32)
+            made.append(noisy * np.float32(rng.uniform(0.6, 1.5)))
     return made
 
 
@@ -93,7 +94,8 @@ def judge(
                 [Variant(str(model), precision="float32"), Variant(str(folder))], samples, (20.0,), runs=1
             )
             length = second.lengths[0]
-            rates = [error_rates(said, [simple_normalizer(text) for text in one.texts[: len(said)]])[0] for one in (first, second)]
+            texts = [[simple_normalizer(text) for text in one.texts[: len(said)]] for one in (first, second)]
+            rates = [error_rates(said, heard)[0] for heard in texts]
             rows.append({
                 "method": method, "smoothquant": smooth, "centre": centre, "wer": rates[1], "wer_float32": rates[0],
                 "tokens_equal": tokens_equal(first.tokens, second.tokens),
