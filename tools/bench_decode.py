@@ -3,7 +3,7 @@
 
     tools/bench_decode.py --model DIR --audio DIR [--skeleton make_bench_model.py] [--encoded CACHE.npz]
     tools/bench_decode.py --agreement [--model DIR] --audio DIR     # what 8-bit weights change
-    tools/bench_decode.py --sherpa DIR --tiny DIR --audio DIR       # sherpa-onnx, end to end
+    tools/bench_decode.py --sherpa DIR --audio DIR                  # against sherpa-onnx, end to end
 
 DIR for --model is in the onnx-asr layout; with --skeleton it is made where it is missing (noise weights in the shapes
 of parakeet-tdt-0.6b-v3). Real speech goes in; its encoder output is computed once and can be kept with --encoded.
@@ -129,7 +129,7 @@ def table(results: dict[str, list[Pass]], audio: float, memory_gbs: float) -> No
     for kind in ("float32", "int8 file"):
         named = [name for name in results if name.startswith(f"onnx-asr {kind}")]
         best[kind] = min(named, key=lambda name: np.median([p.seconds for p in results[name]]))
-    heads = ["us/eval", "RTFx", "x onnx-asr float32", "x onnx-asr int8 file", "MB/audio s", "GB/s", "of memory"]
+    heads = ["us/eval", "RTFx", "x onnx-asr float32", "x onnx-asr int8 file", "MB/audio s", "GB/s", "of 16 MB read"]
     print(f"| {'decoder':34} | tokens | evaluations | " + " | ".join(heads) + " |")
     print("|" + "---|" * (len(heads) + 3))
     for name, passes in results.items():
@@ -200,21 +200,25 @@ def end_to_end(options: argparse.Namespace) -> None:
     clips = [load_audio(path) for path in audio_files(options.audio)]
     audio = sum(clip.seconds for clip in clips)
     times: dict[str, list[float]] = {}
-    with tdt.load(options.model or options.sherpa) as asr:
-        for number in range(options.rounds + 1):
-            for n, peer in peers.items():
-                times.setdefault(f"sherpa-onnx, {n} thread{'s' * (n > 1)}, one by one", []).append(_sherpa(peer, clips))
+    ours = {n: tdt.load(options.model or options.sherpa, threads=n) for n in PEER_THREADS}
+    for number in range(options.rounds + 1):
+        for n, peer in peers.items():
+            times.setdefault(f"sherpa-onnx, {n} threads, one by one", []).append(_sherpa(peer, clips))
             for size in (1, 16):
-                started = time.perf_counter()
-                for start in range(0, len(clips), size):
-                    asr.transcribe([clip.samples for clip in clips[start : start + size]], sample_rate=16000)
-                times.setdefault(f"tdt, B={size}", []).append(time.perf_counter() - started)
-            print(f"round {number} of {options.rounds} done", file=sys.stderr)
+                times.setdefault(f"tdt, {n} threads, B={size}", []).append(_transcribe(ours[n], clips, size))
+        print(f"round {number} of {options.rounds} done", file=sys.stderr)
     best = min((name for name in times if name.startswith("sherpa")), key=lambda name: np.median(times[name][1:]))
     for name, each in times.items():
         ratios = [theirs / ours for ours, theirs in zip(each[1:], times[best][1:], strict=True)]
         spread = f"{np.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
         print(f"| {name:36} | RTFx {audio / np.median(each[1:]):.0f} | x sherpa-onnx {spread} |")
+
+
+def _transcribe(asr: Any, clips: list[Any], size: int) -> float:
+    started = time.perf_counter()
+    for start in range(0, len(clips), size):
+        asr.transcribe([clip.samples for clip in clips[start : start + size]], sample_rate=16000)
+    return time.perf_counter() - started
 
 
 def _sherpa(peer: Any, clips: list[Any]) -> float:
