@@ -54,7 +54,9 @@ class ModelFileNotFoundError(ModelError, FileNotFoundError):
 
     def __init__(self, folder: Path, expected: str, found: Sequence[str]) -> None:
         listed = ", ".join(sorted(found)[:12]) or "nothing"
-        super().__init__(f"{folder} holds no {expected}. Found there: {listed}. Download the model again, or pass the right folder.")
+        super().__init__(
+            f"{folder} holds no {expected}. Found there: {listed}. Download the model again, or pass the right folder."
+        )
 
 
 class ModelFileCorruptError(ModelError):
