@@ -27,8 +27,8 @@ _log = logging.getLogger("tdt")
 _COMPILE_NOTICE_SECONDS = 1.0
 # A float32 output layer of at most this many bytes is read whole: screening would not be faster (measured).
 _SMALL_OUTPUT_BYTES = 1 << 20
-# Steps that read fewer bytes of weights gain nothing from a second core. Best of 80 passes on a busy 2-core machine, 0.6B
-# shapes: float32 (27 MB a step) 33 ms on two cores against 64 on one, 8-bit (11 MB) 9.4 against 9.0.
+# Steps that read fewer bytes of weights gain nothing from a second core. Best of 80 passes on a busy 2-core machine,
+# 0.6B shapes: float32 (27 MB a step) 33 ms on two cores against 64 on one, 8-bit (11 MB) 9.4 against 9.0.
 _SHARED_BYTES = 16 << 20
 MAX_HELPERS = 3
 _compiling = threading.Lock()

@@ -45,8 +45,9 @@ def greedy_tdt(
     while time < length:
         row = logits(time, len(emitted))
         tokens, steps = row[: -len(durations)], row[-len(durations) :]
-        token = next(index for index, value in enumerate(tokens) if value == max(tokens))
-        duration = durations[next(index for index, value in enumerate(steps) if value == max(steps))]
+        best_token, best_step = max(tokens), max(steps)
+        token = next(index for index, value in enumerate(tokens) if value == best_token)
+        duration = durations[next(index for index, value in enumerate(steps) if value == best_step)]
         if token == blank:
             time += max(duration, 1)
             continue
