@@ -157,8 +157,8 @@ class RunError(TdtError, RuntimeError):
 
     def __init__(self, graph: str, provider: str, problem: str) -> None:
         super().__init__(
-            f"{graph} failed on {provider}: {problem}. Out of memory: pass shorter clips or a smaller batch. Otherwise the "
-            "file contradicts itself: download it again, or check it with `tdt inspect`."
+            f"{graph} failed on {provider}: {problem}. Out of memory: pass shorter clips or a smaller batch. "
+            "Otherwise the file contradicts itself: download it again, or check it with `tdt inspect`."
         )
 
 
