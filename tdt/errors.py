@@ -79,8 +79,8 @@ class UnrecognizedGraphError(ModelError):
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(
-            f"{path}: the native decoder does not recognise this graph: {problem}. It expects embedding, LSTM layers, and a "
-            'joint of two projections, ReLU and an output layer. Use decoder="onnx".'
+            f"{path}: the native decoder does not recognise this graph: {problem}. It expects embedding, LSTM layers, "
+            'and a joint of two projections, ReLU and an output layer. Use decoder="onnx".'
         )
 
 
