@@ -160,7 +160,8 @@ def compare(uncut: tdt.Transcript, cut: tdt.Transcript, seams: Sequence[float]) 
         a[0] == b[0] and any(abs(b[1] - seam) <= 1 for seam in seams) and _said_once(expected, a[1], b[2])
         for a, b in pairwise(got)
     )
-    moved = [abs(s - s2) for w, s, _ in got for w2, s2, _ in expected if w == w2 and abs(s - s2) < 0.4]
+    nearest = [min((abs(s - s2) for w2, s2, _ in expected if w == w2), default=9.0) for w, s, _ in got]
+    moved = [distance for distance in nearest if distance < 0.4]
     starts, ends = np.array([w[1] for w in got]), np.array([w[2] for w in got])
     forward = bool(np.all(np.diff(starts) >= 0) and np.all(starts[1:] >= ends[:-1] - 1e-9))
     within = 100 * np.mean(np.array(moved) <= 0.0801) if moved else 100.0
