@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # Clips up to a minute stay uncut. Attention costs time with the length, memory with its square.
 DEFAULT_CHUNK_SECONDS = 60.0
-# Measured on pause-free speech of many voices (tools/bench_long.py context): 16, 5, 11, 2 and 3 of 1701 words go missing
-# with 0, 0.5, 1, 2 and 4 s.
+# Measured on pause-free speech of many voices (tools/bench_long.py context): 16, 5, 11, 2 and 3 of 1701 words go
+# missing with 0, 0.5, 1, 2 and 4 s.
 DEFAULT_CONTEXT_SECONDS = 2.0
 SHORTEST_CHUNK_SECONDS = 2.0
 # Encoders narrower than this are taken for small models, which hear best one voice and one sentence at a time.
