@@ -181,8 +181,10 @@ def _smooth(
     if recipe.smoothquant == "off":
         return []
     if recipe.alpha is not None:
-        return smooth(graph, linears, statistics, (recipe.alpha,), keep_below=float("inf"))
-    return smooth(graph, linears, statistics, keep_below=OUTLIER_GAIN if recipe.smoothquant == "auto" else 0.98)
+        return smooth(graph, linears, statistics, (recipe.alpha,), keep_below=float("inf"), keep_inserted=0.0)
+    if recipe.smoothquant == "auto":
+        return smooth(graph, linears, statistics, keep_below=OUTLIER_GAIN, keep_inserted=OUTLIER_GAIN)
+    return smooth(graph, linears, statistics)
 
 
 def _divided(
