@@ -185,12 +185,7 @@ def test_a_closed_pipe_ends_quietly(hello: str) -> None:
 
 def test_ctrl_c_keeps_what_is_done(hello: str) -> None:
     command = [sys.executable, "-m", "tdt", "transcribe", *[hello] * 2000, "--batch-size", "1"]
-
-    def heed_interrupts() -> None:  # a suite that runs in the background hands down an ignored SIGINT
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_interrupts) as process:  # noqa: PLW1509
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == HELLO + "\n"
         process.send_signal(signal.SIGINT)
