@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tdt.errors import OptionError
-from tdt.quantization.agreement import edit_distance, tokens_equal
+from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.budget import choose
 from tdt.quantization.recipe import Recipe
 from tdt.quantization.saturation import saturating_columns
@@ -16,6 +16,7 @@ from tdt.quantization.sensitivity import Damage, Ranked
 from tdt.quantization.statistics import BINS, SAMPLE_ROWS, TensorStatistics
 from tdt.quantization.thresholds import LEVELS, METHODS, threshold
 from tdt.quantization.weights import quantise_weight
+from tdt.stats import edit_distance
 
 from . import naive
 

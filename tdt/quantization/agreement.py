@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tdt.stats import edit_distance
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-def edit_distance(reference: Sequence[int], other: Sequence[int]) -> int:
-    """Return the least number of insertions, deletions and substitutions (Levenshtein)."""
-    row = list(range(len(other) + 1))
-    for i, left in enumerate(reference, 1):
-        before, row[0] = row[0], i
-        for j, right in enumerate(other, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (left != right))
-    return row[-1]
 
 
 def tokens_equal(reference: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> float:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import OptionError
-from tdt.quantization.agreement import edit_distance
 from tdt.quantization.calibration import Progress, silent
 from tdt.spec import SAMPLE_RATE_HZ
+from tdt.stats import edit_distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,10 @@ import numpy as np
 
 from tdt.backend import Backend
 from tdt.errors import OptionError
-from tdt.quantization.agreement import edit_distance
 from tdt.quantization.calibration import Progress, silent
 from tdt.quantization.pipeline import Calibrated, quantise_layers
 from tdt.quantization.switchable import SwitchableEncoder
+from tdt.stats import edit_distance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
