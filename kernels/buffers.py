@@ -6,21 +6,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .tables import aligned, ceil_to
+from .tables import COLUMN_BLOCK_GROUPS, GROUP_ROWS, aligned, ceil_to
 
 if TYPE_CHECKING:
     from .tables import Weights
 
 CHUNK_ROWS = 128  # rows that are multiplied before their results are scaled, and what threads share out
 FRAME_BLOCK = 64  # encoder frames projected at a time: their block stays in the second-level cache
-
-
-class Scratch(NamedTuple):
-    """What an 8-bit product needs: levels [M, K64] uint8, stats [M, 4] float32, dots [threads, M, CHUNK_ROWS] int32."""
-
-    levels: Any
-    stats: Any
-    dots: Any
+# Up to so many vectors the output layer is read by columns, without those of zero activations (measured: half of them;
+# for more vectors the columns needed come near to all, and blocks of rows do fewer loads).
+COLUMN_VECTORS = 2
 
 
 class Workspace(NamedTuple):
@@ -32,11 +27,21 @@ class Workspace(NamedTuple):
     logits : ndarray [shape=(M, V16)], float32
     durations : ndarray [shape=(M, N16)], float32
     norms, best, sums, masks, zeros : ndarray
-        [M, 4], [M], [4] float32; [V16 / 16] uint16; [4] float32, always zero.
+        [M, 4], [M], [threads, 16] float32; [threads, masks] uint16, a bit a row; [4] float32, always zero.
     gates, gathered : ndarray [shape=(M, G)] and [shape=(M, H16)], float32
     rows, emitted : ndarray [shape=(M,)], int64
     chunk_best : ndarray [shape=(M, chunks)], float32
-    scratch : Scratch
+    columns, column_levels, column_counts : ndarray
+        Of the activations that are not zero: [COLUMN_VECTORS, J16 + 4] int64 places and uint8 levels, [COLUMN_VECTORS]
+        int64.
+    firsts, results : ndarray [shape=(M,)], int64
+        By active utterance: its first row, and what became of it.
+    pending_rows, pending_places : ndarray [shape=(M,)], int64
+        Emissions that wait for their scores: row of the logits, place among the results.
+    levels, stats : ndarray [shape=(M, K64)], uint8, and [shape=(M, 4)], float32
+        Quantised vectors; M counts a block of encoder frames here, too.
+    dots : ndarray [shape=(threads, entries)], int32
+        Integer products: of CHUNK_ROWS rows with all vectors, or of a block of the output layer by columns.
     """
 
     hidden: Any
@@ -52,7 +57,16 @@ class Workspace(NamedTuple):
     rows: Any
     emitted: Any
     chunk_best: Any
-    scratch: Scratch
+    columns: Any
+    column_levels: Any
+    column_counts: Any
+    firsts: Any
+    results: Any
+    pending_rows: Any
+    pending_places: Any
+    levels: Any
+    stats: Any
+    dots: Any
 
 
 class DecodingState(NamedTuple):
@@ -67,6 +81,8 @@ class DecodingState(NamedTuple):
         Last label; next frame; number of frames; first row of the utterance's frames; tokens emitted in this call.
     last_times, repeats : ndarray [shape=(B,)], int64
         Frame of the last token, and how many tokens stand there.
+    predicted : ndarray [shape=(B,)], int64
+        Whether the state after `labels` and its projection are there already.
     """
 
     hidden: Any
@@ -81,6 +97,7 @@ class DecodingState(NamedTuple):
     counts: Any
     last_times: Any
     repeats: Any
+    predicted: Any
 
 
 class Emitted(NamedTuple):
@@ -102,43 +119,43 @@ class Rule(NamedTuple):
     window: int
 
 
-def scratch(rows: int, width: int, threads: int) -> Scratch:
-    """Return the scratch of an 8-bit product for `rows` vectors of at most `width` elements."""
-    return Scratch(
-        aligned((rows, ceil_to(width, 64)), np.uint8),
-        aligned((rows, 4), np.float32),
-        aligned((threads, rows, CHUNK_ROWS), np.int32),
-    )
-
-
 def workspace(weights: Weights, rows: int, threads: int) -> Workspace:
-    """Return buffers for `rows` rows, worked on by at most `threads` threads together."""
+    """Return buffers for `rows` rows and blocks of encoder frames, worked on by at most `threads` threads together."""
     joint, tokens = weights.predictor_bias.size, weights.rows.shape[1]
     gates = weights.bias.shape[1]
+    vectors = max(rows, FRAME_BLOCK)
     return Workspace(
         hidden=aligned((rows, joint), np.float32),
         logits=aligned((rows, tokens), np.float32),
         durations=aligned((rows, weights.duration_bias.size), np.float32),
         norms=aligned((rows, 4), np.float32),
         best=aligned((rows,), np.float32),
-        sums=aligned((4,), np.float32),
-        masks=aligned((tokens // 16,), np.uint16),
+        sums=aligned((threads, 16), np.float32),
+        masks=aligned((threads, ceil_to(tokens // 16, 32)), np.uint16),
         zeros=aligned((4,), np.float32),
         gates=aligned((rows, gates), np.float32),
         gathered=aligned((rows, gates // 4), np.float32),
         rows=aligned((rows,), np.int64),
         emitted=aligned((rows,), np.int64),
         chunk_best=aligned((rows, -(-tokens // CHUNK_ROWS)), np.float32),
-        scratch=scratch(rows, max(joint, gates // 4), threads),
+        columns=aligned((COLUMN_VECTORS, joint + 4), np.int64),
+        column_levels=aligned((COLUMN_VECTORS, joint + 4), np.uint8),
+        column_counts=aligned((COLUMN_VECTORS,), np.int64),
+        firsts=aligned((rows,), np.int64),
+        results=aligned((rows,), np.int64),
+        pending_rows=aligned((rows,), np.int64),
+        pending_places=aligned((rows,), np.int64),
+        levels=aligned((vectors, ceil_to(max(joint, gates // 4, weights.encoder_width), 64)), np.uint8),
+        stats=aligned((vectors, 4), np.float32),
+        dots=aligned((threads, max(vectors * CHUNK_ROWS, COLUMN_BLOCK_GROUPS * GROUP_ROWS)), np.int32),
     )
 
 
 def decoding_state(weights: Weights, layers: int, batch: int) -> DecodingState:
     """Return the state of `batch` utterances: zeros."""
-    shape = (batch, layers, weights.bias.shape[1] // 4)
-    floats = [aligned(shape, np.float32) for _ in range(4)]
-    integers = [np.zeros(batch, np.int64) for _ in range(7)]
-    return DecodingState._make([*floats, aligned((batch, weights.predictor_bias.size), np.float32), *integers])
+    shape = (4, batch, layers, weights.bias.shape[1] // 4)
+    projected = aligned((batch, weights.predictor_bias.size), np.float32)
+    return DecodingState._make([*aligned(shape, np.float32), projected, *np.zeros((8, batch), np.int64)])
 
 
 def emitted_tokens(batch: int, capacity: int) -> Emitted:

@@ -58,9 +58,9 @@ def zero_shift(isa: int) -> int:
 
 
 @inline
-def quantize_vectors(task: Any, x: int, k: int, m: int) -> None:
-    """Quantise `m` rows of `k` floats to the task's LEVELS; its STATS[b] = step, zero point, Σ x², Σ error²."""
-    for b in range(m):
+def quantize_vectors(task: Any, x: int, k: int, first: int, m: int) -> None:
+    """Quantise `m` rows of `k` floats from `first` on to LEVELS; STATS[b] = step, zero point, Σ x², Σ error²."""
+    for b in range(first, first + m):
         quantize_row(x + 4 * b * k, k, task[f.LEVELS] + b * task[f.LEVEL_WIDTH], task[f.STATS] + 16 * b)
 
 

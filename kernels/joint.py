@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from . import task as f
+from .counters import count_up
 from .dense import PLAIN, multiply_floats, quantize_vectors
 from .jit import inline
-from .memory import copy_floats, get_float, get_int, get_mask, keep_apart, set_float, set_int
-from .rows import mark_candidates
+from .memory import copy_floats, get_float, get_mask, keep_apart, set_float
+from .rows import add_relu, mark_candidates
 from .simd import float_dot
-from .team import dense_plain, estimate_logits
 
 FULL, SCREENED, BYTES = 0, 1, 2  # how the output layer is evaluated
 MAX_SURVIVORS = 512
@@ -29,25 +29,20 @@ NORM_BYTES = 16  # four floats a row
 
 
 @inline
-def joint_logits(task: Any, m: int) -> None:
-    """Evaluate the output layer on the first `m` rows of ACTIVATIONS: logits or estimates, bounds, duration logits."""
+def activate_row(task: Any, b: int, frame: int, prediction: int) -> None:
+    """Make activation `b` = ReLU(frame + prediction) and all that needs no more than it: duration logits, bounds."""
     keep_apart()
-    x, width, tokens = task[f.ACTIVATIONS], task[f.JOINT], task[f.TOKENS]
-    rows = task[f.DURATION_ROWS]
-    for b in range(m):
-        copy_floats(task[f.DURATION_LOGITS] + 4 * b * rows, task[f.DURATION_BIAS], rows)
-    multiply_floats(task[f.DURATION_WEIGHTS], PLAIN, rows, width, x, width, m, task[f.DURATION_LOGITS], rows)
-    quantize_vectors(task, x, width, m)
-    for b in range(m):
-        _bound_norms(task, b)
-        set_float(task[f.BEST], b, np.float32(-inf))
+    width, rows = task[f.JOINT], task[f.DURATION_ROWS]
+    x, durations = task[f.ACTIVATIONS] + 4 * b * width, task[f.DURATION_LOGITS] + 4 * b * rows
+    add_relu(frame, prediction, width, x)
+    copy_floats(durations, task[f.DURATION_BIAS], rows)
+    multiply_floats(task[f.DURATION_WEIGHTS], PLAIN, rows, width, x, width, 1, durations, rows)
+    quantize_vectors(task, task[f.ACTIVATIONS], width, b, 1)
+    _bound_norms(task, b)
+    set_float(task[f.BEST], b, np.float32(-inf))
     if task[f.MODE] == FULL:
-        bias = task[f.ROW_TABLES] + 4 * BIAS_PLANE * tokens
-        for b in range(m):
-            copy_floats(task[f.LOGITS] + 4 * b * tokens, bias, tokens)
-        dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, x, m, task[f.LOGITS])
-        return
-    estimate_logits(task, tokens, width, x, m, task[f.LOGITS])
+        tokens = task[f.TOKENS]
+        copy_floats(task[f.LOGITS] + 4 * b * tokens, task[f.ROW_TABLES] + 4 * BIAS_PLANE * tokens, tokens)
 
 
 @inline
@@ -98,19 +93,13 @@ def choose_token(task: Any, b: int) -> Any:
 
 
 @inline
-def count_up(task: Any, place: int, amount: int) -> None:
-    """Add to a counter."""
-    set_int(task[f.COUNTERS], place, get_int(task[f.COUNTERS], place) + amount)
-
-
-@inline
 def full_row(task: Any, b: int) -> None:
     """Compute all logits of row `b` in float32."""
     count_up(task, f.FALLBACKS, 1)
     tokens, width = task[f.TOKENS], task[f.JOINT]
     logits, x = task[f.LOGITS] + 4 * b * tokens, task[f.ACTIVATIONS] + 4 * b * width
     copy_floats(logits, task[f.ROW_TABLES] + 4 * BIAS_PLANE * tokens, tokens)
-    dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, x, 1, logits)
+    multiply_floats(task[f.OUTPUT_VALUES], PLAIN, tokens, width, x, width, 1, logits, tokens)
 
 
 @inline

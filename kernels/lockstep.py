@@ -10,116 +10,51 @@ from typing import Any
 
 from . import task as f
 from .buffers import FRAME_BLOCK
+from .counters import count_up
+from .dense import quantize_vectors
 from .jit import inline, njit, whole_folder_cache
-from .joint import choose_token, count_up, first_largest, joint_logits
-from .memory import copy_floats, get_int, keep_apart, set_float, set_int, set_int32, ticks
+from .joint import FULL
+from .memory import copy_floats, get_int, keep_apart, set_int, ticks
 from .predictor import run_predictor
-from .rows import add_relu
-from .scores import confidence
-from .tdt_rule import advance
-from .team import assist, dense
+from .team import ACTIVATE, WALK, assist, dense, dense_plain, estimate_logits, let_wait, score_waiting, share_rows
+from .walking import frames_ahead
 
 NOT_FINITE = 1
-DECODE, PROJECT = 0, -1
+DECODE, PREDICT = 0, -1
 
 
 @inline
-def _copy_state(task: Any, u: int) -> None:
-    """Make the state after the last label the state before the next."""
-    count = task[f.LAYERS] * task[f.HIDDEN]
-    at = 4 * u * count
-    copy_floats(task[f.STATE_HIDDEN] + at, task[f.NEXT_HIDDEN] + at, count)
-    copy_floats(task[f.STATE_CELL] + at, task[f.NEXT_CELL] + at, count)
-
-
-@inline
-def _record(task: Any, u: int, row: int, token: int, duration: int) -> None:
-    """Write down a token at the frame that was evaluated."""
-    place = get_int(task[f.COUNTS], u)
-    at = u * task[f.CAPACITY] + place
-    logprob, entropy = confidence(task, row, token)
-    set_int32(task[f.OUT_TOKENS], at, token)
-    set_int32(task[f.OUT_FRAMES], at, get_int(task[f.TIMES], u))
-    set_int32(task[f.OUT_DURATIONS], at, duration)
-    set_float(task[f.OUT_LOGPROBS], at, logprob)
-    set_float(task[f.OUT_ENTROPIES], at, entropy)
-    set_int(task[f.COUNTS], u, place + 1)
-    set_int(task[f.LABELS], u, token)
-    _copy_state(task, u)
-
-
-@inline
-def _walk(task: Any, u: int, first: int) -> int:
-    """Walk utterance `u` through the rows evaluated for it, up to its next token.
-
-    Returns
-    -------
-    int
-        1 if it emitted, 0 if not, -1 where the numbers are not finite.
-    """
-    keep_apart()
-    begin = get_int(task[f.TIMES], u)
-    end = min(begin + task[f.WINDOW], get_int(task[f.STOPS], u))
-    time = begin
-    while time < end:
-        row = first + time - begin
-        token = choose_token(task, row)
-        index = first_largest(task[f.DURATION_LOGITS] + 4 * row * task[f.DURATION_ROWS], task[f.DURATION_COUNT])
-        if token < 0 or index < 0:
-            return -1
-        duration = get_int(task[f.DURATION_TABLE], index)
-        if token != task[f.BLANK]:
-            _record(task, u, row, token, duration)
-        time, last_time, repeats = advance(
-            token,
-            duration,
-            task[f.BLANK],
-            task[f.MAX_SYMBOLS],
-            time,
-            get_int(task[f.LAST_TIMES], u),
-            get_int(task[f.REPEATS], u),
-        )
-        set_int(task[f.TIMES], u, time)
-        set_int(task[f.LAST_TIMES], u, last_time)
-        set_int(task[f.REPEATS], u, repeats)
-        if token != task[f.BLANK]:
-            return 1
-    return 0
-
-
-@inline
-def _frames_ahead(task: Any, u: int) -> Any:
-    return min(task[f.WINDOW], get_int(task[f.STOPS], u) - get_int(task[f.TIMES], u))
-
-
-@inline
-def _gather_activations(task: Any, active: int) -> int:
-    """Fill ACTIVATIONS with ReLU(frame + prediction) for the next frames of each active utterance."""
-    m, width = 0, task[f.JOINT]
+def _joint(task: Any, active: int) -> None:
+    """Evaluate the joint at the next frames of the active utterances; FIRSTS says where the rows of each begin."""
+    m = 0
     for i in range(active):
-        u = get_int(task[f.ACTIVE], i)
-        frame = get_int(task[f.STARTS], u) + get_int(task[f.TIMES], u)
-        for step in range(_frames_ahead(task, u)):
-            frame_at, prediction_at = task[f.FRAMES] + 4 * (frame + step) * width, task[f.PROJECTED] + 4 * u * width
-            add_relu(frame_at, prediction_at, width, task[f.ACTIVATIONS] + 4 * m * width)
-            m += 1
-    return m
+        set_int(task[f.FIRSTS], i, m)
+        m += frames_ahead(task, get_int(task[f.ACTIVE], i))
+    count_up(task, f.ROUNDS, 1)
+    count_up(task, f.EVALUATIONS, m)
+    share_rows(task, ACTIVATE, active, task[f.ACTIVE], 0, 0, 0)
+    width, tokens = task[f.JOINT], task[f.TOKENS]
+    if task[f.MODE] == FULL:
+        dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
+    else:
+        estimate_logits(task, tokens, width, m)
 
 
 @inline
 def _walk_all(task: Any, active: int) -> int:
     """Move every active utterance on; list those whose predictor must run in EMITTED and return how many, or -1."""
-    emitted, first = 0, 0
+    share_rows(task, WALK, active, task[f.ACTIVE], 0, 0, 0)
+    emitted = 0
     for i in range(active):
-        u = get_int(task[f.ACTIVE], i)
-        count = _frames_ahead(task, u)
-        result = _walk(task, u, first)
+        u, result = get_int(task[f.ACTIVE], i), get_int(task[f.RESULTS], i)
         if result < 0:
             return -1
-        count_up(task, f.EMISSIONS, result)
-        first += count
+        if result == 0:
+            continue
+        count_up(task, f.EMISSIONS, 1)
+        let_wait(task, result - 1, u * task[f.CAPACITY] + get_int(task[f.COUNTS], u) - 1)
         # The state to carry is the one before the last label: a finished utterance needs no further step.
-        if result == 1 and get_int(task[f.TIMES], u) < get_int(task[f.STOPS], u):
+        if get_int(task[f.TIMES], u) < get_int(task[f.STOPS], u):
             set_int(task[f.EMITTED], emitted, u)
             emitted += 1
     return emitted
@@ -147,19 +82,27 @@ def _predict(task: Any, rows: int, m: int) -> None:
 
 
 @inline
+def _predict_first(task: Any, active: int) -> None:
+    """Run the predictor for those of the active utterances whose prediction is not there yet."""
+    waiting = 0
+    for i in range(active):
+        u = get_int(task[f.ACTIVE], i)
+        if get_int(task[f.PREDICTED], u) == 0:
+            set_int(task[f.EMITTED], waiting, u)
+            waiting += 1
+    if waiting > 0:
+        _predict(task, task[f.EMITTED], waiting)
+
+
+@inline
 def _decode(task: Any) -> int:
     """Decode the COUNT utterances listed in ACTIVE to their ends; return 0 or NOT_FINITE."""
     keep_apart()
-    begun = ticks()
     active = _compact(task, task[f.COUNT])
-    if active > 0:
-        _predict(task, task[f.ACTIVE], active)
+    _predict_first(task, active)
     while active > 0:
         started = ticks()
-        m = _gather_activations(task, active)
-        count_up(task, f.ROUNDS, 1)
-        count_up(task, f.EVALUATIONS, m)
-        joint_logits(task, m)
+        _joint(task, active)
         count_up(task, f.JOINT_TICKS, ticks() - started)
         emitted = _walk_all(task, active)
         if emitted < 0:
@@ -167,22 +110,27 @@ def _decode(task: Any) -> int:
         active = _compact(task, active)
         if emitted > 0:
             _predict(task, task[f.EMITTED], emitted)
-    count_up(task, f.TOTAL_TICKS, ticks() - begun)
+        score_waiting(task)
     return 0
 
 
 @inline
 def _project_frames(task: Any) -> None:
-    """Put COUNT rows of ENCODER_FRAMES through the joint's encoder projection to FRAMES, block by block."""
+    """Put the ENCODER_ROWS rows of ENCODER_FRAMES through the joint's encoder projection to FRAMES, block by block."""
     keep_apart()
+    started = ticks()
     joint, width = task[f.JOINT], task[f.ENCODER]
-    for start in range(0, task[f.COUNT], FRAME_BLOCK):
-        count = min(FRAME_BLOCK, task[f.COUNT] - start)
+    for start in range(0, task[f.ENCODER_ROWS], FRAME_BLOCK):
+        count_up(task, f.PROJECTION_BLOCKS, 1)
+        count = min(FRAME_BLOCK, task[f.ENCODER_ROWS] - start)
         out = task[f.FRAMES] + 4 * start * joint
         for row in range(count):
             copy_floats(out + 4 * row * joint, task[f.ENCODER_BIAS], joint)
         frames = task[f.ENCODER_FRAMES] + 4 * start * width
+        if task[f.QUANTIZED] != 0:
+            quantize_vectors(task, frames, width, 0, count)
         dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)
+    count_up(task, f.PROJECTION_TICKS, ticks() - started)
 
 
 @whole_folder_cache
@@ -195,7 +143,8 @@ def run(task: Any, role: int) -> int:
     task : ndarray [shape=(fields,)], int64
         See :mod:`.task`; the caller keeps alive what it points to.
     role : int
-        DECODE or PROJECT; from 1 on, the number of a thread that assists whoever decodes or projects.
+        DECODE, or PREDICT (only the prediction network, for all utterances listed in ACTIVE); from 1 on, the number of
+        a thread that assists whoever decodes.
 
     Returns
     -------
@@ -206,8 +155,11 @@ def run(task: Any, role: int) -> int:
     if role > 0:
         assist(task, role)
         return status
-    if role == PROJECT:
-        _project_frames(task)
-    else:
-        status = _decode(task)
+    if role == PREDICT:
+        run_predictor(task, task[f.ACTIVE], task[f.COUNT])
+        return status
+    begun = ticks()
+    _project_frames(task)
+    status = int(_decode(task))
+    count_up(task, f.TOTAL_TICKS, ticks() - begun)
     return status

@@ -63,9 +63,27 @@ def set_int(_typing: Any, address: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def get_int32(_typing: Any, address: Any, index: Any) -> Any:
+    """Return int32 element `index`."""
+    return I8(I8, I8), _reader(v.I32, 4, "sext")
+
+
+@intrinsic
 def set_int32(_typing: Any, address: Any, index: Any, value: Any) -> Any:
     """Store an int64 as int32."""
     return types.void(I8, I8, I8), _writer(v.I32, 4, narrow=True)
+
+
+@intrinsic
+def get_byte(_typing: Any, address: Any, index: Any) -> Any:
+    """Return uint8 element `index`."""
+    return I8(I8, I8), _reader(v.I8, 1, "zext")
+
+
+@intrinsic
+def set_byte(_typing: Any, address: Any, index: Any, value: Any) -> Any:
+    """Store an int64 as uint8."""
+    return types.void(I8, I8, I8), _writer(v.I8, 1, narrow=True)
 
 
 @intrinsic

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from . import task as f
+from .counters import count_up
 from .jit import inline
-from .joint import MAX_SURVIVORS, NORM_BYTES, SCREENED, best_survivor, count_up, full_row
-from .memory import get_float, keep_apart
+from .joint import MAX_SURVIVORS, NORM_BYTES, SCREENED, best_survivor, full_row
+from .memory import get_float, get_int, get_int32, keep_apart, set_float
 from .rows import exponential_sums, mark_candidates
 
 ENTROPY_POWER = 0.33
@@ -76,3 +77,13 @@ def confidence(task: Any, b: int, token: int) -> Any:
     full_row(task, b)
     logprob, entropy, _ = _measure(task, b, token, inf)
     return logprob, entropy
+
+
+@inline
+def score_emission(task: Any, pending: int) -> None:
+    """Compute log-probability and confidence of an emission that waits for them: its logits are still there."""
+    keep_apart()
+    b, at = get_int(task[f.PENDING_ROWS], pending), get_int(task[f.PENDING_PLACES], pending)
+    logprob, entropy = confidence(task, b, get_int32(task[f.OUT_TOKENS], at))
+    set_float(task[f.OUT_LOGPROBS], at, logprob)
+    set_float(task[f.OUT_ENTROPIES], at, entropy)

@@ -58,7 +58,7 @@ def available(features: frozenset[str]) -> list[int]:
     return found
 
 
-def _dispatch(builder: Any, isa: Any, choices: list[int], emit: Callable[[str], None]) -> None:
+def dispatch(builder: Any, isa: Any, choices: list[int], emit: Callable[[str], None]) -> None:
     """Emit one version of the code for each instruction set and choose among them by the run-time value `isa`."""
     done = builder.append_basic_block("isa.done")
     blocks = {choice: builder.append_basic_block(f"isa.{ISA_NAMES[choice]}") for choice in choices}
@@ -136,7 +136,7 @@ def _byte_codegen(shape: tuple[int, int]) -> Any:
             for piece in _pieces(builder, whole, limit, 1):
                 _block(builder, piece, 1, partial(_byte_sums, builder, isa, whole))
 
-        _dispatch(builder, args[0], available(cpu_features(context)), emit)
+        dispatch(builder, args[0], available(cpu_features(context)), emit)
         return context.get_dummy_value()
 
     return generate

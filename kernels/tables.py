@@ -6,6 +6,8 @@ their number to a multiple of 16.
 
 from __future__ import annotations
 
+import math
+import mmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
 ALIGNMENT_BYTES = 64
 ROW_BLOCK = 16
+GROUP_ROWS = 64  # of the output layer by columns: a cache line of bytes
+COLUMN_BLOCK_GROUPS = (
+    16  # about 1024 rows lie together: 1 KB of a column is one stretch, 8 stretches share v3's rows out
+)
+HUGE_PAGE_BYTES = 2 << 20
+HUGE_FROM_BYTES = 1 << 20
 # Unit roundoff of float32, and what the float32 operations around a screened logit may add in units of it
 # (integer to float, two scalings, bias, bound itself; doubled for safety).
 UNIT = 2.0**-24
@@ -56,8 +64,12 @@ class Weights(NamedTuple):
     predictor, encoder : Dense
         The joint's projections; J16 rows.
     predictor_bias, encoder_bias : ndarray [shape=(J16,)], float32
+    encoder_width : int
+        D16: numbers an encoder frame, padded.
     output : Dense
         Token rows of the joint's output layer; V16 rows.
+    columns : ndarray [shape=(V64 × J16,)], int8
+        The output layer's levels once more, by columns (:func:`by_columns`).
     rows : ndarray [shape=(5, V16)], float32
         By token: scale, bias (-inf in the padding), sum of levels (int32 bits), weight error, norm of the 8-bit row.
     duration, duration_bias : ndarray [shape=(N16, J16)] and [shape=(N16,)], float32
@@ -78,7 +90,9 @@ class Weights(NamedTuple):
     predictor_bias: Any
     encoder: Dense
     encoder_bias: Any
+    encoder_width: int
     output: Dense
+    columns: Any
     rows: Any
     duration: Any
     duration_bias: Any
@@ -91,11 +105,29 @@ def ceil_to(value: int, multiple: int) -> int:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return zeros that start on a cache line; pages are not touched before they are written."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + ALIGNMENT_BYTES, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT_BYTES
+    """Return zeros that start on a cache line; pages are not touched before they are written.
+
+    Large arrays ask for huge pages: weights are streamed, and the processor's translation buffer does not reach over
+    them in pages of 4 KB (NumPy asks only from 4 MB on).
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    raw = _huge(size) if size >= HUGE_FROM_BYTES and hasattr(mmap, "MADV_HUGEPAGE") else None
+    alignment = HUGE_PAGE_BYTES
+    if raw is None:
+        alignment = ALIGNMENT_BYTES
+        raw = np.zeros(size + alignment, np.uint8)
+    start = -raw.ctypes.data % alignment
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _huge(size: int) -> Any:
+    """Return zeros in memory that the system may back with huge pages, or None where it does not want to."""
+    try:
+        memory = mmap.mmap(-1, size + HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:
+        return None
+    return np.frombuffer(memory, np.uint8)
 
 
 def pad_matrix(matrix: Any, columns: int, dtype: Any) -> Any:
@@ -181,6 +213,38 @@ def pack_dense(
         levels[index, :n, :k], scales[index, :n] = given
         sums[index] = levels[index].sum(axis=1, dtype=np.int32)
     return Dense(interleave(values, 16) if interleaved else values, interleave(levels, 64), scales, sums)
+
+
+def column_block(groups: int, index: int) -> tuple[int, int]:
+    """Return first group and number of groups of block `index` of an output layer by columns."""
+    blocks = -(-groups // COLUMN_BLOCK_GROUPS)
+    first = groups * index // blocks
+    return first, groups * (index + 1) // blocks - first
+
+
+def column_blocks(groups: int) -> int:
+    """Return into how many blocks `groups` groups of rows are cut."""
+    return -(-groups // COLUMN_BLOCK_GROUPS)
+
+
+def by_columns(levels: npt.NDArray[np.int8], columns: int) -> npt.NDArray[np.int8]:
+    """Lay the output layer's levels [N, K] out by columns, so that the columns of zero activations need not be read.
+
+    Blocks of rows follow one another (:func:`column_block`); a block is [columns, rows of the block]. Within a group of
+    64 rows, row 16 j + 4 l + i stands at 16 l + 4 j + i: interleaving the bytes of four columns as x86 does it, within
+    16 bytes, then gives the rows in order.
+    """
+    n, k = levels.shape
+    groups = -(-n // GROUP_ROWS)
+    padded = np.zeros((groups * GROUP_ROWS, columns), np.int8)
+    padded[:n, :k] = levels
+    swapped = padded.reshape(groups, 4, 4, 4, columns).swapaxes(1, 2).reshape(groups * GROUP_ROWS, columns)
+    out = aligned((swapped.size,), np.int8)
+    for index in range(column_blocks(groups)):
+        first, count = column_block(groups, index)
+        rows = slice(first * GROUP_ROWS, (first + count) * GROUP_ROWS)
+        out[rows.start * columns : rows.stop * columns] = swapped[rows].T.reshape(-1)
+    return np.asarray(out, np.int8)
 
 
 def screening_rows(

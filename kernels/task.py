@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .buffers import DecodingState, Emitted, Rule, Scratch, Workspace
+    from .buffers import DecodingState, Emitted, Rule, Workspace
     from .tables import Dense, Weights
 
 # What to do: instruction set (simd), evaluation of the output layer (joint), whether LSTM and projections are 8-bit.
@@ -21,30 +21,33 @@ BLANK, MAX_SYMBOLS, WINDOW, DURATION_COUNT, DURATION_TABLE, CAPACITY = 3, 4, 5, 
 # Sizes, padded: layers, hidden width H16, gates 4 × H16, joint J16, token rows V16, duration rows, embedding E16,
 # encoder D16, bytes of a row of quantised activations.
 LAYERS, HIDDEN, GATES, JOINT, TOKENS, DURATION_ROWS, EMBEDDING, ENCODER, LEVEL_WIDTH = 9, 10, 11, 12, 13, 14, 15, 16, 17
-DOTS_BYTES, CHUNK_BEST_WIDTH = 18, 19  # integer products of one worker; chunks of the output layer
+CHUNK_BEST_WIDTH = 18  # chunks of the output layer
 # Weights.
 TABLE, READY, EMBEDDING_ROWS, INPUT0, BIAS, PREDICTOR_BIAS, ENCODER_BIAS = 20, 21, 22, 23, 24, 25, 26
-ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, CONSTANTS = 27, 28, 29, 30, 31, 32
+ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, OUTPUT_COLUMNS, CONSTANTS = range(27, 34)
 # Buffers.
 ACTIVATIONS, LOGITS, DURATION_LOGITS, NORMS, BEST, SUMS, MASKS, ZEROS = 40, 41, 42, 43, 44, 45, 46, 47
-GATE_ROWS, GATHERED, ACTIVE, EMITTED, CHUNK_BEST, LEVELS, STATS, DOTS = 48, 49, 50, 51, 52, 53, 54, 55
+GATE_ROWS, GATHERED, ACTIVE, EMITTED, CHUNK_BEST, COLUMNS, COLUMN_LEVELS, COLUMN_COUNTS = range(48, 56)
+FIRSTS, RESULTS, PENDING_ROWS, PENDING_PLACES, LEVELS, STATS, DOTS = range(56, 63)
 # State of the utterances.
-STATE_HIDDEN, STATE_CELL, NEXT_HIDDEN, NEXT_CELL, PROJECTED = 60, 61, 62, 63, 64
-LABELS, TIMES, STOPS, STARTS, COUNTS, LAST_TIMES, REPEATS = 65, 66, 67, 68, 69, 70, 71
+STATE_HIDDEN, STATE_CELL, NEXT_HIDDEN, NEXT_CELL, PROJECTED = range(63, 68)
+LABELS, TIMES, STOPS, STARTS, COUNTS, LAST_TIMES, REPEATS, PREDICTED = range(68, 76)
 # Results: token ids, frames, durations, log-probabilities, entropies; and the counters.
-OUT_TOKENS, OUT_FRAMES, OUT_DURATIONS, OUT_LOGPROBS, OUT_ENTROPIES, COUNTERS = 72, 73, 74, 75, 76, 77
-# Projected frames of all utterances; what they are projected from; how many rows or utterances there are.
-FRAMES, ENCODER_FRAMES, COUNT = 78, 79, 80
+OUT_TOKENS, OUT_FRAMES, OUT_DURATIONS, OUT_LOGPROBS, OUT_ENTROPIES, COUNTERS = range(76, 82)
+# Projected frames of all utterances; what they are projected from, and how many rows of it; how many utterances.
+FRAMES, ENCODER_FRAMES, ENCODER_ROWS, COUNT = range(82, 86)
 # The job that is shared (team), and how many threads beside the first share it.
-JOB, HELPERS = 81, 82
+JOB, HELPERS = 86, 87
 # Four addresses a matrix (values, levels, scales, sums): recurrent layers 0.., input layers 1.., predictor, encoder.
 MATRICES = 90
 
 # Places in the counters: joint rounds and row evaluations, predictor rounds and rows, emissions, rows whose bounds
-# survived the screening, full products, table rows filled, rows refined for confidences; ticks and nanoseconds.
+# survived the screening, full products, table rows filled, rows refined for confidences; ticks, and blocks of encoder
+# frames; rounds that read the output layer by columns, and how many columns they read.
 ROUNDS, EVALUATIONS, PREDICTOR_ROUNDS, PREDICTIONS, EMISSIONS, SURVIVORS, FALLBACKS, TABLE_ROWS, REFINED = range(9)
-JOINT_TICKS, PREDICTOR_TICKS, TOTAL_TICKS, PROJECTION_NS, DECODING_NS, PROJECTION_BLOCKS = range(9, 15)
-COUNTER_PLACES = 15
+JOINT_TICKS, PREDICTOR_TICKS, PROJECTION_TICKS, TOTAL_TICKS, PROJECTION_BLOCKS = range(9, 14)
+COLUMN_ROUNDS, COLUMNS_READ = 14, 15
+COUNTER_PLACES = 16
 
 
 def describe_weights(weights: Weights) -> Any:
@@ -59,7 +62,7 @@ def describe_weights(weights: Weights) -> Any:
         for array in (
             weights.table, weights.ready, weights.embedding, weights.input0, weights.bias, weights.predictor_bias,
             weights.encoder_bias, weights.rows, weights.duration, weights.duration_bias, weights.output.values,
-            weights.output.levels, weights.constants,
+            weights.output.levels, weights.columns, weights.constants,
         )
     ]  # fmt: skip
     stacks = [(weights.recurrent, layers), (weights.inputs, layers - 1), (weights.predictor, 1), (weights.encoder, 1)]
@@ -83,21 +86,27 @@ def set_rule(task: Any, rule: Rule, isa: int, mode: int, *, quantized: bool) -> 
     task[DURATION_COUNT], task[DURATION_TABLE] = len(rule.durations), _at(rule.durations)
 
 
-def set_scratch(task: Any, scratch: Scratch) -> None:
-    """Point to the scratch of the 8-bit products."""
-    task[LEVELS], task[STATS], task[DOTS] = (_at(array) for array in scratch)
-    task[LEVEL_WIDTH], task[DOTS_BYTES] = scratch.levels.shape[1], scratch.dots[0].nbytes
+def set_workspace(task: Any, work: Workspace) -> None:
+    """Point to the buffers."""
+    task[ACTIVATIONS : DOTS + 1] = [_at(array) for array in work]
+    task[CHUNK_BEST_WIDTH], task[LEVEL_WIDTH] = work.chunk_best.shape[1], work.levels.shape[1]
 
 
-def set_run(task: Any, work: Workspace, state: DecodingState, out: Emitted, counters: Any) -> None:
-    """Point to the buffers, the utterances' state and the results of one run."""
-    task[ACTIVATIONS : CHUNK_BEST + 1] = [_at(array) for array in work[:13]]
-    task[CHUNK_BEST_WIDTH] = work.chunk_best.shape[1]
-    set_scratch(task, work.scratch)
-    task[STATE_HIDDEN : REPEATS + 1] = [_at(array) for array in state]
+def set_run(task: Any, state: DecodingState, out: Emitted, job: Any, helpers: int) -> None:
+    """Point to the utterances' state and results, and to the shared job (team.JOB_PLACES int64, zeros).
+
+    `helpers` threads beside the first will assist.
+    """
+    task[STATE_HIDDEN : PREDICTED + 1] = [_at(array) for array in state]
     task[OUT_TOKENS : OUT_ENTROPIES + 1] = [_at(array) for array in out]
     task[CAPACITY] = out.tokens.shape[1]
-    task[COUNTERS] = _at(counters)
+    task[JOB], task[HELPERS] = _at(job), helpers
+
+
+def set_worker(task: Any, work: Workspace, counters: Any, worker: int) -> None:
+    """Point to what each thread of a team has for itself; `counters` is [threads, COUNTER_PLACES] int64."""
+    own = (work.sums[worker], work.masks[worker], work.dots[worker], counters[worker])
+    task[SUMS], task[MASKS], task[DOTS], task[COUNTERS] = (_at(array) for array in own)
 
 
 def set_frames(task: Any, frames: Any, count: int) -> None:
@@ -105,13 +114,6 @@ def set_frames(task: Any, frames: Any, count: int) -> None:
     task[FRAMES], task[COUNT] = _at(frames), count
 
 
-def set_team(task: Any, job: Any, helpers: int) -> None:
-    """Point to the shared job (team.JOB_PLACES int64, zeros) and say how many threads will assist."""
-    task[JOB], task[HELPERS] = _at(job), helpers
-
-
-def set_projection(task: Any, encoder_frames: Any, projected: Any, scratch: Scratch) -> None:
-    """Point to encoder frames [R, D16] and to where their projections [R, J16] go."""
-    task[ENCODER_FRAMES], task[FRAMES], task[COUNT] = _at(encoder_frames), _at(projected), len(projected)
-    task[ENCODER] = encoder_frames.shape[1]
-    set_scratch(task, scratch)
+def set_projection(task: Any, encoder_frames: Any) -> None:
+    """Point to encoder frames [R, D16] that are to be projected first; D16 as the workspace was made for."""
+    task[ENCODER_FRAMES], (task[ENCODER_ROWS], task[ENCODER]) = _at(encoder_frames), encoder_frames.shape

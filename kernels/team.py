@@ -1,10 +1,11 @@
-"""Products cut into chunks of rows, which one thread works through alone or a team shares.
+"""Work cut into chunks, which one thread does alone or a team shares: rows of a product, utterances of a batch.
 
-A team serves a single utterance of a large model: its weights stream through two cores' caches instead of one. The
-first thread runs the loop; the others wait for chunks, spinning, for as long as that loop runs. A chunk belongs to
-whoever takes the counter REMAINING down to it; who gets 0 or less has none. The job's numbers are written before the
-counter is raised, and do not change before all chunks are done, so that whoever holds a chunk reads the numbers that
-belong to it.
+A team serves large models: weights stream through several cores' caches, and each weight once for the whole batch. The
+first thread runs the loop; the others wait for chunks, spinning, for as long as that loop runs. Each has a
+stretch of chunks of its own, so that it reads one stream and its counter stays in its cache, and takes from the others'
+stretches when that is done. A chunk belongs to whoever takes its stretch's counter down to it; who gets 0 or less has
+none. The job's numbers are written before the counters are raised, and do not change before all chunks are done, so
+that whoever holds a chunk reads the numbers that belong to it.
 """
 
 from __future__ import annotations
@@ -15,52 +16,76 @@ from typing import Any
 import numpy as np
 
 from . import task as f
-from .buffers import CHUNK_ROWS
-from .dense import INTERLEAVED, multiply_bytes, multiply_floats, quantize_vectors, zero_point
+from .buffers import CHUNK_ROWS, COLUMN_VECTORS
+from .columns import list_columns
+from .counters import count_up
+from .dense import INTERLEAVED
 from .jit import inline
 from .memory import fetch_add, get_float, get_int, keep_apart, load_acquire, pause, set_float, set_int, store_release
-from .rows import add_scaled, estimate
-from .simd import BYTE_STEP
+from .products import (
+    BY_COLUMNS,
+    ESTIMATED,
+    FLOAT_CHUNK_ROWS,
+    FLOATS,
+    ORDER,
+    OUT,
+    PLACE,
+    SCALED,
+    K,
+    M,
+    N,
+    X,
+    chunks_of,
+    product_chunk,
+)
+from .recurrence import finish_layer, stage_row
+from .scores import score_emission
+from .tables import COLUMN_BLOCK_GROUPS, GROUP_ROWS
+from .walking import activate_utterance, walk_utterance
 
-# Places in the JOB array, a cache line apart where several threads write.
-REMAINING, DONE, STOP, KIND, PLACE, ORDER, N, K, X, M, OUT = 0, 8, 16, 24, 25, 26, 27, 28, 29, 30, 31
-JOB_PLACES = 32
-FLOATS, SCALED, ESTIMATED = 0, 1, 2  # kinds of job
+# Further kinds of jobs, a chunk an utterance; those below 4 are products.
+STAGE, FINISH, ACTIVATE, WALK = 4, 5, 6, 7
+# Places in the JOB array, a cache line apart where several threads write; REMAINING has a line for each worker. The
+# places between are those of the product.
+DONE, STOP, KIND, CHUNKS, WAITING, REMAINING = 0, 8, 16, 24, 25, 32
+LINE = 8
+MAX_WORKERS = 4
+JOB_PLACES = REMAINING + LINE * MAX_WORKERS
 SPINS_BEFORE_LOOKING = 16
+# So many utterances, and it pays to share out what is done for each: a walk costs some 10 us, the rest 1 to 2.
+LEAST_TO_WALK, LEAST_ROWS = 2, 4
 
 
 @inline
-def _run_chunk(task: Any, chunk: int, worker: int) -> None:
-    """Do one chunk of the job: rows from chunk × CHUNK_ROWS on, for all its vectors."""
+def _run_chunk(task: Any, chunk: int) -> None:
+    """Do one chunk of the job; in a product, the scores that wait come first, as the longest pieces."""
     keep_apart()
     job = task[f.JOB]
-    place, n, k, m, out = get_int(job, PLACE), get_int(job, N), get_int(job, K), get_int(job, M), get_int(job, OUT)
-    start = chunk * CHUNK_ROWS
-    count = min(CHUNK_ROWS, n - start)
-    if get_int(job, KIND) == FLOATS:
-        w_at, x = place + 4 * start * k, get_int(job, X)
-        multiply_floats(w_at, get_int(job, ORDER), count, k, x, k, m, out + 4 * start, n)
-        return
-    k64 = (k + BYTE_STEP - 1) // BYTE_STEP * BYTE_STEP
-    dots = task[f.DOTS] + worker * task[f.DOTS_BYTES]
-    levels = task[f.OUTPUT_LEVELS] if get_int(job, KIND) == ESTIMATED else task[place + 1]
-    multiply_bytes(task[f.ISA], levels + start * k64, count, k64, task[f.LEVELS], task[f.LEVEL_WIDTH], m, dots)
-    for b in range(m):
-        step, out_at = get_float(task[f.STATS], 4 * b), out + 4 * (b * n + start)
-        zero, dots_at = zero_point(task, b), dots + 4 * b * CHUNK_ROWS
-        if get_int(job, KIND) == SCALED:
-            add_scaled(dots_at, count, zero, step, task[place + 2] + 4 * start, task[place + 3] + 4 * start, out_at)
+    kind, rows, layer, waiting = get_int(job, KIND), get_int(job, PLACE), get_int(job, N), get_int(job, WAITING)
+    if kind <= BY_COLUMNS:
+        if chunk < waiting:
+            score_emission(task, chunk)
         else:
-            rows, norms = task[f.ROW_TABLES] + 4 * start, task[f.NORMS] + 16 * b
-            low = estimate(dots_at, count, zero, step, rows, n, norms, out_at)
-            set_float(task[f.CHUNK_BEST], b * task[f.CHUNK_BEST_WIDTH] + chunk, low)
+            product_chunk(task, kind, chunk - waiting)
+    elif kind == STAGE:
+        stage_row(task, rows, chunk, layer, get_int(job, X), get_int(job, ORDER))
+    elif kind == FINISH:
+        finish_layer(task, rows, chunk, layer)
+    elif kind == ACTIVATE:
+        activate_utterance(task, chunk)
+    else:
+        walk_utterance(task, chunk)
 
 
 @inline
-def _run_all(task: Any, kind: int, place: int, order: int, n: int, k: int, x: int, m: int, out: int) -> None:
+def _run_all(
+    task: Any, kind: int, chunks: int, place: int, order: int, n: int, k: int, x: int, m: int, out: int, alone: int
+) -> None:
     """Work through a job, with the team if there is one."""
     keep_apart()
-    job, chunks = task[f.JOB], (n + CHUNK_ROWS - 1) // CHUNK_ROWS
+    job = task[f.JOB]
+    if kind <= BY_COLUMNS:
+        chunks += get_int(job, WAITING)
     set_int(job, KIND, kind)
     set_int(job, PLACE, place)
     set_int(job, ORDER, order)
@@ -69,27 +94,49 @@ def _run_all(task: Any, kind: int, place: int, order: int, n: int, k: int, x: in
     set_int(job, X, x)
     set_int(job, M, m)
     set_int(job, OUT, out)
-    if task[f.HELPERS] == 0:
+    if alone != 0 or task[f.HELPERS] == 0:
         for chunk in range(chunks):
-            _run_chunk(task, chunk, 0)
-        return
+            _run_chunk(task, chunk)
+    else:
+        _run_together(task, chunks)
+    if kind <= BY_COLUMNS:
+        set_int(job, WAITING, 0)
+
+
+@inline
+def _run_together(task: Any, chunks: int) -> None:
+    """Hand out the chunks of a job whose numbers stand, and return when all are done."""
+    job, workers = task[f.JOB], task[f.HELPERS] + 1
+    set_int(job, CHUNKS, chunks)
     set_int(job, DONE, 0)
-    store_release(job, REMAINING, chunks)
-    _take_chunks(task, chunks, 0)
+    for worker in range(workers):
+        size = _first_chunk(chunks, workers, worker + 1) - _first_chunk(chunks, workers, worker)
+        store_release(job, REMAINING + LINE * worker, size)
+    _take_chunks(task, 0)
     while load_acquire(job, DONE) < chunks:
         pause()
 
 
 @inline
-def _take_chunks(task: Any, chunks: int, worker: int) -> None:
-    """Take chunks until there are none; the last come first, and `chunks` only guards against a count gone astray."""
-    job = task[f.JOB]
-    for _ in range(chunks + 1):
-        taken = fetch_add(job, REMAINING, -1)
-        if taken <= 0:
-            return
-        _run_chunk(task, taken - 1, worker)
-        fetch_add(job, DONE, 1)
+def _first_chunk(chunks: int, workers: int, worker: int) -> int:
+    """Return where the stretch of a worker begins."""
+    return chunks * worker // workers
+
+
+@inline
+def _take_chunks(task: Any, worker: int) -> None:
+    """Take chunks until there are none: of one's own stretch, in order, then of the others'."""
+    job, workers, done = task[f.JOB], task[f.HELPERS] + 1, 0
+    for turn in range(workers):
+        owner = (worker + turn) % workers
+        place = REMAINING + LINE * owner
+        while load_acquire(job, place) > 0:
+            taken = fetch_add(job, place, -1)
+            if taken > 0:
+                _run_chunk(task, _first_chunk(get_int(job, CHUNKS), workers, owner + 1) - taken)
+                done += 1
+    if done > 0:
+        fetch_add(job, DONE, done)
 
 
 @inline
@@ -98,37 +145,63 @@ def assist(task: Any, worker: int) -> None:
     job = task[f.JOB]
     while load_acquire(job, STOP) == 0:
         for _ in range(SPINS_BEFORE_LOOKING):
-            if load_acquire(job, REMAINING) > 0:
-                taken = fetch_add(job, REMAINING, -1)
-                if taken > 0:
-                    _run_chunk(task, taken - 1, worker)
-                    fetch_add(job, DONE, 1)
-            else:
-                pause()
+            _take_chunks(task, worker)
+            pause()
+
+
+@inline
+def let_wait(task: Any, row: int, place: int) -> None:
+    """Let an emission's scores, from the logits in `row`, wait for the next product, and be computed beside it."""
+    job = task[f.JOB]
+    waiting = get_int(job, WAITING)
+    set_int(task[f.PENDING_ROWS], waiting, row)
+    set_int(task[f.PENDING_PLACES], waiting, place)
+    set_int(job, WAITING, waiting + 1)
+
+
+@inline
+def score_waiting(task: Any) -> None:
+    """Compute the scores that still wait, as the logits are about to be overwritten."""
+    if get_int(task[f.JOB], WAITING) > 0:
+        _run_all(task, FLOATS, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@inline
+def share_rows(task: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int) -> None:
+    """Do what `kind` says for each of `count` utterances listed at `rows`."""
+    least = LEAST_TO_WALK if kind == WALK else LEAST_ROWS
+    _run_all(task, kind, count, rows, order, layer, 0, source, 0, 0, int(count < least))
 
 
 @inline
 def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
-    """Add matrix number `matrix` [n, k] × x [m, k] to out [m, n], in the task's precision; padded sizes, addresses."""
+    """Add matrix number `matrix` [n, k] × x [m, k] to out [m, n]; padded sizes, addresses.
+
+    In the task's precision: where that is 8-bit, `x` has been quantised.
+    """
     place = f.MATRICES + 4 * matrix
     if task[f.QUANTIZED] == 0:
-        _run_all(task, FLOATS, task[place], INTERLEAVED, n, k, x, m, out)
-        return
-    quantize_vectors(task, x, k, m)
-    _run_all(task, SCALED, place, INTERLEAVED, n, k, x, m, out)
+        _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), task[place], INTERLEAVED, n, k, x, m, out, 0)
+    else:
+        _run_all(task, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, 0)
 
 
 @inline
 def dense_plain(task: Any, w: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add float32 rows `w` that lie one after another × x [m, k] to out [m, n]."""
-    _run_all(task, FLOATS, w, 0, n, k, x, m, out)
+    _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, 0, n, k, x, m, out, 0)
 
 
 @inline
-def estimate_logits(task: Any, n: int, k: int, x: int, m: int, out: int) -> None:
-    """Write estimated logits of the output layer's 8-bit rows and their best certified lower bounds to BEST."""
-    _run_all(task, ESTIMATED, 0, INTERLEAVED, n, k, x, m, out)
-    chunks = (n + CHUNK_ROWS - 1) // CHUNK_ROWS
+def estimate_logits(task: Any, n: int, k: int, m: int) -> None:
+    """Write estimates of `m` quantised activations' logits from 8-bit rows, and their best certified lower bounds."""
+    chunks, kind = chunks_of(n, CHUNK_ROWS), ESTIMATED
+    if m <= COLUMN_VECTORS:
+        chunks, kind = chunks_of(chunks_of(n, GROUP_ROWS), COLUMN_BLOCK_GROUPS), BY_COLUMNS
+        count_up(task, f.COLUMN_ROUNDS, 1)
+        for b in range(m):
+            count_up(task, f.COLUMNS_READ, list_columns(task, b, k))
+    _run_all(task, kind, chunks, 0, INTERLEAVED, n, k, 0, m, 0, 0)
     for b in range(m):
         best = np.float32(-inf)
         for chunk in range(chunks):

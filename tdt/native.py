@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tdt.cores import cores, shares_of
 from tdt.engine import check_batch
 from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.lifting import lift
-from tdt.native_runs import Job, Options, Runs, cores, shares_of
+from tdt.native_runs import Job, Options, Runs
 from tdt.packing import pack
 from tdt.stages import DecoderState, Hypothesis
 from tdt.timeline import NULL
@@ -39,8 +40,8 @@ class NativeEngine:
     weights : {"auto", "float32", "int8"}
         "auto" is float32, unless the model's decoder is 8-bit itself.
     threads : int, optional
-        Most threads a batch is spread over; all cores by default. One utterance is shared by idle cores where the model
-        is large, and takes one thread otherwise.
+        Most threads a batch is spread over; all cores by default. Where the model is large, idle cores share its rows;
+        otherwise each takes utterances of its own, and a single one takes one thread.
     isa : {"vnni", "avxvnni", "avx2", "portable"}, optional
         Instructions of the 8-bit products, for tests; the best there are by default. All give the same integers.
     screening : bool, optional
@@ -123,11 +124,10 @@ class NativeEngine:
         capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
         out = runs.buffers.emitted_tokens(len(lengths), capacity)
         started = time.perf_counter_ns()
-        shares = shares_of(lengths, runs.options.threads)
-        helpers = runs.helpers() if len(lengths) == 1 else 0
+        parts, helpers = runs.teams(len(lengths))
         jobs = [
             Job([frames[u, : lengths[u]] for u in share], encoded.projected is not None, share, state, out, helpers)
-            for share in shares
+            for share in shares_of(lengths, parts)
         ]
         results = runs.spread(jobs)
         elapsed_ns = time.perf_counter_ns() - started
@@ -136,10 +136,10 @@ class NativeEngine:
                 "The encoder output or the decoder's logits hold NaN or infinite numbers, which cannot be decoded. "
                 "Check the encoder: a reduced precision may overflow; the float32 model shows it."
             )
-        self.counters = np.sum([counters for _, counters in results], axis=0)
+        self.counters = sum((counters for _, counters in results[1:]), results[0][1])
         decoded = self._hypotheses(state, out, carried), self._states(state, carried)
         if timeline is not NULL:
-            self._tally(timeline, results, elapsed_ns, time.perf_counter_ns() - begun)
+            self._tally(timeline, elapsed_ns, time.perf_counter_ns() - begun)
         return decoded
 
     def weight_bytes(self) -> int:
@@ -150,14 +150,12 @@ class NativeEngine:
         """Release threads and buffers; the engine cannot be used afterwards."""
         self._runs.close()
 
-    def _tally(self, timeline: Recorder, results: list[tuple[int, Any]], elapsed_ns: int, whole_ns: int) -> None:
+    def _tally(self, timeline: Recorder, elapsed_ns: int, whole_ns: int) -> None:
         """Share the threads' elapsed time out by what they spent where; the rest of the call is the rule's."""
         k = self._runs.fields
-        total = np.sum([counters for _, counters in results], axis=0)
-        work_ns = max(1, int(total[k.PROJECTION_NS] + total[k.DECODING_NS]))
-        share = elapsed_ns / work_ns
-        tick_ns = float(total[k.DECODING_NS]) / max(1, int(total[k.TOTAL_TICKS])) * share
-        joint_ns = float(total[k.JOINT_TICKS]) * tick_ns + float(total[k.PROJECTION_NS]) * share
+        total = self.counters
+        tick_ns = elapsed_ns / max(1, int(total[k.TOTAL_TICKS]))
+        joint_ns = float(total[k.JOINT_TICKS] + total[k.PROJECTION_TICKS]) * tick_ns
         predictor_ns = float(total[k.PREDICTOR_TICKS]) * tick_ns
         timeline.tally("predictor", int(predictor_ns), int(total[k.PREDICTIONS]))
         timeline.tally("joint", int(joint_ns), int(total[k.EVALUATIONS]))

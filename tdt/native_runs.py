@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.cores import idle_cores, teams_for
 from tdt.errors import ClosedError, OptionError
 
 if TYPE_CHECKING:
@@ -27,10 +26,8 @@ _log = logging.getLogger("tdt")
 _COMPILE_NOTICE_SECONDS = 1.0
 # A float32 output layer of at most this many bytes is read whole: screening would not be faster (measured).
 _SMALL_OUTPUT_BYTES = 1 << 20
-# Steps that read fewer bytes of weights gain nothing from a second core. Best of 80 passes on a busy 2-core machine,
-# 0.6B shapes: float32 (27 MB a step) 33 ms on two cores against 64 on one, 8-bit (11 MB) 9.4 against 9.0.
-_SHARED_BYTES = 16 << 20
-MAX_HELPERS = 3
+# Steps that read fewer bytes of weights gain nothing from a second core: waiting for each other has its price.
+_SHARED_BYTES = 2 << 20
 _compiling = threading.Lock()
 
 
@@ -70,6 +67,7 @@ class Runs:
     def __init__(self, weights: Weights, spec: ModelSpec, options: Options) -> None:
         self.weights, self.spec, self.options = weights, spec, options
         self._idle: list[Any] = []
+        self._first: Any = None
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self.closed = False
@@ -84,10 +82,7 @@ class Runs:
             notice.start()
             try:
                 self._choose(isa, screening)
-                state, out = self.begin(np.zeros(1, np.int64), [None]), self.buffers.emitted_tokens(1, 1)
-                self._run(
-                    Job([np.zeros((0, self.spec.encoder_dim), np.float32)], False, np.zeros(0, np.int64), state, out)
-                )
+                self._first = self._first_prediction()
             finally:
                 notice.cancel()
 
@@ -110,6 +105,19 @@ class Runs:
         self._base, self._rule = task.describe_weights(self.weights), rule
         task.set_rule(self._base, rule, choices[self.isa], mode, quantized=self.options.quantized)
 
+    def _first_prediction(self) -> Any:
+        """Return what every utterance starts from, computed once: the prediction after the start symbol."""
+        state, out = self.begin(np.zeros(1, np.int64), [None]), self.buffers.emitted_tokens(1, 1)
+        with self._borrowed(1) as (work, prepared):
+            task = prepared.copy()
+            job = self.tables.aligned((self.team.JOB_PLACES,), np.int64)
+            self.fields.set_run(task, state, out, job, 0)
+            self.fields.set_worker(task, work, np.zeros((1, self.fields.COUNTER_PLACES), np.int64), 0)
+            self.fields.set_frames(task, state.projected, 1)
+            work.rows[0] = 0
+            self.kernels.run(task, self.kernels.PREDICT)
+        return state
+
     def begin(self, lengths: Any, carried: Sequence[DecoderState | None]) -> Any:
         """Return the arrays of the utterances' state, filled from what is carried in."""
         weights = self.weights
@@ -118,53 +126,46 @@ class Runs:
         state.labels[:] = self.spec.blank_id
         state.stops[:] = lengths
         state.last_times[:] = -1
+        first = self._first
         for u, start in enumerate(carried):
-            if start is not None:
+            if start is None and first is not None:
+                state.next_hidden[u], state.next_cell[u] = first.next_hidden[0], first.next_cell[0]
+                state.projected[u], state.predicted[u] = first.projected[0], 1
+            elif start is not None:
                 state.labels[u], state.times[u] = start.label, start.skip
                 state.hidden[u, :, :hidden], state.cell[u, :, :hidden] = start.hidden, start.cell
         return state
 
     def _run(self, job: Job) -> tuple[int, Any]:
         """Project the frames of the job's utterances and decode them; return the status and the counters."""
-        fields = self.fields
-        counters = np.zeros(fields.COUNTER_PLACES, np.int64)
+        fields, count = self.fields, len(job.utterances)
+        counters = np.zeros((job.helpers + 1, fields.COUNTER_PLACES), np.int64)
         lengths = [len(part) for part in job.frames]
-        job.state.starts[job.utterances] = np.cumsum([0, *lengths])[: len(job.utterances)]
-        frames = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
-        with self._borrowed(max(1, len(job.utterances)) * self.options.window) as (work, scratch):
-            task, shared = self._base.copy(), self.tables.aligned((self.team.JOB_PLACES,), np.int64)
-            fields.set_run(task, work, job.state, job.out, counters)
-            fields.set_team(task, shared, job.helpers)
-            work.rows[: len(job.utterances)] = job.utterances
-            projected = self._projected(job, frames, task, scratch, shared, counters)
-            fields.set_frames(task, projected, len(job.utterances))
-            started = time.perf_counter_ns()
-            with self._assisted(task, shared, job.helpers):
+        job.state.starts[job.utterances] = list(accumulate([0, *lengths[:-1]]))[:count]
+        given = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
+        with self._borrowed(max(1, count) * self.options.window) as (work, prepared):
+            task, shared = prepared.copy(), self.tables.aligned((self.team.JOB_PLACES,), np.int64)
+            fields.set_run(task, job.state, job.out, shared, job.helpers)
+            work.rows[:count] = job.utterances
+            columns = int(task[fields.JOINT])
+            if job.projected:
+                frames = self._padded(given, columns)
+            else:
+                given = self._padded(given, self.weights.encoder_width)
+                frames = self.tables.aligned((len(given), columns), np.float32)
+                fields.set_projection(task, given)
+            fields.set_frames(task, frames, count)
+            workers = [task, *(task.copy() for _ in range(job.helpers))]
+            for number, own in enumerate(workers):
+                fields.set_worker(own, work, counters, number)
+            with self._assisted(workers[1:], shared):
                 status = self.kernels.run(task, self.kernels.DECODE)
-            counters[fields.DECODING_NS] = time.perf_counter_ns() - started
-        return int(status), counters
-
-    def _projected(self, job: Job, frames: Any, task: Any, scratch: Any, shared: Any, counters: Any) -> Any:
-        """Return the frames [R, J16] through the joint's encoder projection."""
-        fields = self.fields
-        columns = int(task[fields.JOINT])
-        if job.projected:
-            return self._padded(frames, columns)
-        out = self.tables.aligned((len(frames), columns), np.float32)
-        source = self._padded(frames, self.tables.ceil_to(self.spec.encoder_dim, 16))
-        projection = task.copy()
-        fields.set_projection(projection, source, out, scratch)
-        fields.set_team(projection, shared, 0)
-        counters[fields.PROJECTION_BLOCKS] = -(-len(frames) // self.buffers.FRAME_BLOCK)
-        started = time.perf_counter_ns()
-        self.kernels.run(projection, self.kernels.PROJECT)
-        counters[fields.PROJECTION_NS] = time.perf_counter_ns() - started
-        return out
+        return int(status), counters.sum(axis=0) if job.helpers else counters[0]
 
     @contextmanager
-    def _assisted(self, task: Any, shared: Any, helpers: int) -> Iterator[None]:
-        """Have other threads share the products of this task until it is done; latecomers are not waited for."""
-        futures = [self._executor().submit(self.kernels.run, task, number + 1) for number in range(helpers)]
+    def _assisted(self, tasks: list[Any], shared: Any) -> Iterator[None]:
+        """Have other threads share the work, each with a task of its own, until it is done; none is waited for."""
+        futures = [self._executor().submit(self.kernels.run, task, number + 1) for number, task in enumerate(tasks)]
         try:
             yield
         finally:
@@ -191,16 +192,16 @@ class Runs:
 
     @contextmanager
     def _borrowed(self, rows: int) -> Iterator[Any]:
-        """Lend buffers for at least `rows` rows; they come back for the next call."""
+        """Lend buffers for at least `rows` rows, and a task that points to them; they come back for the next call."""
         with self._lock:
             fitting = [pair for pair in self._idle if len(pair[0].rows) >= rows]
             lent = fitting[0] if fitting else None
             if lent is not None:
                 self._idle = [pair for pair in self._idle if pair is not lent]
         if lent is None:
-            block = self.buffers.FRAME_BLOCK
-            scratch = self.buffers.scratch(block, self.tables.ceil_to(self.spec.encoder_dim, 16), 1)
-            lent = (self.buffers.workspace(self.weights, rows, self.options.threads), scratch)
+            workers = min(self.options.threads, self.team.MAX_WORKERS)
+            lent = (self.buffers.workspace(self.weights, rows, workers), self._base.copy())
+            self.fields.set_workspace(lent[1], lent[0])
         try:
             yield lent
         finally:
@@ -216,11 +217,11 @@ class Runs:
         futures = [self._executor().submit(self._run, job) for job in jobs[1:]]
         return [self._run(jobs[0]), *(future.result() for future in futures)]
 
-    def helpers(self) -> int:
-        """Return how many idle cores may share a single utterance: sharing with a busy one is slower than none."""
-        if self._step_bytes() < _SHARED_BYTES or self.options.threads < 2:
-            return 0
-        return max(0, min(self.options.threads - 1, MAX_HELPERS, cores() - _running()))
+    def teams(self, batch: int) -> tuple[int, int]:
+        """Return into how many parts to cut a batch, and how many threads are to assist each."""
+        threads = self.options.threads
+        idle = idle_cores() if threads > 1 and self._step_bytes() >= _SHARED_BYTES else 0
+        return teams_for(batch, threads, idle, self.team.MAX_WORKERS)
 
     def _step_bytes(self) -> int:
         """Return the bytes of weights of one step: prediction network and 8-bit output layer."""
@@ -234,13 +235,16 @@ class Runs:
         stacks = (weights.recurrent, weights.inputs, weights.predictor)
         predictor = sum(stack.values.nbytes + stack.levels.nbytes for stack in stacks)
         whole = self._base[places.MODE] == 0
-        joint = weights.duration.nbytes + (weights.output.values.nbytes if whole else weights.output.levels.nbytes)
+        output = weights.output.values.nbytes if whole else weights.output.levels.nbytes
+        column = weights.columns.size // weights.predictor_bias.size
         row = 4 * weights.duration.shape[1]
         encoder = weights.encoder.values.nbytes + weights.encoder.levels.nbytes
         return int(
             counts[places.PREDICTOR_ROUNDS] * predictor
             + counts[places.PREDICTIONS] * 4 * weights.table.shape[1]
-            + counts[places.ROUNDS] * joint
+            + counts[places.ROUNDS] * weights.duration.nbytes
+            + (counts[places.ROUNDS] - counts[places.COLUMN_ROUNDS]) * output
+            + counts[places.COLUMNS_READ] * column
             + (counts[places.SURVIVORS] + counts[places.REFINED]) * row
             + counts[places.FALLBACKS] * weights.output.values.nbytes
             + counts[places.PROJECTION_BLOCKS] * encoder
@@ -254,31 +258,3 @@ class Runs:
             self._idle.clear()
         if pool is not None:
             pool.shutdown()
-
-
-def cores() -> int:
-    """Return the processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _running() -> int:
-    """Return how many threads of the machine are running or ready to, this one included; many where nobody says."""
-    try:
-        with Path("/proc/loadavg").open(encoding="ascii") as stream:
-            return int(stream.read().split()[3].partition("/")[0])
-    except (OSError, ValueError, IndexError):
-        return 1 << 30
-
-
-def shares_of(lengths: Any, threads: int) -> list[Any]:
-    """Split a batch into as many shares as there are threads, of about equal total length."""
-    count = max(1, min(threads, len(lengths)))
-    shares: list[list[int]] = [[] for _ in range(count)]
-    totals = [0] * count
-    for u in np.argsort(-lengths, kind="stable").tolist():
-        least = totals.index(min(totals))
-        shares[least].append(u)
-        totals[least] += max(1, int(lengths[u]))
-    return [np.asarray(share, np.int64) for share in shares]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tdt.kernels import tables
+from tdt.kernels import task as fields
 from tdt.kernels.buffers import CHUNK_ROWS
+from tdt.kernels.columns import list_columns, multiply_columns
 from tdt.kernels.dense import INTERLEAVED, PLAIN, multiply_bytes, multiply_floats, zero_shift
 from tdt.kernels.jit import host_features, inline  # not cached: a cache entry would not follow the callees
 from tdt.kernels.rows import exponential_sums, lstm_cell, quantize_row
@@ -96,6 +98,37 @@ def test_all_instruction_sets_give_the_same_integers(rng: np.random.Generator, i
     run_bytes(isa, at(stored), n, k, at(x), m, at(dots))
     expected = (x.astype(np.int64) - zero_shift(isa)) @ w[0].T.astype(np.int64)
     assert np.array_equal(dots[:, :n], expected)
+
+
+@inline
+def run_columns(task: Any, width: int, first: int, groups: int, dots: int) -> int:
+    count = list_columns(task, 0, width)
+    multiply_columns(task, 0, first, groups, width, dots)
+    return count
+
+
+@pytest.mark.parametrize("isa", ISAS, ids=[ISA_NAMES[isa] for isa in ISAS])
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("extreme", [False, True])
+def test_products_by_columns_are_those_by_rows(rng: np.random.Generator, isa: int, zeros: float, extreme: bool) -> None:
+    n, k = 64 * 33 + 5, 48  # three blocks of 11 groups, and a last group that is not full
+    w = rng.choice([-127, 127], (n, k)) if extreme else rng.integers(-127, 128, (n, k))
+    x = rng.choice([1, 255], k) if extreme else rng.integers(1, 256, k)
+    levels = copied(np.where(rng.random(k) < zeros, 1, x), np.uint8)
+    columns = tables.by_columns(w.astype(np.int8), k)
+    places, kept, counts = (tables.aligned((k + 4,), kind) for kind in (np.int64, np.uint8, np.int64))
+    task = np.zeros(fields.MATRICES, np.int64)
+    task[fields.ISA], task[fields.LEVELS], task[fields.OUTPUT_COLUMNS] = isa, at(levels), at(columns)
+    task[fields.COLUMNS], task[fields.COLUMN_LEVELS], task[fields.COLUMN_COUNTS] = at(places), at(kept), at(counts)
+    expected = np.zeros(64 * 34, np.int64)
+    expected[:n] = w.astype(np.int64) @ (levels.astype(np.int64) - 1)
+    found = []
+    for block in range(tables.column_blocks(34)):
+        first, groups = tables.column_block(34, block)
+        dots = copied(np.full(64 * groups, 7), np.int32)
+        assert run_columns(task, k, first, groups, at(dots)) == np.count_nonzero(levels != 1)
+        found.append(dots)
+    assert np.array_equal(np.concatenate(found), expected)
 
 
 @pytest.mark.parametrize("values", ["signed", "positive", "zeros", "tiny"])

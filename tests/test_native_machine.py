@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tdt import native, native_runs
+from tdt import cores, native, native_runs
 from tdt.layouts import find_model
 from tdt.stages import Encoded
 
@@ -82,21 +82,43 @@ def test_machines_of_all_kinds_and_the_second_start(
         assert run(shared, tmp_path, **environment) == [*first[:2], 1, 0]
 
 
+@pytest.mark.parametrize("window", [1, 3])
+@pytest.mark.parametrize("batch", [1, 2, 9])
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_an_utterance_shared_by_threads_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Any
+def test_what_threads_share_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Any, batch: int, window: int
 ) -> None:
     shape = tiny_models.Shape(layers=2, vocab=3000, hidden=160, joint=160, blank_bias=2.0)
     files, spec = find_model(tiny_models.write(tmp_path, shape))
-    frames = np.random.default_rng(2).standard_normal((1, 40, spec.encoder_dim)).astype(np.float32)
-    encoded = Encoded(frames, np.array([40]))
-    (alone,), _ = native.NativeEngine(files, spec, weights=weights, threads=1, screening=True).decode(encoded)
+    frames = np.random.default_rng(2).standard_normal((batch, 40, spec.encoder_dim)).astype(np.float32)
+    encoded = Encoded(frames, 40 - 3 * np.arange(batch))
+    options: Any = {"weights": weights, "screening": True, "window": window}
+    alone, _ = native.NativeEngine(files, spec, threads=1, **options).decode(encoded)
     monkeypatch.setattr(native_runs, "_SHARED_BYTES", 0)
-    monkeypatch.setattr(native_runs, "_running", lambda: -3)
-    for threads in (2, 4):
-        engine = native.NativeEngine(files, spec, weights=weights, threads=threads, screening=True)
-        for _ in range(20):
-            (shared_out,), _ = engine.decode(encoded)
-            assert same(shared_out, alone)
+    monkeypatch.setattr(cores, "_running", lambda: -3)
+    for threads in (2, 4, 9):
+        engine = native.NativeEngine(files, spec, threads=threads, **options)
+        for _ in range(10):
+            together, _ = engine.decode(encoded)
+            assert all(same(*pair) for pair in zip(together, alone, strict=True))
         engine.close()
-    assert len(alone) > 10
+    assert len(alone[0]) > 10
+
+
+@pytest.mark.parametrize(
+    ("batch", "threads", "idle", "expected"),
+    [
+        (1, 1, 8, (1, 0)),
+        (5, 1, 8, (1, 0)),
+        (1, 2, 1, (1, 1)),
+        (7, 2, 1, (1, 1)),
+        (7, 2, 0, (2, 0)),  # a busy core: each thread takes utterances of its own
+        (7, 16, -4, (7, 0)),
+        (1, 16, 15, (1, 3)),
+        (64, 16, 15, (4, 3)),
+        (3, 16, 15, (3, 3)),
+        (64, 6, 8, (2, 2)),
+    ],
+)
+def test_how_threads_are_put_to_work(batch: int, threads: int, idle: int, expected: tuple[int, int]) -> None:
+    assert cores.teams_for(batch, threads, idle, most=4) == expected

@@ -1,0 +1,68 @@
+"""Which processor cores there are, which are idle, and how a batch is shared out among threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def cores() -> int:
+    """Return the processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def idle_cores() -> int:
+    """Return how many cores nothing runs on beside the caller's: sharing with a busy one is slower than not sharing."""
+    return cores() - _running()
+
+
+def _running() -> int:
+    """Return how many threads of the machine are running or ready to, this one included; many where nobody says."""
+    try:
+        with Path("/proc/loadavg").open(encoding="ascii") as stream:
+            return int(stream.read().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        return 1 << 30
+
+
+def teams_for(batch: int, threads: int, idle: int, most: int) -> tuple[int, int]:
+    """Decide how a batch is worked on: by threads with utterances of their own, or by teams that share rows of weights.
+
+    Parameters
+    ----------
+    batch, threads : int
+        Utterances; most threads that may work.
+    idle : int
+        Cores with nothing to do beside the caller's; 0 or less where teams do not pay.
+    most : int
+        Most threads in a team.
+
+    Returns
+    -------
+    parts : int
+        Into how many parts the batch is cut.
+    helpers : int
+        How many threads assist the one that works on a part.
+    """
+    workers = min(threads, idle + 1)
+    if workers < 2:
+        return max(1, min(threads, batch)), 0
+    parts = max(1, min(batch, -(-workers // most)))
+    return parts, min(most, workers // parts) - 1
+
+
+def shares_of(lengths: Any, threads: int) -> list[Any]:
+    """Split a batch into as many shares as there are threads, of about equal total length."""
+    count = max(1, min(threads, len(lengths)))
+    shares: list[list[int]] = [[] for _ in range(count)]
+    totals = [0] * count
+    for u in np.argsort(-lengths, kind="stable").tolist():
+        least = totals.index(min(totals))
+        shares[least].append(u)
+        totals[least] += max(1, int(lengths[u]))
+    return [np.asarray(share, np.int64) for share in shares]
