@@ -7,9 +7,7 @@ what the kernels would compute, so no number that comes out is looked at.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,37 +22,13 @@ from tdt.layouts import find_model
 from tdt.session import onnxruntime
 from tdt.stages import Encoded, Features
 
+from .fake_runtime import Spent
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CUDA = Backend.parse("cuda:0")
 ENDS = 4  # time, label, hidden, cell come back once a decode
-
-
-class Counters(NamedTuple):
-    host_to_device: int
-    device_to_host: int
-    device_to_device: int
-    launches: int
-    allocations: int
-    allocated_bytes: int
-    synchronisations: int
-
-
-def counters() -> Counters:
-    numbers = (ctypes.c_long * len(Counters._fields))()
-    ctypes.CDLL(os.environ["TDT_FAKE_CUDA"]).fake_cuda_counters(numbers)
-    return Counters(*numbers)
-
-
-class Spent:
-    """What the runtime was asked for since."""
-
-    def __init__(self) -> None:
-        self.before = counters()
-
-    def __call__(self) -> Counters:
-        return Counters(*(now - then for now, then in zip(counters(), self.before, strict=True)))
 
 
 @contextlib.contextmanager
