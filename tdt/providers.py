@@ -68,6 +68,9 @@ def start(
     if backend.provider == "cuda":
         providers = [(provider_options.CUDA, provider_options.cuda_options(backend))]
     elif backend.provider == "tensorrt":
+        known = facts(ort, backend, "")
+        if known.load_error or known.driver.problem:  # before anything is said about minutes
+            raise explain(backend, known)
         cache = engine_folder(ort, backend, profile, key())
         cache.mkdir(parents=True, exist_ok=True)
         providers = [

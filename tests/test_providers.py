@@ -116,6 +116,8 @@ CAUSES = [
     (Facts(True, 13, WORKING, "libcudnn.so.9: cannot open"), "libcudnn.so.9 is missing", "nvidia-cudnn-cu13"),
     (Facts(True, 12, WORKING, "libcublasLt.so.12: cannot open"), "libcublasLt.so.12", "onnxruntime-gpu[cuda,cudnn]"),
     (Facts(True, 13, WORKING, "libnvinfer.so.10: cannot open"), "libnvinfer.so.10", "tensorrt-cu13>=10.13.2.6,<11"),
+    (Facts(True, 13, Driver(None, "", (), "no NVIDIA driver: …"), "libcublas.so.13: cannot open"),
+     "no NVIDIA driver: …; the library libcublas.so.13 is missing as well", "onnxruntime-gpu[cuda,cudnn]"),
     (Facts(True, 13, WORKING, "libcuda.so.1: cannot open"), "libcuda.so.1", "driver"),
     (Facts(True, 13, Driver(None, "", (), "no NVIDIA driver: …")), "no NVIDIA driver", "Install NVIDIA's driver"),
     (Facts(True, 13, Driver((12, 4), "550.54", (CARD,))), "driver 550.54 serves CUDA 12.4", "parakeet-tdt[cuda12]"),
