@@ -154,6 +154,7 @@ class DeviceEncoder:
         whole = len(groups) == 1 and len(groups[0]) == len(lengths)
         if shared is not None and not (whole and self._serves(shared.shape[2])):
             given = self.queue.read(shared)  # rows or lengths have to be changed: through the host
+            self.queue.wait()
         if whole:
             first, second = self._run(given, lengths, timeline, wanted)
             beside = isinstance(first, DeviceArray)  # then the projection keeps the same padding
@@ -222,9 +223,8 @@ class DeviceEncoder:
                         self.queue.put(buffers.features, padded)
                     self.queue.put(buffers.lengths, lengths)
                 with stage("encoder"):
-                    for binding in buffers.bindings[:-1]:
-                        self.queue.run(binding, wait=False)
-                    self.queue.run(buffers.bindings[-1])
+                    for binding in buffers.bindings:
+                        self.queue.run(binding)
                 with stage("d2h"):
                     taken = self._taken(buffers, wanted)
             return taken

@@ -140,7 +140,7 @@ class DeviceEngine:
         if encoded.projected is not None:
             return given
         projected = self._step.allocate((*given.shape[:2], self._width), np.float32)
-        self.queue.run(self._projector.bind({"frames": given}, {"projected": projected}), wait=False)
+        self.queue.run(self._projector.bind({"frames": given}, {"projected": projected}))
         return projected
 
     def _workspace(self, batch: int) -> _Workspace:
@@ -195,10 +195,10 @@ class DeviceEngine:
         bindings = self._bindings(workspace, projected)
         rounds = []
         while True:
-            for binding in bindings[:-1]:
-                self.queue.run(binding, wait=False)
-            self.queue.run(bindings[-1])
+            for binding in bindings:
+                self.queue.run(binding)
             records = self.queue.read(workspace.records)
+            self.queue.wait()
             rounds.append(records)
             if not records[-1, :, device_step.RUNNING].any() or records[..., device_step.NOT_FINITE].any():
                 return rounds

@@ -49,12 +49,16 @@ class WorkQueue(Protocol):
         """Copy a host array of the same shape to the device."""
         ...
 
-    def run(self, binding: Binding, *, wait: bool = True) -> None:
-        """Run a session; with `wait` all that was enqueued is done then, else later work may only be enqueued."""
+    def run(self, binding: Binding) -> None:
+        """Run a session."""
         ...
 
     def read(self, source: DeviceArray) -> Array:
-        """Return a copy on the host, after all that was enqueued before."""
+        """Return a host array that holds a copy after the next :meth:`wait`."""
+        ...
+
+    def wait(self) -> None:
+        """Wait until all that was enqueued is done."""
         ...
 
     def work(self, timeline: Recorder = NULL) -> AbstractContextManager[Stage]:
@@ -80,13 +84,16 @@ class HostQueue:
         """Copy now."""
         target.copy_from(array)
 
-    def run(self, binding: Binding, *, wait: bool = True) -> None:  # noqa: ARG002  # each session has its own order
-        """Run and wait."""
+    def run(self, binding: Binding) -> None:
+        """Run now."""
         binding.run()
 
     def read(self, source: DeviceArray) -> Array:
         """Copy now."""
         return source.numpy()
+
+    def wait(self) -> None:
+        """Do nothing: all is done."""
 
     @contextmanager
     def work(self, timeline: Recorder = NULL) -> Iterator[Stage]:
@@ -134,25 +141,21 @@ class CudaStream:
             self._context.copy_to_device(target.pointer, host, self.pointer)
             self._in_flight.append(host)
 
-    def run(self, binding: Binding, *, wait: bool = True) -> None:
-        """Run a session on the stream."""
-        if not wait:
-            binding.run(wait=False)
-            return
-        done, self._in_flight = self._in_flight, []  # taken first: another thread may add while this one waits
-        binding.run()
-        del done
+    def run(self, binding: Binding) -> None:
+        """Enqueue a session's run."""
+        binding.run(wait=False)
 
     def read(self, source: DeviceArray) -> Array:
-        """Copy to the host, after all that is on the stream: a copy to ordinary memory returns when it is done."""
+        """Enqueue a copy to the host."""
         host: Array = np.empty(source.shape, source.dtype)
         if host.nbytes:
             self._context.copy_to_host(host, source.pointer, self.pointer)
+            self._in_flight.append(host)
         return host
 
     def wait(self) -> None:
         """Wait for the stream; an error of any kernel before comes out here."""
-        done, self._in_flight = self._in_flight, []
+        done, self._in_flight = self._in_flight, []  # taken first: another thread may add while this one waits
         self._context.stream_wait(self.pointer)
         del done
 
@@ -179,8 +182,7 @@ class CudaStream:
                 self.wait()
             self._forget(marks)
             raise
-        if marks or self._in_flight:
-            self.wait()
+        self.wait()
         for name, begin, end in marks:
             timeline.tally(name, self._context.elapsed_ns(begin, end), clock="cuda-event")
         self._forget(marks)
