@@ -7,6 +7,7 @@ often. Not real: that the device keeps the order (it has none here), and time.
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -289,3 +290,20 @@ def test_parts_on_one_card_share_and_others_do_not() -> None:
     assert theirs.pointer == THEIRS
     with pytest.raises(OptionError, match="both parts on one card"):
         open_queues([CUDA, replace(CUDA, device_id=1)], THEIRS)
+
+
+def test_threads_share_the_stream_and_leave_nothing_behind() -> None:
+    gc.collect()
+    before = held()
+    clips = [np.zeros(16_000 + 2_000 * index, np.float32) for index in range(6)]
+    with tdt.load(provider="cuda:0", decoder="onnx") as asr, ThreadPoolExecutor(4) as pool:
+        queue = asr._stages.encoder.queue  # type: ignore[attr-defined]
+        asr.transcribe(clips, errors="return")
+        enqueued = Enqueued(queue.pointer)
+        calls = [pool.submit(asr.transcribe, clips[index:], errors="return", timeline=Timeline()) for index in range(6)]
+        for index, call in enumerate(calls):
+            assert len(call.result()) == 6 - index
+            assert all(isinstance(result, (tdt.Transcript, DecodingError)) for result in call.result())
+        assert enqueued().enqueued_elsewhere == 0
+        assert not queue._in_flight
+    assert held().events == before.events
