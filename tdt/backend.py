@@ -44,7 +44,7 @@ class Backend:
     level : int
         TensorRT's builder optimisation level, 0 to 5.
     stream : int
-        CUDA stream to enqueue on, as an address; 0 for the provider's own.
+        CUDA stream to enqueue on, as an address; 0 for one made at load.
     profile : Path or None
         Folder into which each session writes ONNX Runtime's own profile when it is closed; None for no profile.
     """

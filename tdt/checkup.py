@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import re
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.doctor import Environment, Expected, Measured, Report, Verdict, failed, judge, judge_cpu
-from tdt.errors import TdtError
 from tdt.prerequisites import extra, findings
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tdt.backend import Backend
+    from tdt.loading import FeaturePlace
     from tdt.recognizer import Recognizer
     from tdt.spec import Precision
 
@@ -61,10 +63,16 @@ def examine(
     ------
     ModelError
         Where the model itself cannot be loaded.
+    OptionError
+        Where a provider string cannot be read.
     """
+    from tdt.backend import Backend
+
     tell = progress or (lambda _: None)
     tell("reading the environment")
     environment = read_environment()
+    for provider in providers or ():
+        Backend.parse(provider)
     wanted, skipped = (list(providers), {}) if providers is not None else candidates(environment)
     tell("running on cpu")
     reference = measure(model, "cpu", precision)
@@ -79,7 +87,7 @@ def examine(
 def _verdict(model: str | Path | None, provider: str, precision: Precision | None, reference: Measured) -> Verdict:
     try:
         return judge(measure(model, provider, precision), reference)
-    except TdtError as error:
+    except Exception as error:  # noqa: BLE001  # whatever a broken installation raises, CuPy's own errors too
         return failed(provider, error)
 
 
@@ -179,7 +187,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
     from tdt.provider_options import EXECUTION_PROVIDERS
 
     backend = Backend.parse(provider)
-    with load(model, provider=backend, precision=precision) as asr:
+    with load(model, provider=backend, precision=precision, features_on=_features_on(backend)) as asr:
         milliseconds: dict[str, float] = {}
         features = _best("features", milliseconds, lambda: asr.features(clips()))
         encoded = _best("encoder", milliseconds, lambda: asr.encode(features))
@@ -199,6 +207,13 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
             computing_on_cpu=computing,
             milliseconds=milliseconds,
         )
+
+
+def _features_on(backend: Backend) -> FeaturePlace:
+    """Return where features are to be computed: on the card where CuPy is installed, so that it is checked as well."""
+    from tdt.device_queue import takes_stream
+
+    return "device" if takes_stream(backend) and importlib.util.find_spec("cupy") is not None else "host"
 
 
 def _numbers(asr: Recognizer, numbers: str, tf32: bool) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from tdt.errors import AudioValueError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DLPACK_CUDA = 2
 
@@ -54,3 +58,24 @@ def as_cupy(array: Any) -> Any:
             f"A device array of type {type(array).__name__} cannot be shared ({error}); a dense array that exports "
             "DLPack is expected. Copy it to the host first."
         ) from error
+
+
+@contextmanager
+def enqueue_on(stream: int, device: int) -> Iterator[None]:
+    """Let CuPy enqueue on a stream, after what it has enqueued on the current one so far.
+
+    Parameters
+    ----------
+    stream : int
+        Address of the stream; 0 leaves the current one.
+    device : int
+        The card of the stream, and the current one.
+    """
+    cuda = require_cupy().cuda
+    if not stream or cuda.get_current_stream().ptr == stream:
+        yield
+        return
+    shared = cuda.ExternalStream(stream, device)
+    shared.wait_event(cuda.get_current_stream().record())
+    with shared:
+        yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.errors import ProviderError
+from tdt.errors import OptionError, ProviderError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -152,13 +152,24 @@ def allocate(shape: tuple[int, ...], dtype: Any, device: str, device_id: int) ->
     return DeviceArray(value)
 
 
-def adopt(array: Any) -> DeviceArray | None:
+def adopt(array: Any, stream: int = 0) -> DeviceArray | None:
     """Share a device array of another library (CuPy, PyTorch, …) through DLPack; None for what lies on the host.
 
     Parameters
     ----------
     array : object
-        Anything with `__dlpack__` and `__dlpack_device__`; it must be C-contiguous.
+        Anything with `__dlpack__` and `__dlpack_device__`; it must be C-contiguous. A :class:`DeviceArray` is taken as
+        it is: those that the stages hand out are complete.
+    stream : int, optional
+        CUDA stream that will use the array; as DLPack has it, its library makes that stream wait for what it has still
+        to do. 0 stands for the default stream.
+
+    Raises
+    ------
+    OptionError
+        The array cannot be shared: it is not contiguous, or of a type without DLPack.
+    ProviderError
+        The installed onnxruntime shares no arrays.
     """
     if isinstance(array, DeviceArray):
         return array if array.device != "cpu" else None
@@ -174,4 +185,9 @@ def adopt(array: Any) -> DeviceArray | None:
             f"onnxruntime {ort.__version__} cannot share device arrays. Update it to 1.26 or later, or pass "
             "host arrays."
         )
-    return DeviceArray(ort.OrtValue.from_dlpack(array), owner=array)
+    try:
+        shared = ort.OrtValue.from_dlpack(array.__dlpack__(stream=stream) if stream else array)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        given = f"{type(array).__name__} of shape {tuple(getattr(array, 'shape', ()))} ({error})"
+        raise OptionError("a device array", given, "a dense, C-contiguous array that exports DLPack") from error
+    return DeviceArray(shared, owner=array)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tdt.backend import Backend
 from tdt.device import DeviceArray, adopt
-from tdt.driver import wait_for_device
+from tdt.device_queue import WorkQueue, open_queue
 from tdt.encoder import Batching, check_features, group_rows, probe_batching
 from tdt.encoder_graph import projection_tail, with_projection
 from tdt.errors import ModelMismatchError
@@ -66,6 +66,8 @@ class DeviceEncoder:
     threads : int, optional
     decode_on : {"host", "device"}
         Where :meth:`encode_for_decoding` leaves the projected frames.
+    queue : WorkQueue, optional
+        Where the work is enqueued; by default the backend's own stream, or a new one.
 
     Raises
     ------
@@ -81,7 +83,10 @@ class DeviceEncoder:
         threads: int | None = None,
         *,
         decode_on: Literal["host", "device"] = "host",
+        queue: WorkQueue | None = None,
     ) -> None:
+        queue = queue or open_queue(backend)
+        backend = replace(backend, stream=queue.pointer)
         self.spec, self.backend, self.decode_on = spec, backend, decode_on
         info = read_graph(files.encoder)
         if info.quantization == "dynamic":
@@ -112,6 +117,7 @@ class DeviceEncoder:
         self._buffers: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
         self._batching: Batching | None = None
         self._lock = threading.RLock()
+        self.queue = queue  # last, so that the sessions go before their stream
 
     def encode(
         self,
@@ -137,7 +143,7 @@ class DeviceEncoder:
         -------
         Encoded
         """
-        shared = adopt(features.frames) if self.session_shares_memory else None
+        shared = adopt(features.frames, self.queue.pointer) if self.session_shares_memory else None
         wanted = (frames or ("host" if shared is None else "device"), projected or self.decode_on)
         given = shared if shared is not None else features.frames
         lengths = check_features(given.shape, features.lengths, self.spec)
@@ -147,7 +153,8 @@ class DeviceEncoder:
         groups = self._groups(lengths)
         whole = len(groups) == 1 and len(groups[0]) == len(lengths)
         if shared is not None and not (whole and self._serves(shared.shape[2])):
-            given = shared.numpy()  # rows or lengths have to be changed: through the host
+            given = self.queue.read(shared)  # rows or lengths have to be changed: through the host
+            self.queue.wait()
         if whole:
             first, second = self._run(given, lengths, timeline, wanted)
             beside = isinstance(first, DeviceArray)  # then the projection keeps the same padding
@@ -208,24 +215,19 @@ class DeviceEncoder:
             longest = int(lengths.max())
             size = frames.shape[2] if isinstance(frames, DeviceArray) else self._padded(longest)
             buffers = self._bound(len(lengths), size, frames if isinstance(frames, DeviceArray) else None)
-            with timeline.span("h2d", clock="host+sync"):
-                if isinstance(frames, DeviceArray):
-                    self._wait_for_producer()
-                else:
-                    padded = np.zeros((len(lengths), self.spec.n_mels, size), np.float32)
-                    padded[:, :, :longest] = frames[:, :, :longest]
-                    buffers.features.copy_from(padded)
-                buffers.lengths.copy_from(lengths)
-            with timeline.span("encoder", clock="host+sync"):
-                for binding in buffers.bindings:
-                    binding.run()
-            with timeline.span("d2h", clock="host+sync"):
-                return self._taken(buffers, wanted)
-
-    def _wait_for_producer(self) -> None:
-        """Let features of another stream be finished; on a stream shared with the caller they are by order."""
-        if not self.backend.stream:
-            wait_for_device()
+            with self.queue.work(timeline) as stage:
+                with stage("h2d"):
+                    if not isinstance(frames, DeviceArray):
+                        padded = np.zeros((len(lengths), self.spec.n_mels, size), np.float32)
+                        padded[:, :, :longest] = frames[:, :, :longest]
+                        self.queue.put(buffers.features, padded)
+                    self.queue.put(buffers.lengths, lengths)
+                with stage("encoder"):
+                    for binding in buffers.bindings:
+                        self.queue.run(binding)
+                with stage("d2h"):
+                    taken = self._taken(buffers, wanted)
+            return taken
 
     def _padded(self, longest: int) -> int:
         """Return the length to run at: a bucket, unless this export lets padding leak (or is being probed)."""
@@ -244,10 +246,10 @@ class DeviceEncoder:
         return self.profile is None or self.profile.min_mel_frames <= mel_frames <= self.profile.max_mel_frames
 
     def _taken(self, buffers: _Buffers, wanted: tuple[str, str]) -> tuple[Any, Any]:
-        """Copy to the host what is wanted there; what stays leaves the pool, since the next run would overwrite it."""
+        """Bring to the host what is wanted there; what stays leaves the pool, since the next run would overwrite it."""
         taken: list[Any] = []
         for array, where in zip((buffers.frames, buffers.projected), wanted, strict=True):
-            taken.append(None if where == "none" else array.numpy() if where == "host" else array)
+            taken.append(None if where == "none" else self.queue.read(array) if where == "host" else array)
         if "device" in wanted:
             self._buffers = OrderedDict((key, kept) for key, kept in self._buffers.items() if kept is not buffers)
         return taken[0], taken[1]

@@ -7,14 +7,15 @@ one copy brings the slots of a round to the host. No logits cross.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdt import device_step
 from tdt.device import DeviceArray, DeviceSlice, adopt
-from tdt.driver import wait_for_device
+from tdt.device_queue import WorkQueue, open_queue
+from tdt.encoder_graph import projected_width
 from tdt.engine import check_batch
 from tdt.errors import ClosedError, ProviderError
 from tdt.greedy import not_finite
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 WINDOW = 4
 STEPS = 8
 _PORTS = (*device_step.COUNTERS, *device_step.STATES)
+_ENDS = ("time", "label", "hidden", "cell")  # what an utterance's next piece needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class DeviceEngine:
     threads : int, optional
     window, steps : int, optional
         Frames a step, steps a round; the results depend on neither.
+    queue : WorkQueue, optional
+        Where the work is enqueued; by default the backend's own stream, or a new one.
     """
 
     def __init__(
@@ -69,18 +73,22 @@ class DeviceEngine:
         *,
         window: int = WINDOW,
         steps: int = STEPS,
+        queue: WorkQueue | None = None,
     ) -> None:
+        queue = queue or open_queue(backend)
+        backend = replace(backend, stream=queue.pointer)
         self.spec = spec
         self._steps = steps + steps % 2  # even, so that a round ends on the buffers it began with
         name = (files.decoder_joint or files.joiner or files.folder).name
         graph = device_step.step_graph(files, spec, window)
         self._step = Session(graph, backend, threads=threads, name=f"{name} (decoding step)")
-        self._projector = Session(
-            cut_decoder(files, spec).projector, backend, threads=threads, name=f"{name} (encoder projection)"
-        )
+        projector = cut_decoder(files, spec).projector
+        self._width = projected_width(projector, spec)
+        self._projector = Session(projector, backend, threads=threads, name=f"{name} (encoder projection)")
         self._lock = threading.Lock()
         self._workspaces: dict[int, _Workspace] = {}
         self._closed = False
+        self.queue = queue  # last, so that the sessions go before their stream
 
     def decode(
         self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
@@ -95,13 +103,18 @@ class DeviceEngine:
         with self._lock:
             workspace = self._workspace(batch)
             before: list[DecoderState | None] = [None] * batch if states is None else list(states)
-            with timeline.span("h2d", clock="host+sync"):
-                self._fill(workspace, encoded.lengths, before)
             running = any((state.skip if state else 0) < n for state, n in zip(before, encoded.lengths, strict=True))
-            with timeline.span("joint", clock="host+sync"):
-                rounds = self._rounds(workspace, self._projected(encoded)) if running else []
-            with timeline.span("d2h", clock="host+sync"):
-                return self._results(workspace, np.concatenate(rounds) if rounds else None, encoded.lengths, before)
+            rounds: list[Any] = []
+            with self.queue.work(timeline) as stage:
+                with stage("h2d"):
+                    self._fill(workspace, encoded.lengths, before)
+                    given = self._on_device(encoded) if running else None
+                with stage("joint"):
+                    if given is not None:
+                        rounds = self._rounds(workspace, self._projected(given, encoded))
+                with stage("d2h"):
+                    ends = {name: self.queue.read(workspace.states[0][name]) for name in _ENDS}
+        return self._results(rounds, ends, encoded.lengths, before)
 
     def close(self) -> None:
         """Release the sessions and the buffers."""
@@ -111,20 +124,24 @@ class DeviceEngine:
             self._step.close()
             self._projector.close()
 
-    def _projected(self, encoded: Encoded) -> DeviceArray:
-        """Return the projected frames on the device."""
-        given = encoded.projected
-        if given is not None:
-            shared = adopt(given)
-            if shared is not None:
-                wait_for_device()  # another stream may still be writing it
-                return shared
-        else:
-            given = self._projector.run({"frames": np.ascontiguousarray(encoded.frames, np.float32)})[0]
+    def _on_device(self, encoded: Encoded) -> DeviceArray:
+        """Return the projected frames, else the encoder's own, on the device."""
+        given = encoded.frames if encoded.projected is None else encoded.projected
+        shared = adopt(given, self.queue.pointer)
+        if shared is not None:
+            return shared
         host = np.ascontiguousarray(given, np.float32)
         array = self._step.allocate(host.shape, np.float32)
-        array.copy_from(host)
+        self.queue.put(array, host)
         return array
+
+    def _projected(self, given: DeviceArray, encoded: Encoded) -> DeviceArray:
+        """Return frames as the joint takes them: as they are, or through its projection."""
+        if encoded.projected is not None:
+            return given
+        projected = self._step.allocate((*given.shape[:2], self._width), np.float32)
+        self.queue.run(self._projector.bind({"frames": given}, {"projected": projected}))
+        return projected
 
     def _workspace(self, batch: int) -> _Workspace:
         """Return the buffers of a batch size, made once."""
@@ -159,10 +176,10 @@ class DeviceEngine:
             "label": [state.label if state else spec.blank_id for state in before],
         }
         for name, value in values.items():
-            first[name].copy_from(np.array(value, np.int64))
-        first["hidden"].copy_from(hidden)
-        first["cell"].copy_from(cell)
-        workspace.lengths.copy_from(np.asarray(lengths, np.int64))
+            self.queue.put(first[name], np.array(value, np.int64))
+        self.queue.put(first["hidden"], hidden)
+        self.queue.put(first["cell"], cell)
+        self.queue.put(workspace.lengths, np.asarray(lengths, np.int64))
 
     def _bindings(self, workspace: _Workspace, projected: DeviceArray) -> list[Binding]:
         bindings = []
@@ -174,30 +191,28 @@ class DeviceEngine:
         return bindings
 
     def _rounds(self, workspace: _Workspace, projected: DeviceArray) -> list[Any]:
-        """Run rounds of steps until no utterance runs; only the last step of a round waits for the device."""
+        """Run rounds of steps until no utterance runs; each round waits for the device once."""
         bindings = self._bindings(workspace, projected)
         rounds = []
         while True:
-            for binding in bindings[:-1]:
-                binding.run(wait=False)
-            bindings[-1].run()
-            records = workspace.records.numpy()
+            for binding in bindings:
+                self.queue.run(binding)
+            records = self.queue.read(workspace.records)
+            self.queue.wait()
             rounds.append(records)
             if not records[-1, :, device_step.RUNNING].any() or records[..., device_step.NOT_FINITE].any():
                 return rounds
 
     def _results(
-        self, workspace: _Workspace, records: Any, lengths: Any, before: list[DecoderState | None]
+        self, rounds: list[Any], ends: dict[str, Any], lengths: Any, before: list[DecoderState | None]
     ) -> tuple[list[Hypothesis], list[DecoderState]]:
         from tdt.kernels.confidence import tsallis_confidence
 
-        if records is None:
-            records = np.zeros((0, len(before), device_step.RECORD_COLUMNS), np.float32)
+        records = np.concatenate([np.zeros((0, len(before), device_step.RECORD_COLUMNS), np.float32), *rounds])
         broken = np.argwhere(records[..., device_step.NOT_FINITE] > 0)
         if len(broken):
             step, row = broken[0]
             raise not_finite(int(row), int(records[step, row, device_step.FRAME]))
-        ends = {name: workspace.states[0][name].numpy() for name in ("time", "label", "hidden", "cell")}
         hypotheses, states = [], []
         for row, (length, state) in enumerate(zip(lengths, before, strict=True)):
             taken = records[records[:, row, device_step.EMITTED] > 0, row]
@@ -220,7 +235,11 @@ class DeviceEngine:
 
 
 def make_device_engine(
-    files: ModelFiles, spec: ModelSpec, backend: Backend, threads: int | None = None
+    files: ModelFiles,
+    spec: ModelSpec,
+    backend: Backend,
+    threads: int | None = None,
+    queue: WorkQueue | None = None,
 ) -> DeviceEngine:
     """Return an engine that decodes on a device.
 
@@ -229,8 +248,6 @@ def make_device_engine(
     ProviderError
         Where the provider cannot start, or the decoder graphs are dynamically quantised.
     """
-    from dataclasses import replace
-
     from tdt.graph import read_graph
 
     if backend.provider == "tensorrt-rtx":
@@ -241,4 +258,5 @@ def make_device_engine(
         info = read_graph(path) if path is not None else None
         if info is not None and info.quantization == "dynamic":
             raise dynamic_quantisation(info.path.name, str(backend), info.ops)
-    return DeviceEngine(files, spec, replace(backend, provider="cuda", numbers="fp32", cache=None), threads)
+    on_cuda = replace(backend, provider="cuda", numbers="fp32", cache=None)
+    return DeviceEngine(files, spec, on_cuda, threads, queue=queue)

@@ -63,8 +63,13 @@ def _cause(backend: Backend, facts: Facts) -> tuple[str, str]:
             ),
         )
     missing = re.search(r"(lib[\w.+-]+\.so[\w.]*|\w+\.dll): cannot open", facts.load_error)
+    if missing and facts.driver.problem and not missing.group(1).startswith(("libcuda.so", "nvcuda")):
+        return (
+            f"{facts.driver.problem}; the library {missing.group(1)} is missing as well",
+            f'Install NVIDIA\'s driver, or use provider="cpu". {_library_cure(missing.group(1), extra)}',
+        )
     if missing:
-        return f"the library {missing.group(1)} is missing", _library_cure(missing.group(1), major)
+        return f"the library {missing.group(1)} is missing", _library_cure(missing.group(1), extra)
     if facts.load_error:
         return f"its library does not load ({facts.load_error})", f"The libraries do not fit each other. {install}"
     driver = facts.driver
@@ -94,18 +99,25 @@ def _cause(backend: Backend, facts: Facts) -> tuple[str, str]:
             f"pip uninstall -y {facts.cupy}, then pip install cupy-cuda{major}x.",
         )
     if "cudnn" in facts.runtime_error.lower():
-        return f"cuDNN does not load or does not work ({facts.runtime_error})", _library_cure("libcudnn", major)
+        return f"cuDNN does not load or does not work ({facts.runtime_error})", _library_cure("libcudnn", extra)
     return f"ONNX Runtime says: {facts.runtime_error or 'nothing'}", install
 
 
-def _library_cure(library: str, major: int) -> str:
-    if library.startswith(("libnvinfer", "nvinfer", "libnvonnxparser", "nvonnxparser")):
-        return f'Install TensorRT 10 (11 is too new for onnxruntime): pip install "tensorrt-cu{major}>=10.13.2.6,<11".'
+def _library_cure(library: str, extra: str) -> str:
+    """Return what installs a library, and the extra of this package that brings it with all others."""
+    major = extra.removeprefix("cuda")[:2]
+    whole = f'pip install "parakeet-tdt[{extra}]"'
     if library.startswith(("libcuda.so", "nvcuda")):
         return "It is part of NVIDIA's driver: install the driver."
+    if library.startswith(("libnvinfer", "nvinfer", "libnvonnxparser", "nvonnxparser")):
+        wheel = f"tensorrt-cu{major}>=10.13.2.6,<11"
+        return f'Install TensorRT 10 (11 is too new for onnxruntime): pip install "{wheel}", or the whole set: {whole}.'
     if library.startswith(("libcudnn", "cudnn")):
-        return f'Install cuDNN 9: pip install "nvidia-cudnn-cu{major}~=9.0".'
+        return f'Install cuDNN 9: pip install "nvidia-cudnn-cu{major}~=9.0", or the whole set: {whole}.'
     known = ("libcublas", "libcudart", "libcurand", "libcufft", "libnvrtc", "cublas", "cudart")
     if library.startswith(known):
-        return 'Install CUDA\'s libraries (cuBLAS comes with cuDNN): pip install "onnxruntime-gpu[cuda,cudnn]".'
-    return f'Install it, or the whole set: pip install "parakeet-tdt[cuda{major}]".'
+        return (
+            'Install CUDA\'s libraries (cuBLAS comes with cuDNN): pip install "onnxruntime-gpu[cuda,cudnn]", or the '
+            f"whole set: {whole}."
+        )
+    return f"Install it, or the whole set: {whole}."

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-_LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LIBRARIES = ("libcuda.so.1", "nvcuda.dll")
 _NAME_BYTES = 256
 _COMPUTE_MAJOR, _COMPUTE_MINOR = 75, 76  # CUdevice_attribute
 _PROC_VERSION = Path("/proc/driver/nvidia/version")
@@ -59,14 +64,8 @@ def read_driver(library: str | None = None) -> Driver:
     library : str, optional
         Name or path of the library; the system's by default.
     """
-    names = [library] if library else list(_LIBRARIES)
-    loaded = None
-    for name in names:
-        try:
-            loaded = ctypes.CDLL(name)
-            break
-        except OSError:
-            continue
+    names = (library,) if library else LIBRARIES
+    loaded = driver_library(names)
     if loaded is None:
         return Driver(None, "", (), f"no NVIDIA driver: {names[0]} is not on this machine")
     try:
@@ -75,20 +74,12 @@ def read_driver(library: str | None = None) -> Driver:
         return Driver(None, "", (), f"the driver library lacks a function ({error})")
 
 
-def wait_for_device(library: str | None = None) -> bool:
-    """Wait until everything that this process has enqueued on the current device is done.
-
-    Returns
-    -------
-    bool
-        Whether the driver waited; False without a driver or a device in use.
-    """
-    for name in [library] if library else _LIBRARIES:
-        try:
-            return bool(ctypes.CDLL(name).cuCtxSynchronize() == 0)
-        except (OSError, AttributeError):
-            continue
-    return False
+def driver_library(names: Sequence[str] = LIBRARIES) -> ctypes.CDLL | None:
+    """Load the driver's library, if it is there; each call gives an object of its own."""
+    for name in names:
+        with suppress(OSError):
+            return ctypes.CDLL(name)
+    return None
 
 
 def _ask(library: ctypes.CDLL) -> Driver:

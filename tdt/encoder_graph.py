@@ -36,7 +36,7 @@ def with_projection(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
 
     model = load_model(files.encoder, weights=False)
     serialised = cut_decoder(files, spec).projector
-    width = _width(serialised, spec)
+    width = projected_width(serialised, spec)
     projector = onnx.load_from_string(serialised)
     graph = model.graph
     nodes = [helper.make_node("Transpose", [graph.output[0].name], ["frames"], perm=[0, 2, 1])]
@@ -73,7 +73,7 @@ def projection_tail(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
     from onnx import helper
 
     serialised = cut_decoder(files, spec).projector
-    width = _width(serialised, spec)
+    width = projected_width(serialised, spec)
     model = onnx.load_from_string(serialised)
     del model.graph.input[:]
     model.graph.input.append(helper.make_tensor_value_info("encoded", 1, ["B", spec.encoder_dim, "T"]))
@@ -82,8 +82,8 @@ def projection_tail(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
     return bytes(model.SerializeToString()), width
 
 
-def _width(projector: bytes, spec: ModelSpec) -> int:
-    """Return J by projecting one frame."""
+def projected_width(projector: bytes, spec: ModelSpec) -> int:
+    """Return J, by letting the graph of the projection project one frame."""
     frame = np.zeros((1, 1, spec.encoder_dim), np.float32)
     return int(Session(projector, Backend()).run({"frames": frame})[0].shape[2])
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from tdt.cuda_arrays import as_cupy, on_device, require_cupy
+from tdt.cuda_arrays import as_cupy, enqueue_on, on_device, require_cupy
 from tdt.errors import AudioTooShortError, AudioValueError, OptionError
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 from tdt.stages import Features
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tdt.device_queue import WorkQueue
     from tdt.kernels.mel_cpu import LogMel
     from tdt.timeline import Clock, Recorder
 
@@ -86,18 +87,28 @@ class FeatureExtractor:
         self._log_mel: LogMel | None = None
         self._lock = threading.Lock()
 
-    def __call__(self, batch: Sequence[Any], timeline: Recorder = NULL, *, device: int | None = None) -> Features:
+    def __call__(
+        self,
+        batch: Sequence[Any],
+        timeline: Recorder = NULL,
+        *,
+        device: int | None = None,
+        queue: WorkQueue | None = None,
+    ) -> Features:
         """Compute the features of a batch; each utterance gets the numbers that it gets alone.
 
         Parameters
         ----------
         batch : sequence of ndarray [shape=(n,)], float32
             16 kHz mono clips of at least 160 samples; never padded here. Where one of them lies on a CUDA device (a
-            CuPy array, or any that speaks DLPack), the features are computed there, on the current CuPy stream.
+            CuPy array, or any that speaks DLPack), the features are computed there.
         timeline : Recorder, optional
             Receives the span "features"; and once a process "compile", for the CPU's code.
         device : int, optional
             Bring host clips to this CUDA device and compute there.
+        queue : WorkQueue, optional
+            Compute on its stream, after what the caller has enqueued so far; on the current CuPy stream without, or
+            where the clips lie on another device.
 
         Returns
         -------
@@ -113,7 +124,7 @@ class FeatureExtractor:
             A device is wanted and CuPy is not installed.
         """
         if device is not None or any(on_device(clip) for clip in batch):
-            return self._on_device(batch, timeline, device)
+            return self._on_device(batch, timeline, device, queue)
         clips = [_checked(clip, index) for index, clip in enumerate(batch)]
         for index, clip in enumerate(clips):
             if not np.isfinite(clip).all():
@@ -140,12 +151,15 @@ class FeatureExtractor:
             self._log_mel = made
         return made
 
-    def _on_device(self, batch: Sequence[Any], timeline: Recorder, device: int | None) -> Features:
+    def _on_device(
+        self, batch: Sequence[Any], timeline: Recorder, device: int | None, queue: WorkQueue | None
+    ) -> Features:
         cupy = require_cupy()
         if device is None:
             device = next(as_cupy(clip).device.id for clip in batch if on_device(clip))
         clock: Clock = "host" if timeline is NULL else "host+sync"
-        with cupy.cuda.Device(device), timeline.span("features", clock=clock):
+        stream = queue.pointer if queue is not None and queue.device_id == device else 0
+        with cupy.cuda.Device(device), enqueue_on(stream, device), timeline.span("features", clock=clock):
             from tdt.kernels import cuda
             from tdt.kernels.mel import valid_frames
 

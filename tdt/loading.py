@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tdt.backend import Backend
+    from tdt.device_queue import WorkQueue
     from tdt.engine import Engine
     from tdt.pipeline import AcousticEncoder, Extractor
     from tdt.recognizer import Recognizer
@@ -53,6 +54,7 @@ def load(
     confidence: Confidence = "entropy",
     features: FeatureVersion = "2.5",
     features_on: FeaturePlace = "host",
+    stream: object = None,
     timeline: Recorder = NULL,
 ) -> Recognizer:
     """Load a model.
@@ -86,6 +88,9 @@ def load(
     features_on : {"host", "device"}
         Where features of host audio are computed: by compiled code on the CPU (about 0.1 ms a second of audio), or by
         CuPy on the encoder's device, where they stay. Audio that lies on a device is always computed there.
+    stream : int or object, optional
+        CUDA stream (its address, or a stream of CuPy or PyTorch) on which features, encoder and decoder enqueue their
+        work on a card. By default they share one made at load, which keeps order with the default stream.
     timeline : Recorder, optional
         Where load and compile times are recorded.
 
@@ -116,6 +121,7 @@ def load(
     _check("features_on", features_on, FEATURE_PLACES)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError("threads", threads, "a whole number from 1 on, or None for all cores")
+    from tdt.device_queue import open_queues
     from tdt.features import FeatureExtractor
     from tdt.layouts import find_model
     from tdt.pipeline import Stages
@@ -126,17 +132,19 @@ def load(
         with timeline.span("files"):
             files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
         backends = choose_backends(files, provider, encoder_provider, decoder_provider, decoder)
+        queues = open_queues(backends, stream)
         make_features = FeatureExtractor(spec.n_mels, spec.normalize, "constant" if features == "2.5" else "reflect")
         on_device = features_on == "device"
-        extractor: Extractor = partial(make_features, device=_device_of(backends[0])) if on_device else make_features
+        device = _device_of(backends[0]) if on_device else None
+        extractor: Extractor = partial(make_features, device=device, queue=queues[0])
 
         def make_decoder() -> Engine:
             with timeline.span("decoder"):
-                return make_engine(files, spec, decoder, weights, backends[1], threads, timeline)
+                return make_engine(files, spec, decoder, weights, backends[1], threads, timeline, queues[1])
 
         def make_acoustic_encoder() -> AcousticEncoder:
             with timeline.span("encoder"):
-                return make_encoder(files, spec, *backends, threads)
+                return make_encoder(files, spec, *backends, threads, queues[0])
 
         # A profile runs one after another, so that each part is charged with its own time.
         engine, encoder = _both(make_decoder, make_acoustic_encoder, together=timeline is NULL)
@@ -186,9 +194,14 @@ def choose_backends(
 
 
 def make_encoder(
-    files: ModelFiles, spec: ModelSpec, backend: Backend, decoder_backend: Backend, threads: int | None
+    files: ModelFiles,
+    spec: ModelSpec,
+    backend: Backend,
+    decoder_backend: Backend,
+    threads: int | None,
+    queue: WorkQueue | None = None,
 ) -> AcousticEncoder:
-    """Return the encoder for a backend; on a device, its output stays there where the decoder is there too.
+    """Return the encoder for a backend; on a device, its output stays there where the decoder is on the same one.
 
     Raises
     ------
@@ -200,8 +213,12 @@ def make_encoder(
 
         return Encoder(files, spec, backend, threads)
     from tdt.device_encoder import DeviceEncoder
+    from tdt.device_queue import takes_stream
 
-    return DeviceEncoder(files, spec, backend, threads, decode_on="device" if decoder_backend.on_device else "host")
+    together = (
+        takes_stream(backend) and takes_stream(decoder_backend) and backend.device_id == decoder_backend.device_id
+    )
+    return DeviceEncoder(files, spec, backend, threads, decode_on="device" if together else "host", queue=queue)
 
 
 def make_engine(
@@ -212,6 +229,7 @@ def make_engine(
     backend: Backend,
     threads: int | None,
     timeline: Recorder = NULL,
+    queue: WorkQueue | None = None,
 ) -> Engine:
     """Return the decoding engine that was asked for.
 
@@ -240,7 +258,7 @@ def make_engine(
     if backend.on_device:
         from tdt.device_engine import make_device_engine
 
-        return make_device_engine(files, spec, backend, threads)
+        return make_device_engine(files, spec, backend, threads, queue)
     from tdt.greedy import OnnxEngine
 
     return OnnxEngine(files, spec, backend, threads)

@@ -77,7 +77,9 @@ def _driver(environment: Environment) -> Iterator[Finding]:
     driver = environment.driver
     runtime = cuda_major(environment.runtime_cuda)
     if not driver.cards:
-        yield Finding("note", f"No NVIDIA card to use ({driver.problem or 'none was found'}): only the CPU is checked.")
+        yield Finding(
+            "note", f"No NVIDIA card to use ({driver.problem or 'none was found'}): only the CPU can be used."
+        )
         return
     if runtime is None:
         yield Finding(

@@ -68,6 +68,9 @@ def start(
     if backend.provider == "cuda":
         providers = [(provider_options.CUDA, provider_options.cuda_options(backend))]
     elif backend.provider == "tensorrt":
+        known = facts(ort, backend, "")
+        if known.load_error or known.driver.problem:  # before anything is said about minutes
+            raise explain(backend, known)
         cache = engine_folder(ort, backend, profile, key())
         cache.mkdir(parents=True, exist_ok=True)
         providers = [
@@ -195,7 +198,8 @@ def engine_folder(ort: Any, backend: Backend, profile: ShapeProfile | None, key:
         "driver": [driver.version, driver.cuda],
         "tensorrt": tensorrt_version(),
         "onnxruntime": ort.__version__,
-        "options": provider_options.tensorrt_options(backend, profile, Path("engine")),
+        # The stream is another in each process, and no part of an engine.
+        "options": provider_options.tensorrt_options(replace(backend, stream=0), profile, Path("engine")),
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     named = re.sub(r"\W+", "-", card.name).strip("-").lower() if card else "no-card"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 1 << 20
 _FATAL = 4  # ORT's severities: everything below is carried by the exception already
+# ONNX Runtime gives back the pinned memory of a run's own copies only in a run at whose end it waits itself.
+_MOST_UNWAITED = 64
 _import_lock = threading.Lock()
 
 
@@ -127,6 +129,7 @@ class Session:
             shown = model if isinstance(model, Path) else Path(self.name)
             raise ModelFileCorruptError(shown, f"ONNX Runtime refuses it ({_short(error)})") from error
         self._errors = runtime_errors()
+        self.unwaited = 0  # runs enqueued since one was waited for
         self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(_graph_of(model))
         if backend.on_device and cpu_nodes == "refuse":
             require_on_device(self.placement(), self.name, str(backend))
@@ -234,17 +237,21 @@ class Binding:
         Parameters
         ----------
         wait : bool
-            Whether to wait for the device; without, the run is only enqueued.
+            Whether to wait for the device; without, the run is only enqueued (but now and then it is waited for).
 
         Raises
         ------
         RunError
             Where the runtime fails.
         """
+        session = self._session
+        session.unwaited = 0 if wait else session.unwaited + 1
+        if session.unwaited > _MOST_UNWAITED:
+            session.unwaited, wait = 0, True
         try:
             self._run(self._native, None if wait else _enqueue_only())
-        except self._session._errors as error:
-            raise RunError(self._session.name, str(self._session.backend), _short(error)) from error
+        except session._errors as error:
+            raise RunError(session.name, str(session.backend), _short(error)) from error
 
 
 @cache

@@ -137,7 +137,7 @@ def test_this_machine_is_sound(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert cpu["nodes"][CPU] > 100
     assert set(cpu["milliseconds"]) == {"features", "encoder", "decoder"}
     assert set(report["skipped"]) == {"cuda", "tensorrt", "tensorrt-rtx"}
-    assert "only the CPU is checked" in report["findings"][-1]["text"]
+    assert "only the CPU can be used" in report["findings"][-1]["text"]
     assert "onnxruntime-gpu" in report["environment"]["packages"] or "onnxruntime" in report["environment"]["packages"]
 
 

@@ -19,6 +19,7 @@ from tdt.layouts import find_model
 from tdt.placement import computing_on_cpu
 from tdt.session import usable_providers
 from tdt.stages import Encoded, Features
+from tdt.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,41 @@ def test_the_encoder_enqueues_on_the_callers_stream(cpu: tdt.Recognizer, clips: 
     expected = cpu.encode(features)
     length = int(expected.lengths[0])
     np.testing.assert_allclose(encoded.frames[0, :length], expected.frames[0, :length], atol=1e-3)
+
+
+@pytest.mark.parametrize("given", ["one of the caller's", "one made at load"])
+def test_features_encoder_and_decoder_share_a_stream(cpu: tdt.Recognizer, clips: list[Path], given: str) -> None:
+    cupy = pytest.importorskip("cupy")
+    stream = cupy.cuda.Stream(non_blocking=True) if given == "one of the caller's" else None
+    expected = [(transcript.text, words_of(transcript)) for transcript in cpu.transcribe(clips)]
+    with tdt.load(provider="cuda:0", decoder="onnx", features_on="device", stream=stream) as asr:
+        for _ in range(20):  # a race would show once in a while
+            assert [(found.text, words_of(found)) for found in asr.transcribe(clips)] == expected
+
+
+def test_a_stream_made_at_load_keeps_order_with_the_default_stream(cpu: tdt.Recognizer, clips: list[Path]) -> None:
+    cupy = pytest.importorskip("cupy")
+    features = cpu.features(clips)
+    expected = cpu.encode(features)
+    with tdt.load(provider="cuda:0") as asr:
+        for _ in range(20):
+            late = cupy.zeros((4096, 4096), np.float32) @ cupy.zeros((4096, 4096), np.float32)  # keeps the card busy
+            on_device = cupy.asarray(features.frames) + late[0, 0]  # not waited for
+            encoded = asr.encode(Features(on_device, features.lengths))
+            shared = cupy.asnumpy(cupy.from_dlpack(encoded.frames))
+            for row, length in enumerate(expected.lengths):
+                np.testing.assert_allclose(shared[row, :length], expected.frames[row, :length], atol=1e-3)
+
+
+def test_the_devices_own_clock_fits_into_the_hosts(clips: list[Path]) -> None:
+    with tdt.load(provider="cuda:0", decoder="onnx") as asr:
+        asr.transcribe(clips)
+        timeline = Timeline()
+        asr.transcribe(clips, timeline=timeline)
+    rows = {row.name: row for row in timeline.breakdown().stages}
+    assert {rows[name].clock for name in ("h2d", "encoder", "joint", "d2h")} == {"cuda-event"}
+    assert all(rows[name].total_ms > 0 for name in ("h2d", "encoder", "joint"))
+    assert rows["unaccounted"].total_ms >= 0
 
 
 def test_memory_does_not_grow_over_changing_lengths() -> None:

@@ -17,7 +17,7 @@ from tdt import placement, provider_options, providers
 from tdt.backend import Backend
 from tdt.device_encoder import DeviceEncoder
 from tdt.diagnosis import Facts, explain
-from tdt.driver import Card, Driver, read_driver, wait_for_device
+from tdt.driver import Card, Driver, read_driver
 from tdt.errors import AudioTooLongError, OptionError, ProviderError
 from tdt.graph import read_graph
 from tdt.layouts import find_model
@@ -116,6 +116,8 @@ CAUSES = [
     (Facts(True, 13, WORKING, "libcudnn.so.9: cannot open"), "libcudnn.so.9 is missing", "nvidia-cudnn-cu13"),
     (Facts(True, 12, WORKING, "libcublasLt.so.12: cannot open"), "libcublasLt.so.12", "onnxruntime-gpu[cuda,cudnn]"),
     (Facts(True, 13, WORKING, "libnvinfer.so.10: cannot open"), "libnvinfer.so.10", "tensorrt-cu13>=10.13.2.6,<11"),
+    (Facts(True, 13, Driver(None, "", (), "no NVIDIA driver: …"), "libcublas.so.13: cannot open"),
+     "no NVIDIA driver: …; the library libcublas.so.13 is missing as well", "onnxruntime-gpu[cuda,cudnn]"),
     (Facts(True, 13, WORKING, "libcuda.so.1: cannot open"), "libcuda.so.1", "driver"),
     (Facts(True, 13, Driver(None, "", (), "no NVIDIA driver: …")), "no NVIDIA driver", "Install NVIDIA's driver"),
     (Facts(True, 13, Driver((12, 4), "550.54", (CARD,))), "driver 550.54 serves CUDA 12.4", "parakeet-tdt[cuda12]"),
@@ -146,8 +148,6 @@ def test_a_driver_that_is_not_there_is_no_error() -> None:
     assert (driver.cuda, driver.cards) == (None, ())
     assert "libsurely-not-there.so.1" in driver.problem
     assert "lacks a function" in read_driver("libm.so.6").problem
-    assert not wait_for_device("libm.so.6")
-    assert not wait_for_device("libsurely-not-there.so.1")
 
 
 @pytest.mark.parametrize("provider", ["cuda:0", "tensorrt:0", "tensorrt-rtx:0"])
@@ -272,6 +272,7 @@ def test_engine_folders_differ_where_engines_do(monkeypatch: pytest.MonkeyPatch,
         providers.engine_folder(ort, replace(backend, numbers="bf16"), profile, "abc"),
         providers.engine_folder(ort, backend, profile_of(replace(backend, max_batch=2)), "abc"),
     }
+    assert providers.engine_folder(ort, replace(backend, stream=4096), profile, "abc") == first
     monkeypatch.setattr(providers, "tensorrt_version", lambda: "10.15.1")
     others.add(providers.engine_folder(ort, backend, profile, "abc"))
     monkeypatch.setattr(providers, "read_driver", lambda: Driver((13, 0), "590.1", (CARD,)))

@@ -58,6 +58,44 @@ class Foreign:
         return 2, 0
 
 
+class Streams(SimpleNamespace):
+    """CuPy's streams as far as they are used: which is current, and which waits for which.
+
+    Attributes
+    ----------
+    waits : list of (int, int)
+        A stream, and the one whose work so far it was made to wait for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Device=nullcontext, runtime=SimpleNamespace(getDevice=lambda: 0))
+        self.waits: list[tuple[int, int]] = []
+        self.stack: list[Any] = [self.ExternalStream(0)]
+
+    def get_current_stream(self) -> Any:
+        return self.stack[-1]
+
+    def ExternalStream(self, ptr: int, device_id: int = -1) -> Any:
+        return Stream(self, ptr)
+
+
+class Stream:
+    def __init__(self, streams: Streams, ptr: int) -> None:
+        self.streams, self.ptr = streams, ptr
+
+    def record(self) -> int:
+        return self.ptr
+
+    def wait_event(self, event: int) -> None:
+        self.streams.waits.append((self.ptr, event))
+
+    def __enter__(self) -> None:
+        self.streams.stack.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.streams.stack.pop()
+
+
 class HostCupy(ModuleType):
     """What the package uses of CuPy, over NumPy arrays and host-compiled kernels.
 
@@ -73,7 +111,6 @@ class HostCupy(ModuleType):
 
     ndarray = DeviceArray
     fft = np.fft
-    cuda = SimpleNamespace(Device=nullcontext, runtime=SimpleNamespace(getDevice=lambda: 0))
     asarray = staticmethod(on_device)
     isfinite = staticmethod(np.isfinite)
     asnumpy = staticmethod(np.array)
@@ -95,7 +132,9 @@ class HostCupy(ModuleType):
         self.folder = folder
         self.changes = changes or {}
         self.descending = descending
+        self.cuda = Streams()
         self.launches: list[tuple[str, tuple[int, ...]]] = []
+        self.launched_on: set[int] = set()
 
     def RawModule(self, code: str, options: tuple[str, ...]) -> SimpleNamespace:
         for old, new in self.changes.items():
@@ -108,6 +147,7 @@ class HostCupy(ModuleType):
 
         def run(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
             self.launches.append((name, grid))
+            self.launched_on.add(self.cuda.get_current_stream().ptr)
             sizes = [(ctypes.c_uint * 3)(*shape, *[1] * (3 - len(shape))) for shape in (grid, block)]
             # An array goes as its address, a scalar as its own bytes: CUDA takes pointers to either.
             cells = [

@@ -7,54 +7,32 @@ what the kernels would compute, so no number that comes out is looked at.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import tdt
+from tdt import checkup
 from tdt.backend import Backend
+from tdt.commands import main
 from tdt.device import DeviceArray, adopt
 from tdt.device_encoder import DeviceEncoder
 from tdt.device_engine import DeviceEngine
-from tdt.errors import DecodingError
+from tdt.errors import AudioTooLongError, DecodingError
 from tdt.layouts import find_model
+from tdt.provider_options import encoder_profile
 from tdt.session import onnxruntime
 from tdt.stages import Encoded, Features
+
+from .fake_runtime import Spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CUDA = Backend.parse("cuda:0")
 ENDS = 4  # time, label, hidden, cell come back once a decode
-
-
-class Counters(NamedTuple):
-    host_to_device: int
-    device_to_host: int
-    device_to_device: int
-    launches: int
-    allocations: int
-    allocated_bytes: int
-    synchronisations: int
-
-
-def counters() -> Counters:
-    numbers = (ctypes.c_long * len(Counters._fields))()
-    ctypes.CDLL(os.environ["TDT_FAKE_CUDA"]).fake_cuda_counters(numbers)
-    return Counters(*numbers)
-
-
-class Spent:
-    """What the runtime was asked for since."""
-
-    def __init__(self) -> None:
-        self.before = counters()
-
-    def __call__(self) -> Counters:
-        return Counters(*(now - then for now, then in zip(counters(), self.before, strict=True)))
 
 
 @contextlib.contextmanager
@@ -212,3 +190,65 @@ def test_output_stays_where_the_features_came_from(encoder: DeviceEncoder) -> No
     encoded = encoder.encode(Features(given, np.array([300, 200])))  # type: ignore[arg-type]
     assert isinstance(encoded.frames, DeviceArray)
     assert isinstance(encoder.encode(features([300, 200])).frames, np.ndarray)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["from the host", "on the device"])
+def test_no_shape_outside_an_engines_profile_ever_runs(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # CUDA stands in for TensorRT here; the profile is TensorRT's, and the decisions are the same code.
+    encoder = DeviceEncoder(*find_model(None), CUDA)
+    names = [port.name for port in encoder.session.inputs]
+    backend = Backend.parse("tensorrt:0,max_batch=3,max_seconds=5")
+    profile = encoder.profile = encoder_profile(names, encoder.spec, backend)
+    shapes: list[tuple[int, int]] = []
+    bound = encoder._bound
+
+    def noted(batch: int, size: int, given: Any) -> Any:
+        shapes.append((batch, size))
+        return bound(batch, size, given)
+
+    monkeypatch.setattr(encoder, "_bound", noted)
+    rng = np.random.default_rng(8)
+    for batching in ("together", "same length", "alone"):
+        encoder._batching = batching  # type: ignore[assignment]
+        for size in (1, 2, 3, 4, 8):
+            lengths = rng.integers(1, profile.max_mel_frames + 1, size)
+            given = features(lengths.tolist())
+            if shared:
+                frames = encoder.session.allocate((size, 128, int(lengths.max()) + int(rng.integers(0, 200))), "f4")
+                given = Features(frames, lengths)  # type: ignore[arg-type]
+            encoded = encoder.encode(given, frames="none")
+            assert encoded.projected.shape[0] == size
+    assert {batch for batch, _ in shapes} == {1, 2, 3}
+    for batch, frames in shapes:
+        for least, most, found in zip(
+            profile.least[names[0]], profile.most[names[0]], (batch, 128, frames), strict=True
+        ):
+            assert least <= found <= most
+    ran = len(shapes)
+    with pytest.raises(AudioTooLongError, match=r"502 mel frames \(5\.0 s\) exceeds the 501 frames"):
+        encoder.encode(features([502, 20]))
+    assert len(shapes) == ran
+    assert len({size for _, size in shapes}) <= 60
+    encoder.close()
+
+
+def test_the_doctor_finds_numbers_that_are_wrong_on_the_device(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # CuPy brings a CUDA runtime of its own inside, which finds no card here.
+    monkeypatch.setattr(checkup, "_features_on", lambda backend: "host")
+    assert main(["doctor", "--provider", "cuda:0", "--json"]) == 1
+    cpu, cuda = json.loads(capsys.readouterr().out)["verdicts"]
+    assert (cpu["ok"], cuda["ok"]) == (True, False)
+    found = {check["name"]: check["ok"] for check in cuda["checks"]}
+    if "runs" not in found:  # numbers that mean nothing may also not decode at all
+        assert {name: found[name] for name in ("placement", "features", "lengths")} == dict.fromkeys(
+            ("placement", "features", "lengths"), True
+        )
+        assert not all(found.values())
+        assert set(cuda["milliseconds"]) == {"features", "encoder", "decoder"}
+
+
+def test_the_doctor_tells_what_cupy_finds_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--provider", "cuda:0"]) == 1
+    assert "WRONG  runs: CUDARuntimeError: " in capsys.readouterr().out

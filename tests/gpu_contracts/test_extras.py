@@ -66,6 +66,13 @@ def test_pip_resolves_one_cuda_major(extra: str, tmp_path: Path) -> None:
     assert runtime.split(".")[0] == extra[4:6]
 
 
+def test_importing_the_package_loads_no_cuda_library() -> None:
+    # Here they are all installed: CuPy, CUDA's libraries, TensorRT-RTX.
+    code = "import tdt, sys; print(open('/proc/self/maps').read(), sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not re.findall(r"lib(?:cu(?:da|blas|dnn|fft|rand)|nv)\w*\.so|cupy|tensorrt|onnxruntime", loaded)
+
+
 def test_this_environment_has_one_cuda_major() -> None:
     names = {(item.metadata["Name"] or "").lower() for item in metadata.distributions()}
     assert len(majors_in(names)) == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,6 +119,30 @@ def test_extractor_takes_device_arrays(host_cupy: Install, edges: Any) -> None:
     alone = extractor([on_device(clips[1])])
     np.testing.assert_allclose(alone.frames, extractor([clips[1]]).frames, atol=5e-4)
     assert extractor([], device=0).frames.shape == (0, 80, 1)
+
+
+@dataclass
+class Queue:
+    pointer: int
+    device_id: int = 0
+
+
+def test_features_are_enqueued_on_the_shared_stream(host_cupy: Install) -> None:
+    made = host_cupy()
+    clips, _, _ = batch()
+    extractor = FeatureExtractor(80)
+    extractor([on_device(clips[0])], queue=Queue(0))
+    extractor([on_device(clips[0])], queue=Queue(0x7700, device_id=1))  # of another card
+    assert (made.launched_on, made.cuda.waits) == ({0}, [])
+    made.launched_on.clear()
+    got = extractor(clips, device=0, queue=Queue(0x7700))
+    assert made.launched_on == {0x7700}
+    assert made.cuda.waits == [(0x7700, 0)], "after what the caller has enqueued"
+    assert [stream.ptr for stream in made.cuda.stack] == [0]
+    np.testing.assert_allclose(got.frames, extractor(clips).frames, atol=5e-4, rtol=1e-4)
+    with made.cuda.ExternalStream(0x7700):
+        extractor([on_device(clips[0])], queue=Queue(0x7700))
+    assert made.cuda.waits == [(0x7700, 0)], "on the caller's own stream there is nothing to wait for"
 
 
 def test_device_audio_is_refused_as_host_audio_is(host_cupy: Install) -> None:

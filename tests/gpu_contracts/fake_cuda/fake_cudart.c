@@ -15,14 +15,47 @@ static long counters[N_COUNTERS];
 
 /* Copy the counters to out: copies by kind, launches, allocations, bytes allocated in total, synchronisations. */
 API void fake_cuda_counters(long *out) { memcpy(out, counters, sizeof counters); }
-API void fake_cuda_reset(void) { memset(counters, 0, sizeof counters); }
+
+/* What was enqueued on which stream, and which was waited for; what takes no stream counts for the default one, 0. */
+enum { MOST_STREAMS = 4096 };
+static struct { const void *stream; long enqueued, waits; } table[MOST_STREAMS];
+static char table_lock;
+static void note(const void *stream, int enqueued, int waits) {
+    int i = 0;
+    while (__atomic_test_and_set(&table_lock, __ATOMIC_ACQUIRE)) {}
+    while (i < MOST_STREAMS - 1 && table[i].stream != stream && table[i].enqueued + table[i].waits) i++;
+    table[i].stream = stream;
+    table[i].enqueued += enqueued;
+    table[i].waits += waits;
+    __atomic_clear(&table_lock, __ATOMIC_RELEASE);
+}
+API void fake_cuda_note_enqueued(const void *stream) { note(stream, 1, 0); }
+/* Write to out what was enqueued on a stream and how often it was waited for, then the same of all others. */
+API void fake_cuda_stream(const void *stream, long *out) {
+    memset(out, 0, 4 * sizeof *out);
+    for (int i = 0; i < MOST_STREAMS; i++) {
+        int other = table[i].stream == stream ? 0 : 2;
+        out[other] += table[i].enqueued;
+        out[other + 1] += table[i].waits;
+    }
+}
 
 static void count_copy(enum cudaMemcpyKind kind) {
     if (kind == cudaMemcpyHostToDevice) __atomic_fetch_add(&counters[HOST_TO_DEVICE], 1, __ATOMIC_RELAXED);
     if (kind == cudaMemcpyDeviceToHost) __atomic_fetch_add(&counters[DEVICE_TO_HOST], 1, __ATOMIC_RELAXED);
     if (kind == cudaMemcpyDeviceToDevice) __atomic_fetch_add(&counters[DEVICE_TO_DEVICE], 1, __ATOMIC_RELAXED);
 }
-static cudaError_t synchronised(void) { __atomic_fetch_add(&counters[SYNCHRONISATIONS], 1, __ATOMIC_RELAXED); return 0; }
+API void fake_cuda_note_copy(int kind, const void *stream) {
+    count_copy((enum cudaMemcpyKind)kind);
+    fake_cuda_note_enqueued(stream);
+}
+API long fake_cuda_waits(void) { return __atomic_load_n(&counters[SYNCHRONISATIONS], __ATOMIC_RELAXED); }
+API void fake_cuda_note_wait(const void *stream) {
+    __atomic_fetch_add(&counters[SYNCHRONISATIONS], 1, __ATOMIC_RELAXED);
+    note(stream, 0, 1);
+}
+#define ANOTHER ((const void *)-1) /* an event, or the whole device */
+static cudaError_t synchronised(const void *stream) { fake_cuda_note_wait(stream); return 0; }
 
 API cudaError_t cudaSetDevice(int d) {
     return 0;
@@ -85,20 +118,22 @@ API cudaError_t cudaFreeHost(void*p) {
     return 0;
 }
 API cudaError_t cudaMemcpy(void*d,const void*s,size_t n,enum cudaMemcpyKind k) {
-    count_copy(k);
+    fake_cuda_note_copy(k,0);
     memcpy(d,s,n);
     return 0;
 }
 API cudaError_t cudaMemcpyAsync(void*d,const void*s,size_t n,enum cudaMemcpyKind k,cudaStream_t t) {
-    count_copy(k);
+    fake_cuda_note_copy(k,t);
     memcpy(d,s,n);
     return 0;
 }
 API cudaError_t cudaMemset(void*d,int v,size_t n) {
+    fake_cuda_note_enqueued(0);
     memset(d,v,n);
     return 0;
 }
 API cudaError_t cudaMemsetAsync(void*d,int v,size_t n,cudaStream_t t) {
+    fake_cuda_note_enqueued(t);
     memset(d,v,n);
     return 0;
 }
@@ -107,19 +142,24 @@ API cudaError_t cudaMemGetInfo(size_t*f,size_t*t) {
     *t=1ull<<36;
     return 0;
 }
+/* Each stream is another, so that what shares one can be told from what does not. */
+API void *fake_cuda_new_stream(void) {
+    static size_t next=0x100000;
+    return (void*)__atomic_fetch_add(&next,16,__ATOMIC_RELAXED);
+}
 API cudaError_t cudaStreamCreate(cudaStream_t*s) {
-    *s=(void*)0x1000;
+    *s=fake_cuda_new_stream();
     return 0;
 }
 API cudaError_t cudaStreamCreateWithFlags(cudaStream_t*s,unsigned f) {
-    *s=(void*)0x1000;
+    *s=fake_cuda_new_stream();
     return 0;
 }
 API cudaError_t cudaStreamDestroy(cudaStream_t s) {
     return 0;
 }
 API cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    return synchronised();
+    return synchronised(s);
 }
 API cudaError_t cudaStreamWaitEvent(cudaStream_t s,cudaEvent_t e,unsigned f) {
     return 0;
@@ -139,10 +179,10 @@ API cudaError_t cudaEventRecord(cudaEvent_t e,cudaStream_t s) {
     return 0;
 }
 API cudaError_t cudaEventSynchronize(cudaEvent_t e) {
-    return synchronised();
+    return synchronised(ANOTHER);
 }
 API cudaError_t cudaDeviceSynchronize(void) {
-    return synchronised();
+    return synchronised(ANOTHER);
 }
 API cudaError_t cudaGetLastError(void) {
     return 0;
@@ -170,9 +210,12 @@ API cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes*a,const void*f) 
     memset(a,0,sizeof *a);
     return 0;
 }
-void fake_cuda_count_launch(void) { __atomic_fetch_add(&counters[LAUNCHES],1,__ATOMIC_RELAXED); }
+API void fake_cuda_count_launch(cudaStream_t stream) {
+    __atomic_fetch_add(&counters[LAUNCHES],1,__ATOMIC_RELAXED);
+    fake_cuda_note_enqueued(stream);
+}
 API cudaError_t cudaLaunchKernel(const void*f,dim3 g,dim3 b,void**a,size_t s,cudaStream_t t) {
-    fake_cuda_count_launch();
+    fake_cuda_count_launch(t);
     return 0;
 }
 API int cublasCreate_v2(void**h) {

@@ -22,13 +22,13 @@ NOTHING(cudaKernelSetAttributeForDevice) NOTHING(cudaLibraryUnload)
 MAKES(cublasLtMatmulDescCreate) MAKES(cublasLtMatmulPreferenceCreate) MAKES(cublasLtMatrixLayoutCreate)
 MAKES(cublasLtMatrixTransformDescCreate)
 
-extern void fake_cuda_count_launch(void);
-API cudaError_t cudaLaunchKernelExC(const void *config, const void *function, void **arguments) {
-    fake_cuda_count_launch();
+extern void fake_cuda_count_launch(cudaStream_t stream);
+API cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *function, void **arguments) {
+    fake_cuda_count_launch(config->stream);
     return 0;
 }
 API cudaError_t cudaLaunchCooperativeKernel(const void *f, struct dim3 g, struct dim3 b, void **a, size_t n, cudaStream_t s) {
-    fake_cuda_count_launch();
+    fake_cuda_count_launch(s);
     return 0;
 }
 API cudaError_t cudaEventRecordWithFlags(cudaEvent_t e, cudaStream_t s, unsigned flags) { return 0; }
@@ -48,7 +48,7 @@ API cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, u
     return 0;
 }
 API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-    fake_cuda_count_launch();
+    fake_cuda_count_launch(stream);
     return 0;
 }
 /* Everything has run by the time it is enqueued: a callback can be called at once. */
@@ -59,6 +59,6 @@ API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, v
 /* What nvcc 13 makes of <<<...>>>. */
 API cudaError_t __cudaGetKernel(void **kernel, const void *entry) { *kernel = (void *)entry; return 0; }
 API cudaError_t __cudaLaunchKernel(void *kernel, struct dim3 g, struct dim3 b, void **arguments, size_t n, cudaStream_t s) {
-    fake_cuda_count_launch();
+    fake_cuda_count_launch(s);
     return 0;
 }
