@@ -156,6 +156,8 @@ class Planner:
         self._begun = True
         if self._pass_silence(final=final):
             return None
+        if self._link == "carried" and self._position - self._stopped >= self.plan.reset:
+            self._link = "fresh"
         first, link = self._position, self._link
         begin = self._begin if link == "joined" else first
         limit = begin + self.plan.chunk
@@ -177,10 +179,7 @@ class Planner:
             return False
         # Where the next window starts depends on where speech does, never on how the stream came in.
         self._position += ahead if final and nothing else max(0, ahead - self.plan.margin)
-        if not nothing:
-            long = self._position - self._stopped >= self.plan.reset or self._stopped == 0
-            self._link = "fresh" if long else "carried"
-        elif self._link == "joined":
+        if self._link == "joined":
             self._link = "carried"
         return True
 
