@@ -17,6 +17,9 @@ DEFAULT_CHUNK_SECONDS = 60.0
 # Measured on pause-free speech of many voices (tools/bench_long.py context): 16, 5, 11, 2 and 3 of 1701 words go
 # missing with 0, 0.5, 1, 2 and 4 s.
 DEFAULT_CONTEXT_SECONDS = 2.0
+# In a pause of less than what ends any window, this much is heard beyond it: without, the last word before a very short
+# pause may be lost; more lets voices that take turns disturb each other (bundled model).
+ASIDE_SECONDS = 0.5
 SHORTEST_CHUNK_SECONDS = 2.0
 # Encoders narrower than this are taken for small models, which hear best one voice and one sentence at a time.
 SMALL_ENCODER_DIM = 512
@@ -101,6 +104,7 @@ def _plan(spec: ModelSpec, chunk: int, context: int) -> Plan:
     return Plan(
         chunk,
         context,
+        aside=frames(ASIDE_SECONDS),
         margin=margin,
         pause=pause,
         least=min(frames(LEAST_PAUSE_SECONDS), pause),

@@ -51,7 +51,7 @@ def compare(uncut: tdt.Transcript, cut: tdt.Transcript, seams: Sequence[float]) 
 
     missing, added = alone(expected, got), alone(got, expected)
     doubled = sum(
-        a[0] == b[0] and any(abs(b[1] - seam) <= 1 for seam in seams) and _said_once(expected, a[1], b[2])
+        a[0] == b[0] and any(abs(b[1] - seam) <= 1 for seam in seams) and _times_said(expected, a[0], a[1], b[2]) < 2
         for a, b in pairwise(got)
     )
     nearest = [min((abs(s - s2) for w2, s2, _ in expected if w == w2), default=9.0) for w, s, _ in got]
@@ -66,8 +66,8 @@ def compare(uncut: tdt.Transcript, cut: tdt.Transcript, seams: Sequence[float]) 
     )
 
 
-def _said_once(words: Sequence[tuple[str, float, float]], start: float, end: float) -> bool:
-    return sum(s < end and e > start for _, s, e in words) < 2
+def _times_said(words: Sequence[tuple[str, float, float]], word: str, start: float, end: float) -> int:
+    return sum(w == word and s < end + 0.16 and e > start - 0.16 for w, s, e in words)
 
 
 def seams(contexts: Sequence[float | None], ways: Sequence[bool]) -> None:
