@@ -79,7 +79,7 @@ def compare(uncut: tdt.Transcript, cut: tdt.Transcript, seams: Sequence[float]) 
 
     missing = alone(expected, got)
     doubled = [
-        b[1] for a, b in pairwise(got) if a[0] == b[0] and _times_said(expected, a[0], a[1], b[2]) < 2 and near([b[1]])
+        b[1] for a, b in pairwise(got) if a[0] == b[0] and not _two_there(expected, a[0], a[1], b[2]) and near([b[1]])
     ]
     nearest = [min((abs(s - s2) for w2, s2, _ in expected if w == w2), default=9.0) for w, s, _ in got]
     moved = np.array([distance for distance in nearest if distance < 0.4])
@@ -98,8 +98,10 @@ def compare(uncut: tdt.Transcript, cut: tdt.Transcript, seams: Sequence[float]) 
     )
 
 
-def _times_said(words: Sequence[Timed], word: str, start: float, end: float) -> int:
-    return sum(w == word and s < end + 0.16 and e > start - 0.16 for w, s, e in words)
+def _two_there(words: Sequence[Timed], word: str, start: float, end: float) -> bool:
+    """Say whether two words lie in a stretch: any two, or this one twice and a frame or two away."""
+    inside = sum(s < end and e > start for _, s, e in words)
+    return inside > 1 or sum(w == word and s < end + 0.16 and e > start - 0.16 for w, s, e in words) > 1
 
 
 def seams(contexts: Sequence[float | None], ways: Sequence[bool]) -> None:
