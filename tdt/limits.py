@@ -114,16 +114,19 @@ def _plan(spec: ModelSpec, chunk: int, context: int) -> Plan:
 
 
 def window_bytes(spec: ModelSpec, seconds: float, windows: int = 1) -> int:
-    """Estimate the encoder's activations: the first convolution, attention over all pairs of frames, and the layers.
+    """Return a bound on what encoding takes: the first convolution, attention over all pairs of frames, the layers.
 
-    An upper estimate for the published family (256 convolution channels, 8 heads).
+    On the CPU 1.1 to 1.8 times what was measured (``tools/bench_long.py activations``; bundled model, and the shapes of
+    parakeet-tdt-0.6b-v3). Attention is reckoned with the published models' 8 heads.
     """
     mel_frames = seconds * 100
     frames = seconds / spec.frame_seconds
-    convolution = 2 * 256 * (mel_frames / 2) * (spec.n_mels / 2)
+    features = 3 * mel_frames * spec.n_mels
+    # Its outputs, the same after the activation, and once more where what is padding is set to zero.
+    convolution = 3.5 * spec.front_channels * (mel_frames / 2) * (spec.n_mels / 2)
     attention = 3 * 8 * frames**2
     layers = 12 * frames * spec.encoder_dim
-    return int(4 * windows * (convolution + attention + layers))
+    return int(4 * windows * (features + convolution + attention + layers))
 
 
 def free_memory_bytes() -> int:

@@ -50,6 +50,34 @@ def memory(folder: Path) -> None:
             say(f"| {minutes} min | {call} | {peak:.0f} MiB | {seconds:.1f} s |")
 
 
+_ACTIVATIONS = """
+import sys, numpy as np, tdt
+from tdt.limits import window_bytes
+from tdt.profiling.memory import peak_rss_bytes, reset_peak, rss_bytes
+with tdt.load(sys.argv[1] or None) as asr:
+    seconds, batch = float(sys.argv[2]), int(sys.argv[3])
+    clips = [np.random.default_rng(0).normal(0, 0.05, int(seconds * 16000)).astype(np.float32)] * batch
+    asr.encode(asr.features([clips[0][:16000]]))
+    before = rss_bytes()
+    assert reset_peak(), "this system keeps no peak that can be started anew"
+    asr.encode(asr.features(clips))
+    print(peak_rss_bytes() - before, window_bytes(asr.spec, seconds, batch))
+"""
+
+
+def activations(model: str) -> None:
+    """Compare the bound behind ``--max-memory`` with what encoding takes, each case in a process of its own."""
+    say("| windows | measured | bound | bound / measured |")
+    say("|---|---|---|---|")
+    for batch, seconds in ((1, 30), (1, 60), (4, 60), (8, 5), (8, 10), (8, 30), (1, 120), (1, 200)):
+        command = [sys.executable, "-c", _ACTIVATIONS, model, str(seconds), str(batch)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        measured, bound = map(int, output.split())
+        say(
+            f"| {batch} × {seconds} s | {measured / 2**20:.0f} MiB | {bound / 2**20:.0f} MiB | {bound / measured:.2f} |"
+        )
+
+
 def throughput(folder: Path) -> None:
     clips = read_clips()
     path = folder / "long.wav"
