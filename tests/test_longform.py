@@ -93,19 +93,20 @@ def test_speech_cut_without_a_pause_loses_and_doubles_nothing_at_the_seams(
 
 
 def test_stream_yields_the_segments_of_transcribe_as_it_goes(asr: tdt.Recognizer, joined: np.ndarray) -> None:
-    taken: list[int] = []
+    heard = threading.Event()
+    waited: list[bool] = []
 
     def microphone() -> Iterator[np.ndarray]:
-        for number, start in enumerate(itertools.count(0, 8000)):
-            if start >= len(joined):
-                return
-            taken.append(number)
+        for start in range(0, len(joined), 8000):
+            if start == 24 * 16000:  # goes on only when the first segment is out
+                waited.append(heard.wait(60))
             yield joined[start : start + 8000]
 
     stream = asr.stream(microphone(), chunk_seconds=6)
     first = next(stream)
-    assert len(taken) < len(joined) / 8000, "the first segment comes before the recording has ended"
+    heard.set()
     segments = [first, *stream]
+    assert waited == [True]
     whole = asr.transcribe(joined, chunk_seconds=6)
     assert [s.text for s in segments] == [s.text for s in whole.segments]
     assert whole.text == " ".join(s.text for s in segments)
