@@ -265,6 +265,24 @@ def test_a_failure_ends_one_recording_and_not_its_neighbour(asr: tdt.Recognizer,
     assert recordings[1].error is None
 
 
+def test_what_else_is_under_way_changes_no_bit(asr: tdt.Recognizer, joined: np.ndarray) -> None:
+    """Batches of other windows would: padding and company change the last bits of the encoder's sums."""
+    from tdt.limits import CutOptions
+    from tdt.pipeline import Reading
+    from tdt.reader import BlockReader
+
+    def scores(sources: list[np.ndarray], jobs: int) -> np.ndarray:
+        long_form = asr._stages.long_form(Reading(cutting=CutOptions(chunk_seconds=6)), jobs=jobs)
+        recordings = [long_form.recording(BlockReader(source), n) for n, source in enumerate(sources)]
+        parts = [part for part in long_form.run(recordings) if part.recording is recordings[0]]
+        return np.concatenate([tokens.logprobs for part in parts for tokens, _ in part.steps])
+
+    alone = scores([joined], 1)
+    assert len(alone) > 50
+    np.testing.assert_array_equal(scores([joined, joined[8000:-50_000], joined[20_000:]], 2), alone)
+    np.testing.assert_array_equal(scores([joined, joined[20_000:]], 1), alone)
+
+
 def test_work_ahead_keeps_its_distance_and_its_errors() -> None:
     made: list[int] = []
 
