@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
     Bool = npt.NDArray[np.bool_]
 
-# Speech has somewhere a probability of SURE, and goes on while it stays at POSSIBLE. Chosen by measurement: lower ones
+# Speech is surely there for a while, and goes on while it stays possible. Chosen by measurement: lower probabilities
 # let music and noise through, whose words are invented; higher ones eat the ends of words.
 SURE = 0.7
 POSSIBLE = 0.4
+# The onset of a note is taken for speech for some 100 ms, a word for longer: fewer sure frames than this are none. More
+# eat short words.
+SURE_FRAMES = 3
 # What stays possible for 2 s without ever becoming sure is not withheld any longer.
 UNDECIDED_FRAMES = 25
 
@@ -62,6 +65,7 @@ class SpeechMask:
 
     def __init__(self) -> None:
         self._undecided = 0
+        self._sure = 0
         self._talking = False
 
     def add(self, speech: Float32) -> Bool:
@@ -70,12 +74,13 @@ class SpeechMask:
         for probability in speech.tolist():
             if probability < POSSIBLE:
                 decided += [False] * (self._undecided + 1)
-                self._undecided, self._talking = 0, False
+                self._undecided, self._sure, self._talking = 0, 0, False
             elif self._talking:
                 decided.append(True)
             else:
                 self._undecided += 1
-                if probability >= SURE or self._undecided >= UNDECIDED_FRAMES:
+                self._sure += probability >= SURE
+                if self._sure >= SURE_FRAMES or self._undecided >= UNDECIDED_FRAMES:
                     decided += [True] * self._undecided
                     self._undecided, self._talking = 0, True
         return np.array(decided, np.bool_)
@@ -83,5 +88,5 @@ class SpeechMask:
     def flush(self) -> Bool:
         """Decide the rest: the end of a recording is speech where it may be."""
         rest = np.ones(self._undecided, np.bool_)
-        self._undecided = 0
+        self._undecided = self._sure = 0
         return rest

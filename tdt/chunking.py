@@ -1,8 +1,9 @@
 """Where long audio is cut: pure decisions on encoder frames, no sessions.
 
 A window ends at a pause; the longer it is already, the shorter a pause will do. Where nobody pauses until it is full,
-it is cut where the level is lowest, and overlaps the next one: the encoder hears context on both sides, tokens are kept
-from the window's own span, and around the cut both are decoded, to change over where they agree (:mod:`tdt.seams`).
+it is cut where the level is lowest. There, and less far where the pause is short, windows overlap: the encoder hears
+context on both sides, tokens are kept from the window's own span, and around the cut both are decoded, to change over
+where they agree (:mod:`tdt.seams`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Plan:
         Most frames of a window, context included. Audio up to this length stays in one piece.
     context : int
         Frames of context on each side of a cut through speech.
+    aside : int
+        The same for a cut in a pause shorter than `pause`; never more than `context`.
     margin : int
         Frames kept beside speech; the rest of a pause is left out.
     pause : int
@@ -49,6 +52,7 @@ class Plan:
 
     chunk: int
     context: int
+    aside: int = 0
     margin: int = 2
     pause: int = 5
     least: int = 2
@@ -61,6 +65,8 @@ class Plan:
         if self.context < 0 or 4 * self.context > self.chunk:
             expected = f"0 to a quarter of the window, {self.chunk // 4} encoder frames"
             raise OptionError("context", self.context, expected)
+        if self.aside < 0:
+            raise OptionError("aside", self.aside, "0 or more encoder frames")
         if self.margin < 0 or self.pause <= 2 * self.margin:
             raise OptionError("pause", self.pause, f"more than the two margins, {2 * self.margin} encoder frames")
         if not 1 <= self.least <= self.pause or self.target < 1:
@@ -74,7 +80,7 @@ class Plan:
 class Window(NamedTuple):
     """Encoder frames `begin` to `end` are heard, tokens are kept from `first` to `last` (ends exclusive).
 
-    At a cut through speech the next window is decoded from `back` on, this one up to `ahead`; else both are `last`.
+    Where windows overlap, the next one is decoded from `back` on, this one up to `ahead`; else both are `last`.
     """
 
     begin: int
@@ -89,6 +95,13 @@ class Window(NamedTuple):
     def closed(cls, begin: int, first: int, last: int, link: Link) -> Window:
         """Return a window that ends in a pause."""
         return cls(begin, first, last, last, link, last, last)
+
+
+class _Pause(NamedTuple):
+    """The frame at which a pause ends a window, and whether it would not have ended any."""
+
+    at: int
+    short: bool
 
 
 class Planner:
@@ -156,17 +169,20 @@ class Planner:
         self._begun = True
         if self._pass_silence(final=final):
             return None
+        if self._link == "carried" and self._position - self._stopped >= self.plan.reset:
+            self._link = "fresh"
         first, link = self._position, self._link
         begin = self._begin if link == "joined" else first
         limit = begin + self.plan.chunk
-        stop = self._pause(first, limit, final=final)
-        if stop is None and final and self._end <= limit:
-            stop = self._end
-        if stop is None:
+        pause = self._pause(first, limit, final=final)
+        if pause is None and not (final and self._end <= limit):
             return self._cut(begin, first, limit)
-        self._position = self._stopped = stop
+        aside = min(self.plan.aside, self.plan.context)
+        if pause is not None and pause.short and aside > 0:
+            return self._overlapped(begin, first, pause.at, aside, limit)
+        self._position = self._stopped = self._end if pause is None else pause.at
         self._link = "carried"
-        return Window.closed(begin, first, stop, link)
+        return Window.closed(begin, first, self._stopped, link)
 
     def _pass_silence(self, *, final: bool) -> bool:
         """Move to the next speech; say whether that was needed."""
@@ -177,21 +193,19 @@ class Planner:
             return False
         # Where the next window starts depends on where speech does, never on how the stream came in.
         self._position += ahead if final and nothing else max(0, ahead - self.plan.margin)
-        if not nothing:
-            long = self._position - self._stopped >= self.plan.reset or self._stopped == 0
-            self._link = "fresh" if long else "carried"
-        elif self._link == "joined":
+        if self._link == "joined":
             self._link = "carried"
         return True
 
-    def _pause(self, first: int, limit: int, *, final: bool) -> int | None:
-        """Return where the window ends, if a pause ends it."""
+    def _pause(self, first: int, limit: int, *, final: bool) -> _Pause | None:
+        """Return the pause that ends the window, if one does."""
         plan = self.plan
         known = self._talk[first - self._base : limit + plan.pause - self._base]
         for start, stop in runs(~known):
             ends = final and first + stop == self._end and stop - start > plan.margin
             if 0 < start < limit - first and (ends or stop - start >= plan.pause_needed(start)):
-                return min(first + start + min(plan.margin, (stop - start) // 2), limit)
+                at = min(first + start + min(plan.margin, (stop - start) // 2), limit)
+                return _Pause(at, short=not ends and stop - start < plan.pause)
         return None
 
     def _cut(self, begin: int, first: int, limit: int) -> Window:
@@ -200,12 +214,16 @@ class Planner:
         low = first + max(1, (limit - plan.context - first) // 2)
         high = max(low + 1, limit - plan.context)
         last = low + softest(self._level[low - self._base : high - self._base])
-        end = min(last + plan.context, limit)
-        following = max(last - plan.context, first)
+        return self._overlapped(begin, first, last, plan.context, limit)
+
+    def _overlapped(self, begin: int, first: int, last: int, context: int, limit: int) -> Window:
+        """Return a window that hears on beyond its last frame, as the next one will hear what lies before its first."""
+        end = min(last + context, limit, self._end)
+        following = max(last - context, first)
         # Half of the context is decoded twice, once by each window; the far half only steadies the encoder.
         ahead_before = self._ahead if self._link == "joined" else 0
-        back = min(max(following, last - plan.context // 2, ahead_before), last)
-        ahead = min(end, last + plan.context // 2)
+        back = min(max(following, last - context // 2, ahead_before), last)
+        ahead = min(end, last + context // 2)
         window = Window(begin, first, last, end, self._link, back, ahead)
         self._begin, self._ahead, self._stopped = following, ahead, last
         self._position, self._link = last, "joined"

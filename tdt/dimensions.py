@@ -10,7 +10,7 @@ from tdt.content import read_small
 from tdt.durations import duration_table
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, OptionError, UnsupportedLayoutError
 from tdt.roles import check_roles
-from tdt.spec import ModelSpec
+from tdt.spec import FRONT_CHANNELS, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,6 +103,7 @@ def build_spec(
         predictor_hidden=hidden,
         normalize=_normalize(encoder),
         max_encoder_frames=encoder.position_rows,
+        front_channels=_front_channels(encoder),
         max_symbols=_max_symbols(max_symbols, config),
     )
 
@@ -144,6 +145,13 @@ def _subsampling(files: ModelFiles, encoder: GraphInfo, config: Mapping[str, Any
             "halves the frames. Correct config.json or the metadata."
         )
     return subsampling
+
+
+def _front_channels(encoder: GraphInfo) -> int:
+    """Return the most channels of its two-dimensional convolutions; where none shows, those of the published models."""
+    convolutions = [node for node in encoder.nodes if node.op_type.startswith("Conv") and len(node.inputs) > 1]
+    weights = [encoder.constant_behind(node.inputs[1]) for node in convolutions]
+    return max((w.shape[0] for w in weights if w is not None and len(w.shape) == 4), default=FRONT_CHANNELS)
 
 
 def _number(graph: GraphInfo, key: str, most: int) -> int | None:

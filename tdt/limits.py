@@ -17,6 +17,9 @@ DEFAULT_CHUNK_SECONDS = 60.0
 # Measured on pause-free speech of many voices (tools/bench_long.py context): 16, 5, 11, 2 and 3 of 1701 words go
 # missing with 0, 0.5, 1, 2 and 4 s.
 DEFAULT_CONTEXT_SECONDS = 2.0
+# In a pause of less than what ends any window, this much is heard beyond it: without, the last word before a very short
+# pause may be lost; more lets voices that take turns disturb each other (bundled model).
+ASIDE_SECONDS = 0.5
 SHORTEST_CHUNK_SECONDS = 2.0
 # Encoders narrower than this are taken for small models, which hear best one voice and one sentence at a time.
 SMALL_ENCODER_DIM = 512
@@ -101,6 +104,7 @@ def _plan(spec: ModelSpec, chunk: int, context: int) -> Plan:
     return Plan(
         chunk,
         context,
+        aside=frames(ASIDE_SECONDS),
         margin=margin,
         pause=pause,
         least=min(frames(LEAST_PAUSE_SECONDS), pause),
@@ -110,16 +114,19 @@ def _plan(spec: ModelSpec, chunk: int, context: int) -> Plan:
 
 
 def window_bytes(spec: ModelSpec, seconds: float, windows: int = 1) -> int:
-    """Estimate the encoder's activations: the first convolution, attention over all pairs of frames, and the layers.
+    """Return a bound on what encoding takes: the first convolution, attention over all pairs of frames, the layers.
 
-    An upper estimate for the published family (256 convolution channels, 8 heads).
+    On the CPU 1.1 to 1.8 times what was measured (``tools/bench_long.py activations``; bundled model, and the shapes of
+    parakeet-tdt-0.6b-v3). Attention is reckoned with the published models' 8 heads.
     """
     mel_frames = seconds * 100
     frames = seconds / spec.frame_seconds
-    convolution = 2 * 256 * (mel_frames / 2) * (spec.n_mels / 2)
+    features = 3 * mel_frames * spec.n_mels
+    # Its outputs, the same after the activation, and once more where what is padding is set to zero.
+    convolution = 3.5 * spec.front_channels * (mel_frames / 2) * (spec.n_mels / 2)
     attention = 3 * 8 * frames**2
     layers = 12 * frames * spec.encoder_dim
-    return int(4 * windows * (convolution + attention + layers))
+    return int(4 * windows * (features + convolution + attention + layers))
 
 
 def free_memory_bytes() -> int:

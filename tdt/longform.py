@@ -114,7 +114,7 @@ class LongForm:
     batch_size : int, optional
         Most windows to a batch; by default up to 8, fewer where they are long.
     jobs : int
-        Recordings whose windows share batches. With one, results do not depend on its company at all.
+        Recordings under way at once, decoded in lockstep.
     """
 
     spec: ModelSpec
@@ -147,36 +147,23 @@ class LongForm:
         Yields
         ------
         Part
-            For each recording in order; those of several recordings interleave.
+            For each recording in order; those of several recordings interleave. What they say of a recording does not
+            depend on the others (with the native decoder to the last bit).
         """
         if timeline is not NULL:  # a profile runs the stages one after another, so that their times add up
-            for block in self._blocks(recordings, timeline):
-                yield from self._decoded(self._encoded(block, timeline), timeline)
+            for blocks in self._rounds(recordings, timeline):
+                yield from self._decoded(self._encoded(blocks, timeline), timeline)
             return
-        with closing(work_ahead(self._blocks(recordings), 1)) as blocks:
-            encoded = work_ahead((self._encoded(block, timeline) for block in blocks), 1)
+        with closing(work_ahead(self._rounds(recordings), 1)) as rounds:
+            encoded = work_ahead((self._encoded(blocks, timeline) for blocks in rounds), 1)
             with closing(encoded):
-                for block in encoded:
-                    yield from self._decoded(block, timeline)
+                for heard in encoded:
+                    yield from self._decoded(heard, timeline)
 
     # --- cutting --------------------------------------------------------------------------------------------------
 
-    def _blocks(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Iterator[list[_Heard]]:
-        """Collect windows until there are enough to choose batches from."""
-        block: list[_Heard] = []
-        seconds = 0.0
-        for heard in self._interleaved(recordings, timeline):
-            block.append(heard)
-            if heard.piece is not None:
-                seconds += len(heard.piece.samples) / SAMPLE_RATE_HZ
-            if seconds >= LOOKAHEAD_SECONDS or heard.recording.live:
-                yield block
-                block, seconds = [], 0.0
-        if block:
-            yield block
-
-    def _interleaved(self, recordings: Iterable[Recording], timeline: Recorder) -> Iterator[_Heard]:
-        """Take turns among the recordings under way; each is read in a thread of its own."""
+    def _rounds(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Iterator[list[list[_Heard]]]:
+        """Yield a block of windows of each recording under way; each is read in a thread of its own."""
         waiting = iter(recordings)
         active: list[tuple[Recording, Generator[Piece, None, None]]] = []
         frame_samples = round(self.spec.frame_seconds * SAMPLE_RATE_HZ)
@@ -188,30 +175,30 @@ class LongForm:
                     active.append((begun, ahead))
                 if not active:
                     return
-                for entry in list(active):
-                    recording, pieces = entry
-                    try:
-                        piece = next(pieces, None)
-                    except TdtError as error:
-                        recording.error, piece = error, None
-                    yield _Heard(recording, piece)
-                    if piece is None:
-                        active.remove(entry)
+                blocks = [_block(recording, pieces) for recording, pieces in active]
+                active = [entry for entry, block in zip(active, blocks, strict=True) if block[-1].piece is not None]
+                yield blocks
         finally:
             for _, pieces in active:
                 pieces.close()
 
     # --- features and encoder -------------------------------------------------------------------------------------
 
-    def _encoded(self, block: Sequence[_Heard], timeline: Recorder) -> list[_Heard]:
-        """Encode the windows of a block in batches of like length; the order stays."""
-        waiting = [place for place, heard in enumerate(block) if heard.piece is not None]
-        seconds = [len(_samples(block[place])) / SAMPLE_RATE_HZ for place in waiting]
-        done = list(block)
-        for batch in plan_batches(seconds, self.batch_size):
-            places = [waiting[number] for number in batch]
-            for place, frames in zip(places, self._frames([block[place] for place in places], timeline), strict=True):
-                done[place] = block[place]._replace(frames=frames)
+    def _encoded(self, blocks: Sequence[Sequence[_Heard]], timeline: Recorder) -> list[_Heard]:
+        """Encode the windows of each block in batches of like length; the order stays.
+
+        Batches are made of one block: what shares a run changes the last bits of the encoder's sums, and a recording's
+        result must not depend on what else was under way.
+        """
+        done: list[_Heard] = []
+        for block in blocks:
+            waiting = [heard for heard in block if heard.piece is not None]
+            seconds = [len(_samples(heard)) / SAMPLE_RATE_HZ for heard in waiting]
+            for batch in plan_batches(seconds, self.batch_size):
+                members = [waiting[number] for number in batch]
+                for number, frames in zip(batch, self._frames(members, timeline), strict=True):
+                    waiting[number] = waiting[number]._replace(frames=frames)
+            done += [*waiting, *(heard for heard in block if heard.piece is None)]
         return done
 
     def _frames(self, members: Sequence[_Heard], timeline: Recorder) -> list[Float32 | None]:
@@ -227,10 +214,10 @@ class LongForm:
 
     # --- decoding -------------------------------------------------------------------------------------------------
 
-    def _decoded(self, block: Sequence[_Heard], timeline: Recorder) -> Iterator[Part]:
-        """Decode the windows of a block: the next of each recording in lockstep, until none is left."""
+    def _decoded(self, windows: Sequence[_Heard], timeline: Recorder) -> Iterator[Part]:
+        """Decode the windows of a round: the next of each recording in lockstep, until none is left."""
         lines: dict[Recording, list[_Heard]] = {}
-        for heard in block:
+        for heard in windows:
             lines.setdefault(heard.recording, []).append(heard)
         steps: dict[Recording, list[tuple[Hypothesis, bool]]] = {recording: [] for recording in lines}
         ended = {recording for recording, line in lines.items() if line[-1].piece is None}
@@ -274,6 +261,22 @@ class LongForm:
         rest = recording.segmenter.flush() if done else None
         both = [transcript for transcript in (final, rest) if transcript is not None]
         return Part(recording, merged(both) if both else None, steps, done)
+
+
+def _block(recording: Recording, pieces: Iterator[Piece]) -> list[_Heard]:
+    """Collect windows until there are enough to choose batches from, or the recording ends: always the same ones."""
+    block: list[_Heard] = []
+    seconds = 0.0
+    while seconds < LOOKAHEAD_SECONDS:
+        try:
+            piece = next(pieces, None)
+        except TdtError as error:
+            recording.error, piece = error, None
+        block.append(_Heard(recording, piece))
+        if piece is None or recording.live:
+            break
+        seconds += len(piece.samples) / SAMPLE_RATE_HZ
+    return block
 
 
 def _samples(heard: _Heard) -> Float32:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
-from tdt.batching import WINDOW_SECONDS, plan_batches, window_size
+from tdt.batching import BATCH_SIZE, WINDOW_SECONDS, plan_batches, window_size
 from tdt.errors import AudioTailError, OptionError, TdtError
 from tdt.limits import DEFAULT, CutOptions, batch_for_memory, make_plan, provider_seconds
 from tdt.options import ReadOptions, StreamOptions
@@ -155,11 +155,11 @@ class Stages:
                 yield index, error
                 continue
             clips.append(Clip(index, samples, seconds))
-            full = len(clips) >= window_size(reading.batch_size)
+            full = len(clips) >= window_size(long_form.batch_size)
             if full or sum(clip.seconds for clip in clips) >= WINDOW_SECONDS:
-                yield from self._window(clips, reading.batch_size, timeline)
+                yield from self._window(clips, long_form.batch_size, timeline)
                 clips = []
-        yield from self._window(clips, reading.batch_size, timeline)
+        yield from self._window(clips, long_form.batch_size, timeline)
 
     def long_form(self, reading: Reading, jobs: int = 1) -> LongForm:
         """Return the pipeline for what is longer than a window; `jobs` recordings share its batches.
@@ -175,7 +175,7 @@ class Stages:
         batch_size, memory = reading.batch_size, reading.cutting.max_memory_bytes
         if memory is not None:
             most = batch_for_memory(self.spec, plan.chunk * self.spec.frame_seconds, memory)
-            batch_size = min(batch_size or most, most)
+            batch_size = min(batch_size or BATCH_SIZE, most)
         return LongForm(
             self.spec,
             self.extractor,

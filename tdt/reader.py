@@ -41,8 +41,9 @@ class BlockReader:
     Parameters
     ----------
     source : path, bytes, binary file object, ndarray, or iterable of ndarrays
-        Files that libsndfile reads are streamed; other formats go through audioread's decoders, also as a stream. A
-        pipe carrying WAV or AU is read as it comes; other formats on a pipe are spooled to a temporary file first.
+        Files that libsndfile reads are streamed; other formats go through audioread's decoders, also as a stream (bytes
+        and file objects by way of a temporary file). A pipe carrying WAV or AU is read as it comes; other formats on a
+        pipe are spooled to a temporary file first.
         Arrays are [n] or [n, channels] of int16, float32 or float64.
     sample_rate : int, optional
         Rate of arrays in Hz; 16000 where not given. Files know theirs.
@@ -187,8 +188,9 @@ class BlockReader:
         try:
             opened = soundfile.SoundFile(file, closefd=False) if isinstance(file, int) else soundfile.SoundFile(file)
         except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
-            if isinstance(file, str) and os.path.getsize(file) > 0:  # noqa: PTH202
-                sound = self._close.enter_context(open_other(Path(file), self.name, str(error)))
+            path = self._path_of(file)
+            if path is not None:
+                sound = self._close.enter_context(open_other(path, self.name, str(error)))
                 return sound.rate_hz, None, sound.blocks
             raise AudioReadError(
                 f"{self.name} cannot be read as audio ({error}); a WAV, FLAC, OGG, MP3 or similar file was expected. "
@@ -198,6 +200,24 @@ class BlockReader:
         total = int(opened.frames)
         known = 0 < total < _UNKNOWN_FRAMES
         return int(opened.samplerate), total if known else None, _file_blocks(opened, self.name)
+
+    def _path_of(self, file: Any) -> Path | None:
+        """Return where the content lies, for decoders that take paths alone; None where it is empty or a pipe's.
+
+        What is not a file yet is copied to one, which goes when the reader is closed.
+        """
+        if isinstance(file, int):
+            return None
+        if isinstance(file, str):
+            path = Path(file)
+        else:
+            with suppress(OSError, ValueError):
+                file.seek(0)
+            copy = self._close.enter_context(tempfile.NamedTemporaryFile(prefix="tdt-audio-"))  # noqa: SIM115
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.flush()
+            path = Path(copy.name)
+        return path if path.stat().st_size > 0 else None
 
 
 def _resampler(rate_hz: int) -> Any:

@@ -13,6 +13,7 @@ Precision = Literal["float32", "int8"]
 
 SAMPLE_RATE_HZ = 16000
 HOP_SAMPLES = 160  # 10 ms
+FRONT_CHANNELS = 256  # of the published models
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class ModelSpec:
         Duration table: encoder frames by duration index.
     max_encoder_frames : int or None
         Rows of the export's position table; None where the graph has no such table.
+    front_channels : int
+        Of the convolutions that shorten the input: most of the encoder's memory.
     """
 
     name: str
@@ -61,6 +64,7 @@ class ModelSpec:
     normalize: Literal["per_feature", "none"] = "per_feature"
     max_encoder_frames: int | None = None
     max_symbols: int = 10
+    front_channels: int = FRONT_CHANNELS
 
     @property
     def frame_seconds(self) -> float:

@@ -26,7 +26,14 @@ def decide(speech: list[float], block: int = 10_000) -> str:
 
 
 def test_what_never_becomes_sure_is_no_speech() -> None:
-    assert decide([0.1, 0.5, 0.9, 0.5, 0.45, 0.3, 0.5, 0.6, 0.1]) == ".####...."
+    assert decide([0.1, 0.5, 0.9, 0.9, 0.5, 0.9, 0.45, 0.3, 0.5, 0.6, 0.1]) == ".######...."
+
+
+def test_the_onset_of_a_note_is_no_speech() -> None:
+    """Plucked notes and chords, as the detector hears them: sure for a frame or two, then falling."""
+    assert decide([0.0, 0.89, 0.54, 0.1, 0.0, 0.98, 0.9, 0.6, 0.5, 0.3, 0.0]) == "." * 11
+    assert decide([0.0, 0.9, 0.98, 0.86, 0.6, 0.0]) == ".####.", "a short word"
+    assert decide([0.0, 0.9, 0.0, 0.9, 0.0, 0.9, 0.0]) == "." * 7, "each counts by itself"
 
 
 def test_what_stays_possible_for_long_is_given_the_benefit_of_the_doubt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,24 @@ def test_the_longer_the_window_the_shorter_a_pause_will_do() -> None:
     assert windows[1].link == "carried"
 
 
+@pytest.mark.parametrize("block", [1, 7, 10_000])
+def test_after_a_long_pause_decoding_starts_afresh_however_the_stream_comes(block: int) -> None:
+    windows = windows_of(pattern((1, 10), (0, 242), (1, 90)), block=block)
+    assert [window.link for window in windows] == ["fresh", "fresh"]
+
+
 def test_an_hour_of_silence_gives_no_window() -> None:
     assert windows_of(np.zeros(45_000, bool), block=100) == []
+
+
+def test_windows_overlap_in_a_short_pause_and_not_in_a_long_one() -> None:
+    plan = replace(PLAN, aside=6)
+    windows = windows_of(pattern((1, 60), (0, 5), (1, 60), (0, 30), (1, 90)), plan)
+    assert windows[:2] == [
+        Window(0, 0, 62, 68, "fresh", back=59, ahead=65),
+        Window(56, 62, 128, 128, "joined", back=128, ahead=128),
+    ]
+    assert windows[2].link == "carried"
 
 
 def test_speech_without_a_pause_is_cut_where_it_is_softest() -> None:
@@ -97,11 +114,18 @@ speech_patterns = st.lists(st.tuples(st.booleans(), st.integers(1, 150)), min_si
     lambda stretches: pattern(*stretches)
 )
 plans = st.builds(
-    lambda chunk, context, margin, extra, least, target: Plan(
-        chunk, min(context, chunk // 4), margin, 2 * margin + 1 + extra, min(least, 2 * margin + 1 + extra), target
+    lambda chunk, context, aside, margin, extra, least, target: Plan(
+        chunk,
+        min(context, chunk // 4),
+        aside,
+        margin,
+        2 * margin + 1 + extra,
+        min(least, 2 * margin + 1 + extra),
+        target,
     ),
     st.integers(8, 200),
     st.integers(0, 30),
+    st.integers(0, 12),
     st.integers(0, 8),
     st.integers(0, 60),
     st.integers(1, 20),
@@ -132,8 +156,9 @@ def test_the_planner_forgets_what_is_behind() -> None:
     [
         ((3, 0), "chunk"),
         ((100, 26), "context"),
-        ((100, 10, 5, 10), "pause"),
-        ((100, 10, 2, 6, 7), "least"),
+        ((100, 10, -1), "aside"),
+        ((100, 10, 0, 5, 10), "pause"),
+        ((100, 10, 0, 2, 6, 7), "least"),
     ],
 )
 def test_plans_that_cannot_work(values: tuple[int, ...], match: str) -> None:

@@ -128,6 +128,27 @@ def test_killed_and_resumed_gives_the_same_bytes(
     assert (tmp_path / f"killed/meeting.{style}").read_bytes() == expected
 
 
+def test_several_at_once_killed_and_resumed_give_the_same_bytes(
+    meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of different lengths, so that other windows are under way together after the kill than before it."""
+    samples, rate = soundfile.read(meeting, dtype="float32")
+    talks = [tmp_path / f"{name}.flac" for name in "abc"]
+    for talk, seconds in zip(talks, (30, 40, 20), strict=True):
+        soundfile.write(talk, samples[rate * (seconds == 40) : rate * seconds], rate)
+    words = [*map(str, talks), "--format", "json", *CHUNK, "-o"]
+    monkeypatch.setattr(longform, "LOOKAHEAD_SECONDS", 8.0)
+    assert main(["transcribe", *words, str(tmp_path / "whole")]) == 0
+    several = [str(tmp_path / "killed"), "--resume", "--jobs", "2"]
+    assert run_and_stop("KILL", 4, *words, *several).returncode == -signal.SIGKILL
+    left = {talk.stem: check_valid(path) for talk in talks if (path := tmp_path / f"killed/{talk.stem}.json").exists()}
+    assert 0 < sum(left.values()) < sum(check_valid(tmp_path / f"whole/{talk.stem}.json") for talk in talks)
+    assert main(["transcribe", *words, *several]) == 0
+    for talk in talks:
+        whole, resumed = ((tmp_path / folder / f"{talk.stem}.json").read_bytes() for folder in ("whole", "killed"))
+        assert resumed == whole
+
+
 def test_ctrl_c_keeps_what_is_done_and_resume_ends_it(meeting: Path, tmp_path: Path) -> None:
     words = [str(meeting), "--format", "json", *CHUNK, "-o", str(tmp_path)]
     stopped = run_and_stop("INT", 3, *words)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import subprocess
+import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import soundfile
 
 import tdt
 from tdt.ahead import work_ahead
+from tdt.limits import window_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,19 +93,20 @@ def test_speech_cut_without_a_pause_loses_and_doubles_nothing_at_the_seams(
 
 
 def test_stream_yields_the_segments_of_transcribe_as_it_goes(asr: tdt.Recognizer, joined: np.ndarray) -> None:
-    taken: list[int] = []
+    heard = threading.Event()
+    waited: list[bool] = []
 
     def microphone() -> Iterator[np.ndarray]:
-        for number, start in enumerate(itertools.count(0, 8000)):
-            if start >= len(joined):
-                return
-            taken.append(number)
+        for start in range(0, len(joined), 8000):
+            if start == 24 * 16000:  # goes on only when the first segment is out
+                waited.append(heard.wait(60))
             yield joined[start : start + 8000]
 
     stream = asr.stream(microphone(), chunk_seconds=6)
     first = next(stream)
-    assert len(taken) < len(joined) / 8000, "the first segment comes before the recording has ended"
+    heard.set()
     segments = [first, *stream]
+    assert waited == [True]
     whole = asr.transcribe(joined, chunk_seconds=6)
     assert [s.text for s in segments] == [s.text for s in whole.segments]
     assert whole.text == " ".join(s.text for s in segments)
@@ -191,13 +195,53 @@ def test_windows_that_cannot_be(name: str, value: float, asr: tdt.Recognizer) ->
 
 
 def test_little_memory_means_smaller_windows(asr: tdt.Recognizer) -> None:
-    from tdt.limits import CutOptions, make_plan, window_bytes
+    from tdt.limits import CutOptions, make_plan
 
     assert make_plan(asr.spec).chunk == 750
     small = make_plan(asr.spec, CutOptions(max_memory_bytes=100_000_000))
     assert 62 <= small.chunk < 750
     assert window_bytes(asr.spec, small.chunk * 0.08) <= 100_000_000
     assert make_plan(asr.spec, provider_seconds=20.0).chunk == 250
+
+
+def test_little_memory_means_smaller_batches_of_short_clips_too(
+    asr: tdt.Recognizer, clips: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    encode = type(asr._stages.encoder).encode_for_decoding
+
+    def counted(self: Any, features: Any, *rest: Any) -> Any:
+        sizes.append(len(features.lengths))
+        return encode(self, features, *rest)
+
+    monkeypatch.setattr(type(asr._stages.encoder), "encode_for_decoding", counted)
+    asr.transcribe([clips[0]] * 8)
+    asr.transcribe([clips[0]] * 8, max_memory_bytes=3 * window_bytes(asr.spec, 60.0))
+    assert sizes == [8, 3, 3, 2]
+
+
+MEASURED = """
+import sys, numpy as np, tdt
+from tdt.limits import window_bytes
+from tdt.profiling.memory import peak_rss_bytes, reset_peak, rss_bytes
+with tdt.load() as asr:
+    seconds, batch = float(sys.argv[1]), int(sys.argv[2])
+    clips = [np.zeros(int(seconds * 16000), np.float32)] * batch
+    asr.encode(asr.features([clips[0][:16000]]))
+    before = rss_bytes()
+    assert reset_peak()
+    asr.encode(asr.features(clips))
+    print(peak_rss_bytes() - before, window_bytes(asr.spec, seconds, batch))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a peak that can be started anew is Linux's")
+@pytest.mark.parametrize(("seconds", "batch"), [(60, 1), (10, 8)])
+def test_the_bound_on_the_encoders_memory_holds_and_is_not_far_off(seconds: int, batch: int) -> None:
+    command = [sys.executable, "-c", MEASURED, str(seconds), str(batch)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    measured, bound = map(int, output.split())
+    assert bound / 2.5 < measured <= bound
 
 
 def test_a_failure_ends_one_recording_and_not_its_neighbour(asr: tdt.Recognizer, joined: np.ndarray) -> None:
@@ -219,6 +263,38 @@ def test_a_failure_ends_one_recording_and_not_its_neighbour(asr: tdt.Recognizer,
         assert merged(own).text == expected.text
     assert isinstance(recordings[0].error, tdt.AudioTailError)
     assert recordings[1].error is None
+
+
+def test_what_else_is_under_way_changes_neither_batches_nor_bits(
+    asr: tdt.Recognizer, joined: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of other windows may change the last bits of the encoder's sums, on some machines."""
+    from tdt.limits import CutOptions
+    from tdt.pipeline import Reading
+    from tdt.reader import BlockReader
+
+    batches: list[tuple[int, ...]] = []
+    encode = type(asr._stages.encoder).encode
+
+    def watched(self: Any, features: Any, *rest: Any) -> Any:
+        batches.append(tuple(features.lengths.tolist()))
+        return encode(self, features, *rest)
+
+    monkeypatch.setattr(type(asr._stages.encoder), "encode", watched)
+
+    def scores(sources: list[np.ndarray], jobs: int) -> tuple[np.ndarray, list[tuple[int, ...]]]:
+        batches.clear()
+        long_form = asr._stages.long_form(Reading(cutting=CutOptions(chunk_seconds=6)), jobs=jobs)
+        recordings = [long_form.recording(BlockReader(source), n) for n, source in enumerate(sources)]
+        parts = [part for part in long_form.run(recordings) if part.recording is recordings[0]]
+        return np.concatenate([tokens.logprobs for part in parts for tokens, _ in part.steps]), list(batches)
+
+    alone, own = scores([joined], 1)
+    assert len(alone) > 50
+    for sources, jobs in (([joined, joined[8000:-50_000], joined[20_000:]], 2), ([joined, joined[20_000:]], 1)):
+        together, all_batches = scores(sources, jobs)
+        np.testing.assert_array_equal(together, alone)
+        assert all_batches[: len(own)] == own
 
 
 def test_work_ahead_keeps_its_distance_and_its_errors() -> None:

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from tdt.reader import BLOCK_SECONDS, BlockReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def read_all(source: object, **options: int) -> np.ndarray:
@@ -203,3 +203,45 @@ def test_memory_does_not_grow_with_the_length() -> None:
         return top
 
     assert peak(40) < 1.2 * peak(4)
+
+
+def test_formats_for_other_decoders_are_served_from_every_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import audioread
+
+    wave = (np.arange(-800, 800) * 20).astype("<i2")
+    seen: list[Path] = []
+
+    class Decoder:
+        samplerate, channels = 16000, 1
+
+        def __init__(self, path: str, backends: list[Any]) -> None:
+            seen.append(Path(path))
+            assert Path(path).read_bytes() == b"something else"
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield wave.tobytes()
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    monkeypatch.setattr(audioread, "audio_open", Decoder)
+    path = tmp_path / "talk.xyz"
+    path.write_bytes(b"something else")
+    for source in (path, b"something else", io.BytesIO(b"something else"), Pipe(b"something else")):
+        with BlockReader(source) as reader:
+            got = np.concatenate(list(reader))
+        np.testing.assert_array_equal(got, wave / np.float32(32768))
+    assert [file.exists() for file in seen] == [True, False, False, False], "copies are removed"
+    for empty in (b"", io.BytesIO(), Pipe()):
+        with pytest.raises(AudioReadError):
+            BlockReader(empty)
+    assert len(seen) == 4, "decoders are not asked about nothing"
