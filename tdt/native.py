@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tdt.cores import cores, shares_of
+from tdt.cuda_arrays import on_device
 from tdt.engine import check_batch
 from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.lifting import lift
@@ -116,6 +117,9 @@ class NativeEngine:
             if frames.shape != (*around.shape[:2], self._joint_width):
                 expected = f"[B, T', {self._joint_width}], as the frames"
                 raise OptionError("encoded.projected", f"shape {tuple(frames.shape)}", expected)
+        if on_device(frames):
+            remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
+            raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
         if not len(lengths):
             return [], []
         begun = time.perf_counter_ns()

@@ -225,6 +225,17 @@ def test_any_array_of_numbers_is_taken(engine: NativeEngine, clips: dict[str, np
     assert all(same(one, alone(engine, clip)) for one in found)
 
 
+def test_frames_on_a_card_are_refused_with_the_remedy(engine: NativeEngine, clips: dict[str, np.ndarray]) -> None:
+    class OnCard:
+        shape = clips["15_hello_world"][None].shape
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return 2, 0
+
+    with pytest.raises(OptionError, match=r"CUDA device.*cupy\.asnumpy"):
+        engine.decode(Encoded(OnCard(), np.array([3])))  # type: ignore[arg-type]
+
+
 def test_empty_batches_and_clips(engine: NativeEngine, clips: dict[str, np.ndarray]) -> None:
     width = clips["01_hibari-heart"].shape[1]
     assert engine.decode(Encoded(np.zeros((0, 0, width), np.float32), np.zeros(0, np.int64))) == ([], [])
