@@ -30,6 +30,22 @@ def speech(shared: Path) -> np.ndarray:
     return soundfile.read(shared / "models/goldens/11_long_35s.flac", dtype="float32")[0]
 
 
+def test_the_graph_is_still_what_silero_published() -> None:
+    """The bundled file is rewritten (tools/make_vad.py); these numbers are the published file's own."""
+    samples = soundfile.read(vad.MODEL_PATH.parents[1] / "recordings/03_flite-rms.flac", dtype="float32")[0]
+    frames = samples[: len(samples) // 512 * 512].reshape(-1, 512)
+    windows = np.zeros((len(frames), 576), np.float32)
+    windows[:, 64:], windows[1:, :64] = frames, frames[:-1, -64:]
+    zero = np.zeros(vad.STATE_SHAPE, np.float32)
+    speech, hidden, cell = vad.shared_session().run({"input": windows, "h": zero, "c": zero})
+    # Four digits are written down; the sums' other order changes the sixth.
+    first = [0.0059, 0.006, 0.0384, 0.0379, 0.5281, 0.9005, 0.9832, 0.9897, 0.9989, 0.9993]
+    last = [0.175, 0.0766, 0.053, 0.0316, 0.0241, 0.0194]
+    np.testing.assert_allclose(speech[4:14], first, atol=1e-4)
+    np.testing.assert_allclose(speech[-6:], last, atol=1e-4)
+    assert [np.abs(state).sum() for state in (hidden, cell)] == pytest.approx([27.633, 153.999], rel=1e-4)
+
+
 class NeverRun:
     def run(self, feeds: Mapping[str, Any]) -> list[Any]:
         raise AssertionError(f"the detector was asked about silence: {list(feeds)}")
