@@ -3,8 +3,9 @@
 
     tools/make_vad.py ORIGINAL.onnx [OUT.onnx]
 
-Each of the detector's frames has 4 steps: a convolution a frame keeps ONNX Runtime busy with products of 4 columns. With
-steps and taps laid out, one product serves all frames of a call, and a frame costs a third. Weights and results stay.
+Each of the detector's frames has 4 steps: a convolution a frame keeps ONNX Runtime busy with products of 4 columns.
+With steps and taps laid out, one product serves all frames of a call, and a frame costs a third. Weights and results
+stay.
 """
 
 import argparse
@@ -46,7 +47,7 @@ class Graph:
         return self.add("Slice", x, *(self.constant([number]) for number in (start, stop, axis, step)))
 
     def convolution(self, x: str, weight: np.ndarray, bias: np.ndarray, steps: int, stride: int) -> tuple[str, int]:
-        """Convolve x [frames, steps, channels], zeros around, with `weight` [out, channels, 3]; return steps out, too."""
+        """Convolve x [frames, steps, channels], zeros around, with [out, channels, 3]; return the steps out, too."""
         padded = self.add("Pad", x, self.constant([0, 1, 0, 0, 1, 0]))
         after = (steps - 1) // stride + 1
         taps = [self.cut(padded, 1, tap, tap + (after - 1) * stride + 1, stride) for tap in range(weight.shape[2])]
