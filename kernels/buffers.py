@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .tables import COLUMN_BLOCK_GROUPS, GROUP_ROWS, aligned, ceil_to
+from .tables import COLUMN_BLOCK_GROUPS, GROUP_ROWS, aligned, ceil_to, column_blocks
 
 if TYPE_CHECKING:
     from .tables import Weights
@@ -137,7 +137,7 @@ def workspace(weights: Weights, rows: int, threads: int) -> Workspace:
         gathered=aligned((rows, gates // 4), np.float32),
         rows=aligned((rows,), np.int64),
         emitted=aligned((rows,), np.int64),
-        chunk_best=aligned((rows, -(-tokens // CHUNK_ROWS)), np.float32),
+        chunk_best=aligned((rows, max(-(-tokens // CHUNK_ROWS), column_blocks(-(-tokens // GROUP_ROWS)))), np.float32),
         columns=aligned((COLUMN_VECTORS, joint + 4), np.int64),
         column_levels=aligned((COLUMN_VECTORS, joint + 4), np.uint8),
         column_counts=aligned((COLUMN_VECTORS,), np.int64),

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 ALIGNMENT_BYTES = 64
 ROW_BLOCK = 16
 GROUP_ROWS = 64  # of the output layer by columns: a cache line of bytes
-COLUMN_BLOCK_GROUPS = (
-    16  # about 1024 rows lie together: 1 KB of a column is one stretch, 8 stretches share v3's rows out
-)
+# About 1 KB of a column lies in one stretch, for long reads; v3's 129 groups make 8 blocks, which share out evenly.
+# Small vocabularies are cut into four blocks all the same, one for each thread of a team.
+COLUMN_BLOCK_GROUPS = 17
+LEAST_COLUMN_BLOCKS = 4
 HUGE_PAGE_BYTES = 2 << 20
 HUGE_FROM_BYTES = 1 << 20
 # Unit roundoff of float32, and what the float32 operations around a screened logit may add in units of it
@@ -217,14 +218,14 @@ def pack_dense(
 
 def column_block(groups: int, index: int) -> tuple[int, int]:
     """Return first group and number of groups of block `index` of an output layer by columns."""
-    blocks = -(-groups // COLUMN_BLOCK_GROUPS)
+    blocks = max(-(-groups // COLUMN_BLOCK_GROUPS), min(groups, LEAST_COLUMN_BLOCKS))
     first = groups * index // blocks
     return first, groups * (index + 1) // blocks - first
 
 
 def column_blocks(groups: int) -> int:
     """Return into how many blocks `groups` groups of rows are cut."""
-    return -(-groups // COLUMN_BLOCK_GROUPS)
+    return max(-(-groups // COLUMN_BLOCK_GROUPS), min(groups, LEAST_COLUMN_BLOCKS))
 
 
 def by_columns(levels: npt.NDArray[np.int8], columns: int) -> npt.NDArray[np.int8]:

@@ -40,7 +40,7 @@ from .products import (
 )
 from .recurrence import finish_layer, stage_row
 from .scores import score_emission
-from .tables import COLUMN_BLOCK_GROUPS, GROUP_ROWS
+from .tables import GROUP_ROWS, column_blocks
 from .walking import activate_utterance, walk_utterance
 
 # Further kinds of jobs, a chunk an utterance; those below 4 are products.
@@ -54,6 +54,7 @@ JOB_PLACES = REMAINING + LINE * MAX_WORKERS
 SPINS_BEFORE_LOOKING = 16
 # So many utterances, and it pays to share out what is done for each: a walk costs some 10 us, the rest 1 to 2.
 LEAST_TO_WALK, LEAST_ROWS = 2, 4
+_column_blocks = inline(column_blocks)
 
 
 @inline
@@ -197,7 +198,7 @@ def estimate_logits(task: Any, n: int, k: int, m: int) -> None:
     """Write estimates of `m` quantised activations' logits from 8-bit rows, and their best certified lower bounds."""
     chunks, kind = chunks_of(n, CHUNK_ROWS), ESTIMATED
     if m <= COLUMN_VECTORS:
-        chunks, kind = chunks_of(chunks_of(n, GROUP_ROWS), COLUMN_BLOCK_GROUPS), BY_COLUMNS
+        chunks, kind = _column_blocks(chunks_of(n, GROUP_ROWS)), BY_COLUMNS
         count_up(task, f.COLUMN_ROUNDS, 1)
         for b in range(m):
             count_up(task, f.COLUMNS_READ, list_columns(task, b, k))
