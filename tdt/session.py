@@ -110,6 +110,8 @@ class Session:
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads or 0
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        # Its threads would wait for the next run on busy cores, which the decoder then does not find idle (tdt.cores).
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.enable_mem_pattern = False  # shapes change from call to call: patterns of each would be kept
         if backend.profile is not None:
             options.enable_profiling = True

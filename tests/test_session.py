@@ -37,6 +37,11 @@ def test_ports_are_named() -> None:
     assert [port.name for port in session.outputs] == ["y"]
 
 
+def test_threads_do_not_stay_busy_after_a_run() -> None:
+    options = Session(doubling(), Backend(), threads=2)._session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_bound_buffers_are_read_and_written_in_place() -> None:
     session = Session(doubling(), Backend())
     given, result = np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32)
