@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import task as f
 from .buffers import CHUNK_ROWS
 from .jit import inline
@@ -11,7 +13,8 @@ from .memory import get_float, keep_apart
 from .rows import quantize_row
 from .simd import AVX2, BYTE_STEP, FLOAT_STEP, ROWS, TILE_COLUMNS, byte_strip, byte_tile, float_strip, float_tile
 
-PLAIN, INTERLEAVED = 0, 1  # how the rows of a float32 matrix lie
+PLAIN, INTERLEAVED = np.int64(0), np.int64(1)  # how the rows of a float32 matrix lie
+ONE = np.int64(1)  # vector; no Python constant, see products.NONE
 
 
 @inline

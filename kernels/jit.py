@@ -19,6 +19,7 @@ R_co = TypeVar("R_co", covariant=True)
 __all__ = [
     "Compiled",
     "cpu_features",
+    "expand",
     "host_features",
     "inline",
     "intrinsic",
@@ -66,6 +67,15 @@ def njit_fast(function: Any) -> Any:
 def inline(function: Any) -> Any:
     """Compile a leaf helper that LLVM inlines into its callers; not cached apart from them."""
     return cast("Compiled[Any, Any]", numba.njit(nogil=True, error_model="numpy", inline="never")(function))
+
+
+def expand(function: Any) -> Any:
+    """Put a helper's body in the place of each call before anything is compiled.
+
+    A function that is compiled apart optimises anew all that is called from it, down to the last kernel: thin layers
+    over much code are cheaper this way.
+    """
+    return cast("Compiled[Any, Any]", numba.njit(nogil=True, error_model="numpy", inline="always")(function))
 
 
 def intrinsic(function: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import task as f
 from .counters import count_up
-from .dense import PLAIN, multiply_floats, quantize_vectors
+from .dense import ONE, PLAIN, multiply_floats, quantize_vectors
 from .jit import inline
 from .memory import copy_floats, get_float, get_mask, keep_apart, set_float
 from .rows import add_relu, mark_candidates
@@ -36,8 +36,8 @@ def activate_row(task: Any, b: int, frame: int, prediction: int) -> None:
     x, durations = task[f.ACTIVATIONS] + 4 * b * width, task[f.DURATION_LOGITS] + 4 * b * rows
     add_relu(frame, prediction, width, x)
     copy_floats(durations, task[f.DURATION_BIAS], rows)
-    multiply_floats(task[f.DURATION_WEIGHTS], PLAIN, rows, width, x, width, 1, durations, rows)
-    quantize_vectors(task, task[f.ACTIVATIONS], width, b, 1)
+    multiply_floats(task[f.DURATION_WEIGHTS], PLAIN, rows, width, x, width, ONE, durations, rows)
+    quantize_vectors(task, task[f.ACTIVATIONS], width, b, ONE)
     _bound_norms(task, b)
     set_float(task[f.BEST], b, np.float32(-inf))
     if task[f.MODE] == FULL:
@@ -99,7 +99,7 @@ def full_row(task: Any, b: int) -> None:
     tokens, width = task[f.TOKENS], task[f.JOINT]
     logits, x = task[f.LOGITS] + 4 * b * tokens, task[f.ACTIVATIONS] + 4 * b * width
     copy_floats(logits, task[f.ROW_TABLES] + 4 * BIAS_PLANE * tokens, tokens)
-    multiply_floats(task[f.OUTPUT_VALUES], PLAIN, tokens, width, x, width, 1, logits, tokens)
+    multiply_floats(task[f.OUTPUT_VALUES], PLAIN, tokens, width, x, width, ONE, logits, tokens)
 
 
 @inline

@@ -12,10 +12,11 @@ from . import task as f
 from .buffers import FRAME_BLOCK
 from .counters import count_up
 from .dense import quantize_vectors
-from .jit import inline, njit, whole_folder_cache
+from .jit import expand, inline, njit, whole_folder_cache
 from .joint import FULL
 from .memory import copy_floats, get_int, keep_apart, set_int, ticks
 from .predictor import run_predictor
+from .products import NONE
 from .team import ACTIVATE, WALK, assist, dense, dense_plain, estimate_logits, let_wait, score_waiting, share_rows
 from .walking import frames_ahead
 
@@ -23,16 +24,16 @@ NOT_FINITE = 1
 DECODE, PREDICT = 0, -1
 
 
-@inline
+@expand
 def _joint(task: Any, active: int) -> None:
     """Evaluate the joint at the next frames of the active utterances; FIRSTS says where the rows of each begin."""
-    m = 0
+    m = NONE
     for i in range(active):
         set_int(task[f.FIRSTS], i, m)
         m += frames_ahead(task, get_int(task[f.ACTIVE], i))
     count_up(task, f.ROUNDS, 1)
     count_up(task, f.EVALUATIONS, m)
-    share_rows(task, ACTIVATE, active, task[f.ACTIVE], 0, 0, 0)
+    share_rows(task, ACTIVATE, active, task[f.ACTIVE], NONE, NONE, NONE)
     width, tokens = task[f.JOINT], task[f.TOKENS]
     if task[f.MODE] == FULL:
         dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
@@ -40,11 +41,11 @@ def _joint(task: Any, active: int) -> None:
         estimate_logits(task, tokens, width, m)
 
 
-@inline
-def _walk_all(task: Any, active: int) -> int:
+@expand
+def _walk_all(task: Any, active: int) -> Any:
     """Move every active utterance on; list those whose predictor must run in EMITTED and return how many, or -1."""
-    share_rows(task, WALK, active, task[f.ACTIVE], 0, 0, 0)
-    emitted = 0
+    share_rows(task, WALK, active, task[f.ACTIVE], NONE, NONE, NONE)
+    emitted = NONE
     for i in range(active):
         u, result = get_int(task[f.ACTIVE], i), get_int(task[f.RESULTS], i)
         if result < 0:
@@ -72,7 +73,7 @@ def _compact(task: Any, active: int) -> int:
     return kept
 
 
-@inline
+@expand
 def _predict(task: Any, rows: int, m: int) -> None:
     started = ticks()
     count_up(task, f.PREDICTOR_ROUNDS, 1)
@@ -81,10 +82,10 @@ def _predict(task: Any, rows: int, m: int) -> None:
     count_up(task, f.PREDICTOR_TICKS, ticks() - started)
 
 
-@inline
+@expand
 def _predict_first(task: Any, active: int) -> None:
     """Run the predictor for those of the active utterances whose prediction is not there yet."""
-    waiting = 0
+    waiting = NONE
     for i in range(active):
         u = get_int(task[f.ACTIVE], i)
         if get_int(task[f.PREDICTED], u) == 0:
@@ -128,7 +129,7 @@ def _project_frames(task: Any) -> None:
             copy_floats(out + 4 * row * joint, task[f.ENCODER_BIAS], joint)
         frames = task[f.ENCODER_FRAMES] + 4 * start * width
         if task[f.QUANTIZED] != 0:
-            quantize_vectors(task, frames, width, 0, count)
+            quantize_vectors(task, frames, width, NONE, count)
         dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)
     count_up(task, f.PROJECTION_TICKS, ticks() - started)
 

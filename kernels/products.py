@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import task as f
 from .buffers import CHUNK_ROWS
 from .columns import multiply_columns
@@ -14,7 +16,10 @@ from .rows import add_scaled, estimate
 from .simd import BYTE_STEP
 from .tables import GROUP_ROWS, column_block
 
-FLOATS, SCALED, ESTIMATED, BY_COLUMNS = 0, 1, 2, 3  # kinds of products
+# Kinds of products. NumPy's integers, as what is handed on to the team: compiled code is made anew for every Python
+# constant that is an argument, and each time with all that is called from there.
+FLOATS, SCALED, ESTIMATED, BY_COLUMNS = map(np.int64, range(4))
+NONE = np.int64(0)  # an argument that a job has no use for
 FLOAT_CHUNK_ROWS = 32  # as many bytes as CHUNK_ROWS rows of levels: what the last to finish is waited for
 # Places in the JOB array that say what the product is.
 PLACE, ORDER, N, K, X, M, OUT = 17, 18, 19, 20, 21, 22, 23
@@ -75,7 +80,7 @@ def _column_rows(task: Any, block: int) -> None:
     count = min(groups * GROUP_ROWS, n - start)
     for b in range(get_int(job, M)):
         multiply_columns(task, b, first, groups, k, task[f.DOTS])
-        _estimate_rows(task, b, block, start, count, 0, task[f.DOTS])
+        _estimate_rows(task, b, block, start, count, NONE, task[f.DOTS])
 
 
 @inline

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import task as f
 from .counters import count_up
-from .dense import PLAIN, multiply_floats, quantize_vectors
+from .dense import ONE, PLAIN, multiply_floats, quantize_vectors
 from .jit import inline
 from .memory import copy_floats, get_int, keep_apart, raise_flag, read_flag
 from .rows import lstm_cell
 
 # What a product is added to: what is there, the token's input gates, the bias of the joint's projection.
-KEPT, TOKEN, PROJECTION = 0, 1, 2
+KEPT, TOKEN, PROJECTION = map(np.int64, range(3))
 
 
 @inline
@@ -26,7 +28,7 @@ def stage_row(task: Any, rows: int, i: int, layer: int, source: int, start: int)
         copy_floats(task[f.ACTIVATIONS] + 4 * i * task[f.JOINT], task[f.PREDICTOR_BIAS], task[f.JOINT])
     copy_floats(task[f.GATHERED] + 4 * i * width, source + _layer_at(task, u, layer), width)
     if task[f.QUANTIZED] != 0:
-        quantize_vectors(task, task[f.GATHERED], width, i, 1)
+        quantize_vectors(task, task[f.GATHERED], width, i, ONE)
 
 
 @inline
@@ -63,7 +65,7 @@ def _input_gates(task: Any, token: int, out: int) -> None:
         return
     copy_floats(out, task[f.BIAS], gates)
     embedding = task[f.EMBEDDING_ROWS] + 4 * token * width
-    multiply_floats(task[f.INPUT0], PLAIN, gates, width, embedding, width, 1, out, gates)
+    multiply_floats(task[f.INPUT0], PLAIN, gates, width, embedding, width, ONE, out, gates)
     copy_floats(row, out, gates)
     raise_flag(task[f.READY], token)
     count_up(task, f.TABLE_ROWS, 1)

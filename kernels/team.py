@@ -19,14 +19,15 @@ from . import task as f
 from .buffers import CHUNK_ROWS, COLUMN_VECTORS
 from .columns import list_columns
 from .counters import count_up
-from .dense import INTERLEAVED
-from .jit import inline
+from .dense import INTERLEAVED, PLAIN
+from .jit import expand, inline
 from .memory import fetch_add, get_float, get_int, keep_apart, load_acquire, pause, set_float, set_int, store_release
 from .products import (
     BY_COLUMNS,
     ESTIMATED,
     FLOAT_CHUNK_ROWS,
     FLOATS,
+    NONE,
     ORDER,
     OUT,
     PLACE,
@@ -44,7 +45,7 @@ from .tables import GROUP_ROWS, column_blocks
 from .walking import activate_utterance, walk_utterance
 
 # Further kinds of jobs, a chunk an utterance; those below 4 are products.
-STAGE, FINISH, ACTIVATE, WALK = 4, 5, 6, 7
+STAGE, FINISH, ACTIVATE, WALK = map(np.int64, range(4, 8))
 # Places in the JOB array, a cache line apart where several threads write; REMAINING has a line for each worker. The
 # places between are those of the product.
 DONE, STOP, KIND, CHUNKS, WAITING, REMAINING = 0, 8, 16, 24, 25, 32
@@ -104,7 +105,7 @@ def _run_all(
         set_int(job, WAITING, 0)
 
 
-@inline
+@expand
 def _run_together(task: Any, chunks: int) -> None:
     """Hand out the chunks of a job whose numbers stand, and return when all are done."""
     job, workers = task[f.JOB], task[f.HELPERS] + 1
@@ -113,7 +114,7 @@ def _run_together(task: Any, chunks: int) -> None:
     for worker in range(workers):
         size = _first_chunk(chunks, workers, worker + 1) - _first_chunk(chunks, workers, worker)
         store_release(job, REMAINING + LINE * worker, size)
-    _take_chunks(task, 0)
+    _take_chunks(task, NONE)
     while load_acquire(job, DONE) < chunks:
         pause()
 
@@ -160,21 +161,21 @@ def let_wait(task: Any, row: int, place: int) -> None:
     set_int(job, WAITING, waiting + 1)
 
 
-@inline
+@expand
 def score_waiting(task: Any) -> None:
     """Compute the scores that still wait, as the logits are about to be overwritten."""
     if get_int(task[f.JOB], WAITING) > 0:
-        _run_all(task, FLOATS, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        _run_all(task, FLOATS, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE)
 
 
-@inline
+@expand
 def share_rows(task: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int) -> None:
     """Do what `kind` says for each of `count` utterances listed at `rows`."""
     least = LEAST_TO_WALK if kind == WALK else LEAST_ROWS
-    _run_all(task, kind, count, rows, order, layer, 0, source, 0, 0, int(count < least))
+    _run_all(task, kind, count, rows, order, layer, NONE, source, NONE, NONE, np.int64(count < least))
 
 
-@inline
+@expand
 def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add matrix number `matrix` [n, k] × x [m, k] to out [m, n]; padded sizes, addresses.
 
@@ -182,15 +183,15 @@ def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> N
     """
     place = f.MATRICES + 4 * matrix
     if task[f.QUANTIZED] == 0:
-        _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), task[place], INTERLEAVED, n, k, x, m, out, 0)
+        _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), task[place], INTERLEAVED, n, k, x, m, out, NONE)
     else:
-        _run_all(task, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, 0)
+        _run_all(task, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, NONE)
 
 
-@inline
+@expand
 def dense_plain(task: Any, w: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add float32 rows `w` that lie one after another × x [m, k] to out [m, n]."""
-    _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, 0, n, k, x, m, out, 0)
+    _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, PLAIN, n, k, x, m, out, NONE)
 
 
 @inline
@@ -202,7 +203,7 @@ def estimate_logits(task: Any, n: int, k: int, m: int) -> None:
         count_up(task, f.COLUMN_ROUNDS, 1)
         for b in range(m):
             count_up(task, f.COLUMNS_READ, list_columns(task, b, k))
-    _run_all(task, kind, chunks, 0, INTERLEAVED, n, k, 0, m, 0, 0)
+    _run_all(task, kind, chunks, NONE, INTERLEAVED, n, k, NONE, m, NONE, NONE)
     for b in range(m):
         best = np.float32(-inf)
         for chunk in range(chunks):
