@@ -11,7 +11,7 @@ from . import task as f
 from .counters import count_up
 from .jit import inline
 from .joint import MAX_SURVIVORS, NORM_BYTES, SCREENED, best_survivor, full_row
-from .memory import get_float, get_int, get_int32, keep_apart, set_float
+from .memory import get_float, get_int, get_int32, keep_apart, set_float, ticks
 from .rows import exponential_sums, mark_candidates
 
 ENTROPY_POWER = 0.33
@@ -83,7 +83,9 @@ def confidence(task: Any, b: int, token: int) -> Any:
 def score_emission(task: Any, pending: int) -> None:
     """Compute log-probability and confidence of an emission that waits for them: its logits are still there."""
     keep_apart()
+    started = ticks()
     b, at = get_int(task[f.PENDING_ROWS], pending), get_int(task[f.PENDING_PLACES], pending)
     logprob, entropy = confidence(task, b, get_int32(task[f.OUT_TOKENS], at))
     set_float(task[f.OUT_LOGPROBS], at, logprob)
     set_float(task[f.OUT_ENTROPIES], at, entropy)
+    count_up(task, f.SCORE_TICKS, ticks() - started)

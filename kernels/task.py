@@ -43,11 +43,11 @@ MATRICES = 90
 
 # Places in the counters: joint rounds and row evaluations, predictor rounds and rows, emissions, rows whose bounds
 # survived the screening, full products, table rows filled, rows refined for confidences; ticks, and blocks of encoder
-# frames; rounds that read the output layer by columns, and how many columns they read.
+# frames; rounds that read the output layer by columns, and how many columns they read; ticks of scores.
 ROUNDS, EVALUATIONS, PREDICTOR_ROUNDS, PREDICTIONS, EMISSIONS, SURVIVORS, FALLBACKS, TABLE_ROWS, REFINED = range(9)
 JOINT_TICKS, PREDICTOR_TICKS, PROJECTION_TICKS, TOTAL_TICKS, PROJECTION_BLOCKS = range(9, 14)
-COLUMN_ROUNDS, COLUMNS_READ = 14, 15
-COUNTER_PLACES = 16
+COLUMN_ROUNDS, COLUMNS_READ, SCORE_TICKS = 14, 15, 16
+COUNTER_PLACES = 17
 
 
 def describe_weights(weights: Weights) -> Any:

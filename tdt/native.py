@@ -160,7 +160,8 @@ class NativeEngine:
         total = self.counters
         tick_ns = elapsed_ns / max(1, int(total[k.TOTAL_TICKS]))
         joint_ns = float(total[k.JOINT_TICKS] + total[k.PROJECTION_TICKS]) * tick_ns
-        predictor_ns = float(total[k.PREDICTOR_TICKS]) * tick_ns
+        # Scores are computed among the products of the prediction network.
+        predictor_ns = max(0.0, float(total[k.PREDICTOR_TICKS] - total[k.SCORE_TICKS]) * tick_ns)
         timeline.tally("predictor", int(predictor_ns), int(total[k.PREDICTIONS]))
         timeline.tally("joint", int(joint_ns), int(total[k.EVALUATIONS]))
         timeline.tally("rule", max(0, int(whole_ns - joint_ns - predictor_ns)), int(total[k.EVALUATIONS]))

@@ -160,7 +160,11 @@ class Runs:
                 fields.set_worker(own, work, counters, number)
             with self._assisted(workers[1:], shared):
                 status = self.kernels.run(task, self.kernels.DECODE)
-        return int(status), counters.sum(axis=0) if job.helpers else counters[0]
+        total = counters.sum(axis=0)
+        total[fields.SCORE_TICKS] = counters[
+            0, fields.SCORE_TICKS
+        ]  # what others do beside the loop takes none of its time
+        return int(status), total
 
     @contextmanager
     def _assisted(self, tasks: list[Any], shared: Any) -> Iterator[None]:
