@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 # Clips up to a minute stay uncut. Attention costs time with the length, memory with its square.
 DEFAULT_CHUNK_SECONDS = 60.0
-# Measured on pause-free speech of many voices (tools/bench_long.py context): 16, 5, 11, 2 and 3 of 1701 words go
-# missing with 0, 0.5, 1, 2 and 4 s.
+# Measured on pause-free speech (tools/bench_long.py context): 32, 8, 14, 5 and 3 of 3 × 3917 words go missing with 0,
+# 0.5, 1, 2 and 4 s, and 5, 0, 0, 0 and 1 are doubled.
 DEFAULT_CONTEXT_SECONDS = 2.0
 # In a pause of less than what ends any window, this much is heard beyond it: without, the last word before a very short
-# pause may be lost; more lets voices that take turns disturb each other (bundled model).
-ASIDE_SECONDS = 0.5
+# pause may be lost, with 0.5 s one was doubled; 1.2 s lets voices that take turns disturb each other (bundled model).
+ASIDE_SECONDS = 0.8
 SHORTEST_CHUNK_SECONDS = 2.0
 # Encoders narrower than this are taken for small models, which hear best one voice and one sentence at a time.
 SMALL_ENCODER_DIM = 512
