@@ -23,13 +23,19 @@ I8 = types.int64
 
 
 @inline
+def _lists(task: Any, b: int, width: int) -> Any:
+    """Return where vector `b`'s columns and levels are listed; the last four may be spare."""
+    return task[f.COLUMNS] + 8 * b * (width + QUAD), task[f.COLUMN_LEVELS] + b * (width + QUAD)
+
+
+@inline
 def list_columns(task: Any, b: int, width: int) -> int:
     """List the columns and levels of vector `b`'s activations that are not zero, in fours; return how many there are.
 
     Levels are counted from zero here, which is why the zero point of these products is 0.
     """
     levels = task[f.LEVELS] + b * task[f.LEVEL_WIDTH]
-    places, kept = task[f.COLUMNS] + 8 * b * (width + QUAD), task[f.COLUMN_LEVELS] + b * (width + QUAD)
+    places, kept = _lists(task, b, width)
     count = 0
     for column in range(width):
         level = get_byte(levels, column)
@@ -47,7 +53,7 @@ def list_columns(task: Any, b: int, width: int) -> int:
 def multiply_columns(task: Any, b: int, first: int, groups: int, width: int, dots: int) -> None:
     """Store the integer products of vector `b` with `groups` groups of rows from group `first` on at `dots`."""
     keep_apart()
-    places, kept = task[f.COLUMNS] + 8 * b * (width + QUAD), task[f.COLUMN_LEVELS] + b * (width + QUAD)
+    places, kept = _lists(task, b, width)
     quads = (get_int(task[f.COLUMN_COUNTS], b) + QUAD - 1) // QUAD
     for row in range(groups * GROUP_ROWS // 2):
         set_int(dots, row, 0)

@@ -13,8 +13,10 @@ from .memory import get_float, keep_apart
 from .rows import quantize_row
 from .simd import AVX2, BYTE_STEP, FLOAT_STEP, ROWS, TILE_COLUMNS, byte_strip, byte_tile, float_strip, float_tile
 
-PLAIN, INTERLEAVED = np.int64(0), np.int64(1)  # how the rows of a float32 matrix lie
-ONE = np.int64(1)  # vector; no Python constant, see products.NONE
+# Numbers to hand on or to count from. Compiled code is made anew for every Python constant that is an argument, each
+# time with all that is called from there: NumPy's integers are not taken for constants.
+ZERO, ONE = np.int64(0), np.int64(1)
+PLAIN, INTERLEAVED = ZERO, ONE  # how the rows of a float32 matrix lie
 
 
 @inline

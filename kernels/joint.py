@@ -39,7 +39,6 @@ def activate_row(task: Any, b: int, frame: int, prediction: int) -> None:
     multiply_floats(task[f.DURATION_WEIGHTS], PLAIN, rows, width, x, width, ONE, durations, rows)
     quantize_vectors(task, task[f.ACTIVATIONS], width, b, ONE)
     _bound_norms(task, b)
-    set_float(task[f.BEST], b, np.float32(-inf))
     if task[f.MODE] == FULL:
         tokens = task[f.TOKENS]
         copy_floats(task[f.LOGITS] + 4 * b * tokens, task[f.ROW_TABLES] + 4 * BIAS_PLANE * tokens, tokens)

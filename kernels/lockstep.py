@@ -11,12 +11,11 @@ from typing import Any
 from . import task as f
 from .buffers import FRAME_BLOCK
 from .counters import count_up
-from .dense import quantize_vectors
+from .dense import ZERO, quantize_vectors
 from .jit import expand, inline, njit, whole_folder_cache
 from .joint import FULL
 from .memory import copy_floats, get_int, keep_apart, set_int, ticks
 from .predictor import run_predictor
-from .products import NONE
 from .team import ACTIVATE, WALK, assist, dense, dense_plain, estimate_logits, let_wait, score_waiting, share_rows
 from .walking import frames_ahead
 
@@ -27,13 +26,13 @@ DECODE, PREDICT = 0, -1
 @expand
 def _joint(task: Any, active: int) -> None:
     """Evaluate the joint at the next frames of the active utterances; FIRSTS says where the rows of each begin."""
-    m = NONE
+    m = ZERO
     for i in range(active):
         set_int(task[f.FIRSTS], i, m)
         m += frames_ahead(task, get_int(task[f.ACTIVE], i))
     count_up(task, f.ROUNDS, 1)
     count_up(task, f.EVALUATIONS, m)
-    share_rows(task, ACTIVATE, active, task[f.ACTIVE], NONE, NONE, NONE)
+    share_rows(task, ACTIVATE, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
     width, tokens = task[f.JOINT], task[f.TOKENS]
     if task[f.MODE] == FULL:
         dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
@@ -44,8 +43,8 @@ def _joint(task: Any, active: int) -> None:
 @expand
 def _walk_all(task: Any, active: int) -> Any:
     """Move every active utterance on; list those whose predictor must run in EMITTED and return how many, or -1."""
-    share_rows(task, WALK, active, task[f.ACTIVE], NONE, NONE, NONE)
-    emitted = NONE
+    share_rows(task, WALK, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
+    emitted = ZERO
     for i in range(active):
         u, result = get_int(task[f.ACTIVE], i), get_int(task[f.RESULTS], i)
         if result < 0:
@@ -85,7 +84,7 @@ def _predict(task: Any, rows: int, m: int) -> None:
 @expand
 def _predict_first(task: Any, active: int) -> None:
     """Run the predictor for those of the active utterances whose prediction is not there yet."""
-    waiting = NONE
+    waiting = ZERO
     for i in range(active):
         u = get_int(task[f.ACTIVE], i)
         if get_int(task[f.PREDICTED], u) == 0:
@@ -129,7 +128,7 @@ def _project_frames(task: Any) -> None:
             copy_floats(out + 4 * row * joint, task[f.ENCODER_BIAS], joint)
         frames = task[f.ENCODER_FRAMES] + 4 * start * width
         if task[f.QUANTIZED] != 0:
-            quantize_vectors(task, frames, width, NONE, count)
+            quantize_vectors(task, frames, width, ZERO, count)
         dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)
     count_up(task, f.PROJECTION_TICKS, ticks() - started)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from . import task as f
+from .dense import ZERO
 from .jit import inline
 from .memory import copy_floats, get_int, keep_apart
-from .products import NONE
 from .recurrence import KEPT, TOKEN
 from .team import FINISH, STAGE, dense, share_rows
 
@@ -23,7 +23,7 @@ def run_predictor(task: Any, rows: int, m: int) -> None:
             dense(task, layers + layer - 1, gates, width, x, m, out)
         share_rows(task, STAGE, m, rows, layer, task[f.STATE_HIDDEN], TOKEN if layer == 0 else KEPT)
         dense(task, layer, gates, width, x, m, out)
-        share_rows(task, FINISH, m, rows, layer, NONE, NONE)
+        share_rows(task, FINISH, m, rows, layer, ZERO, ZERO)
     projected = task[f.ACTIVATIONS]
     dense(task, 2 * layers - 1, joint, width, x, m, projected)
     for i in range(m):

@@ -9,21 +9,20 @@ import numpy as np
 from . import task as f
 from .buffers import CHUNK_ROWS
 from .columns import multiply_columns
-from .dense import multiply_bytes, multiply_floats, zero_point
+from .dense import ZERO, multiply_bytes, multiply_floats, zero_point
 from .jit import inline
 from .memory import get_float, get_int, keep_apart, set_float
 from .rows import add_scaled, estimate
 from .simd import BYTE_STEP
-from .tables import GROUP_ROWS, column_block
+from .tables import GROUP_ROWS, column_block, column_blocks
 
-# Kinds of products. NumPy's integers, as what is handed on to the team: compiled code is made anew for every Python
-# constant that is an argument, and each time with all that is called from there.
+# Kinds of products, handed on to the team (dense.ZERO says why they are NumPy's).
 FLOATS, SCALED, ESTIMATED, BY_COLUMNS = map(np.int64, range(4))
-NONE = np.int64(0)  # an argument that a job has no use for
 FLOAT_CHUNK_ROWS = 32  # as many bytes as CHUNK_ROWS rows of levels: what the last to finish is waited for
 # Places in the JOB array that say what the product is.
 PLACE, ORDER, N, K, X, M, OUT = 17, 18, 19, 20, 21, 22, 23
 _column_block = inline(column_block)
+blocks_of = inline(column_blocks)
 
 
 @inline
@@ -75,12 +74,13 @@ def _column_rows(task: Any, block: int) -> None:
     """Estimate the logits of one block of the output layer by columns; one vector after another finds it cached."""
     job = task[f.JOB]
     n, k = get_int(job, N), get_int(job, K)
-    first, groups = _column_block(chunks_of(n, GROUP_ROWS), block)
+    all_groups = chunks_of(n, GROUP_ROWS)
+    first, groups = _column_block(all_groups, blocks_of(all_groups), block)
     start = first * GROUP_ROWS
     count = min(groups * GROUP_ROWS, n - start)
     for b in range(get_int(job, M)):
         multiply_columns(task, b, first, groups, k, task[f.DOTS])
-        _estimate_rows(task, b, block, start, count, NONE, task[f.DOTS])
+        _estimate_rows(task, b, block, start, count, ZERO, task[f.DOTS])
 
 
 @inline

@@ -216,16 +216,15 @@ def pack_dense(
     return Dense(interleave(values, 16) if interleaved else values, interleave(levels, 64), scales, sums)
 
 
-def column_block(groups: int, index: int) -> tuple[int, int]:
-    """Return first group and number of groups of block `index` of an output layer by columns."""
-    blocks = max(-(-groups // COLUMN_BLOCK_GROUPS), min(groups, LEAST_COLUMN_BLOCKS))
-    first = groups * index // blocks
-    return first, groups * (index + 1) // blocks - first
-
-
 def column_blocks(groups: int) -> int:
     """Return into how many blocks `groups` groups of rows are cut."""
     return max(-(-groups // COLUMN_BLOCK_GROUPS), min(groups, LEAST_COLUMN_BLOCKS))
+
+
+def column_block(groups: int, blocks: int, index: int) -> tuple[int, int]:
+    """Return first group and number of groups of block `index` of an output layer by columns."""
+    first = groups * index // blocks
+    return first, groups * (index + 1) // blocks - first
 
 
 def by_columns(levels: npt.NDArray[np.int8], columns: int) -> npt.NDArray[np.int8]:
@@ -241,8 +240,9 @@ def by_columns(levels: npt.NDArray[np.int8], columns: int) -> npt.NDArray[np.int
     padded[:n, :k] = levels
     swapped = padded.reshape(groups, 4, 4, 4, columns).swapaxes(1, 2).reshape(groups * GROUP_ROWS, columns)
     out = aligned((swapped.size,), np.int8)
-    for index in range(column_blocks(groups)):
-        first, count = column_block(groups, index)
+    blocks = column_blocks(groups)
+    for index in range(blocks):
+        first, count = column_block(groups, blocks, index)
         rows = slice(first * GROUP_ROWS, (first + count) * GROUP_ROWS)
         out[rows.start * columns : rows.stop * columns] = swapped[rows].T.reshape(-1)
     return np.asarray(out, np.int8)

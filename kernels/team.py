@@ -19,7 +19,7 @@ from . import task as f
 from .buffers import CHUNK_ROWS, COLUMN_VECTORS
 from .columns import list_columns
 from .counters import count_up
-from .dense import INTERLEAVED, PLAIN
+from .dense import INTERLEAVED, PLAIN, ZERO
 from .jit import expand, inline
 from .memory import fetch_add, get_float, get_int, keep_apart, load_acquire, pause, set_float, set_int, store_release
 from .products import (
@@ -27,7 +27,6 @@ from .products import (
     ESTIMATED,
     FLOAT_CHUNK_ROWS,
     FLOATS,
-    NONE,
     ORDER,
     OUT,
     PLACE,
@@ -36,12 +35,13 @@ from .products import (
     M,
     N,
     X,
+    blocks_of,
     chunks_of,
     product_chunk,
 )
 from .recurrence import finish_layer, stage_row
 from .scores import score_emission
-from .tables import GROUP_ROWS, column_blocks
+from .tables import GROUP_ROWS
 from .walking import activate_utterance, walk_utterance
 
 # Further kinds of jobs, a chunk an utterance; those below 4 are products.
@@ -55,7 +55,6 @@ JOB_PLACES = REMAINING + LINE * MAX_WORKERS
 SPINS_BEFORE_LOOKING = 16
 # So many utterances, and it pays to share out what is done for each: a walk costs some 10 us, the rest 1 to 2.
 LEAST_TO_WALK, LEAST_ROWS = 2, 4
-_column_blocks = inline(column_blocks)
 
 
 @inline
@@ -114,7 +113,7 @@ def _run_together(task: Any, chunks: int) -> None:
     for worker in range(workers):
         size = _first_chunk(chunks, workers, worker + 1) - _first_chunk(chunks, workers, worker)
         store_release(job, REMAINING + LINE * worker, size)
-    _take_chunks(task, NONE)
+    _take_chunks(task, ZERO)
     while load_acquire(job, DONE) < chunks:
         pause()
 
@@ -165,14 +164,14 @@ def let_wait(task: Any, row: int, place: int) -> None:
 def score_waiting(task: Any) -> None:
     """Compute the scores that still wait, as the logits are about to be overwritten."""
     if get_int(task[f.JOB], WAITING) > 0:
-        _run_all(task, FLOATS, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE, NONE)
+        _run_all(task, FLOATS, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
 
 
 @expand
 def share_rows(task: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int) -> None:
     """Do what `kind` says for each of `count` utterances listed at `rows`."""
     least = LEAST_TO_WALK if kind == WALK else LEAST_ROWS
-    _run_all(task, kind, count, rows, order, layer, NONE, source, NONE, NONE, np.int64(count < least))
+    _run_all(task, kind, count, rows, order, layer, ZERO, source, ZERO, ZERO, np.int64(count < least))
 
 
 @expand
@@ -183,15 +182,15 @@ def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> N
     """
     place = f.MATRICES + 4 * matrix
     if task[f.QUANTIZED] == 0:
-        _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), task[place], INTERLEAVED, n, k, x, m, out, NONE)
+        _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), task[place], INTERLEAVED, n, k, x, m, out, ZERO)
     else:
-        _run_all(task, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, NONE)
+        _run_all(task, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, ZERO)
 
 
 @expand
 def dense_plain(task: Any, w: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add float32 rows `w` that lie one after another × x [m, k] to out [m, n]."""
-    _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, PLAIN, n, k, x, m, out, NONE)
+    _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, PLAIN, n, k, x, m, out, ZERO)
 
 
 @inline
@@ -199,11 +198,11 @@ def estimate_logits(task: Any, n: int, k: int, m: int) -> None:
     """Write estimates of `m` quantised activations' logits from 8-bit rows, and their best certified lower bounds."""
     chunks, kind = chunks_of(n, CHUNK_ROWS), ESTIMATED
     if m <= COLUMN_VECTORS:
-        chunks, kind = _column_blocks(chunks_of(n, GROUP_ROWS)), BY_COLUMNS
+        chunks, kind = blocks_of(chunks_of(n, GROUP_ROWS)), BY_COLUMNS
         count_up(task, f.COLUMN_ROUNDS, 1)
         for b in range(m):
             count_up(task, f.COLUMNS_READ, list_columns(task, b, k))
-    _run_all(task, kind, chunks, NONE, INTERLEAVED, n, k, NONE, m, NONE, NONE)
+    _run_all(task, kind, chunks, ZERO, INTERLEAVED, n, k, ZERO, m, ZERO, ZERO)
     for b in range(m):
         best = np.float32(-inf)
         for chunk in range(chunks):

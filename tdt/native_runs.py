@@ -109,13 +109,13 @@ class Runs:
         """Return what every utterance starts from, computed once: the prediction after the start symbol."""
         state, out = self.begin(np.zeros(1, np.int64), [None]), self.buffers.emitted_tokens(1, 1)
         with self._borrowed(1) as (work, prepared):
-            task = prepared.copy()
-            job = self.tables.aligned((self.team.JOB_PLACES,), np.int64)
-            self.fields.set_run(task, state, out, job, 0)
-            self.fields.set_worker(task, work, np.zeros((1, self.fields.COUNTER_PLACES), np.int64), 0)
+            # Kept by name: the task holds their addresses only.
+            counters = np.zeros((1, self.fields.COUNTER_PLACES), np.int64)
+            task, shared = self._task(work, prepared, state, out, counters)
             self.fields.set_frames(task, state.projected, 1)
             work.rows[0] = 0
             self.kernels.run(task, self.kernels.PREDICT)
+            del counters, shared
         return state
 
     def begin(self, lengths: Any, carried: Sequence[DecoderState | None]) -> Any:
@@ -144,8 +144,7 @@ class Runs:
         job.state.starts[job.utterances] = list(accumulate([0, *lengths[:-1]]))[:count]
         given = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
         with self._borrowed(max(1, count) * self.options.window) as (work, prepared):
-            task, shared = prepared.copy(), self.tables.aligned((self.team.JOB_PLACES,), np.int64)
-            fields.set_run(task, job.state, job.out, shared, job.helpers)
+            task, shared = self._task(work, prepared, job.state, job.out, counters)
             work.rows[:count] = job.utterances
             columns = int(task[fields.JOINT])
             if job.projected:
@@ -155,16 +154,22 @@ class Runs:
                 frames = self.tables.aligned((len(given), columns), np.float32)
                 fields.set_projection(task, given)
             fields.set_frames(task, frames, count)
-            workers = [task, *(task.copy() for _ in range(job.helpers))]
-            for number, own in enumerate(workers):
-                fields.set_worker(own, work, counters, number)
-            with self._assisted(workers[1:], shared):
+            others = [task.copy() for _ in range(job.helpers)]
+            for number, other in enumerate(others, 1):
+                fields.set_worker(other, work, counters, number)
+            with self._assisted(others, shared):
                 status = self.kernels.run(task, self.kernels.DECODE)
         total = counters.sum(axis=0)
-        total[fields.SCORE_TICKS] = counters[
-            0, fields.SCORE_TICKS
-        ]  # what others do beside the loop takes none of its time
+        # What others do beside the loop takes none of its time.
+        total[fields.SCORE_TICKS] = counters[0, fields.SCORE_TICKS]
         return int(status), total
+
+    def _task(self, work: Any, prepared: Any, state: Any, out: Any, counters: Any) -> tuple[Any, Any]:
+        """Return the task of a run's first thread, and the job that its team shares; `counters` has a row a thread."""
+        task, shared = prepared.copy(), self.tables.aligned((self.team.JOB_PLACES,), np.int64)
+        self.fields.set_run(task, state, out, shared, len(counters) - 1)
+        self.fields.set_worker(task, work, counters, 0)
+        return task, shared
 
     @contextmanager
     def _assisted(self, tasks: list[Any], shared: Any) -> Iterator[None]:

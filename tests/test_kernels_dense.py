@@ -123,8 +123,9 @@ def test_products_by_columns_are_those_by_rows(rng: np.random.Generator, isa: in
     expected = np.zeros(64 * 34, np.int64)
     expected[:n] = w.astype(np.int64) @ (levels.astype(np.int64) - 1)
     found = []
-    for block in range(tables.column_blocks(34)):
-        first, groups = tables.column_block(34, block)
+    blocks = tables.column_blocks(34)
+    for block in range(blocks):
+        first, groups = tables.column_block(34, blocks, block)
         dots = copied(np.full(64 * groups, 7), np.int32)
         assert run_columns(task, k, first, groups, at(dots)) == np.count_nonzero(levels != 1)
         found.append(dots)
