@@ -46,18 +46,18 @@ if TYPE_CHECKING:
     from tdt.stages import Encoded as Encoded
     from tdt.stages import Features as Features
     from tdt.stages import Hypothesis as Hypothesis
+    from tdt.text.transcript import Segment as Segment
+    from tdt.text.transcript import Token as Token
+    from tdt.text.transcript import Transcript as Transcript
+    from tdt.text.transcript import Word as Word
     from tdt.timeline import Timeline as Timeline
-    from tdt.transcript import Segment as Segment
-    from tdt.transcript import Token as Token
-    from tdt.transcript import Transcript as Transcript
-    from tdt.transcript import Word as Word
 
 # Where each public name lives; imported when first asked for, so that `import tdt` costs next to nothing.
 _HOMES = {
     "load": "tdt.loading",
     "Recognizer": "tdt.recognizer",
     **dict.fromkeys(("Features", "Encoded", "Hypothesis", "DecoderState"), "tdt.stages"),
-    **dict.fromkeys(("Transcript", "Token", "Word", "Segment"), "tdt.transcript"),
+    **dict.fromkeys(("Transcript", "Token", "Word", "Segment"), "tdt.text.transcript"),
     "Timeline": "tdt.timeline",
 }
 

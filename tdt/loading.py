@@ -9,18 +9,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
 
 from tdt.errors import OptionError, UnrecognizedGraphError
+from tdt.text.transcript import CONFIDENCES, Confidence
 from tdt.timeline import NULL, Recorder
-from tdt.transcript import CONFIDENCES, Confidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tdt.backend import Backend
-    from tdt.device_queue import WorkQueue
-    from tdt.engine import Engine
+    from tdt.decoding.engine import Engine
     from tdt.pipeline import AcousticEncoder, Extractor
     from tdt.recognizer import Recognizer
+    from tdt.runtime.backend import Backend
+    from tdt.runtime.device_queue import WorkQueue
     from tdt.spec import ModelFiles, ModelSpec, Precision
 
 DecoderKind = Literal["auto", "native", "onnx"]
@@ -121,11 +121,11 @@ def load(
     _check("features_on", features_on, FEATURE_PLACES)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError("threads", threads, "a whole number from 1 on, or None for all cores")
-    from tdt.device_queue import open_queues
-    from tdt.features import FeatureExtractor
-    from tdt.layouts import find_model
+    from tdt.encoding.features import FeatureExtractor
+    from tdt.model.layouts import find_model
     from tdt.pipeline import Stages
     from tdt.recognizer import Recognizer
+    from tdt.runtime.device_queue import open_queues
 
     began = time.perf_counter()
     with timeline.span("load"):
@@ -175,13 +175,13 @@ def choose_backends(
     OptionError
         Where a provider string cannot be read.
     """
-    from tdt.backend import Backend
+    from tdt.runtime.backend import Backend
 
     wanted = encoder_provider or provider
     if wanted == "auto":
-        from tdt.graph import read_graph
-        from tdt.selection import choose_provider
-        from tdt.session import usable_providers
+        from tdt.onnxfile.graph import read_graph
+        from tdt.runtime.selection import choose_provider
+        from tdt.runtime.session import usable_providers
 
         choice = choose_provider(read_graph(files.encoder).quantization, usable_providers())
         _log.info("provider %s", choice.why)
@@ -209,11 +209,11 @@ def make_encoder(
         Where the provider cannot start.
     """
     if not backend.on_device:
-        from tdt.encoder import Encoder
+        from tdt.encoding.encoder import Encoder
 
         return Encoder(files, spec, backend, threads)
-    from tdt.device_encoder import DeviceEncoder
-    from tdt.device_queue import takes_stream
+    from tdt.encoding.device_encoder import DeviceEncoder
+    from tdt.runtime.device_queue import takes_stream
 
     together = (
         takes_stream(backend) and takes_stream(decoder_backend) and backend.device_id == decoder_backend.device_id
@@ -247,7 +247,7 @@ def make_engine(
     if decoder == "onnx" and weights != "auto":
         raise OptionError("weights", weights, '"auto" with decoder="onnx", which runs the weights of the file')
     if decoder == "native" or (decoder == "auto" and not backend.on_device):
-        from tdt.native import NativeEngine
+        from tdt.decoding.native import NativeEngine
 
         try:
             return NativeEngine(files, spec, weights=weights, threads=threads, timeline=timeline)
@@ -256,10 +256,10 @@ def make_engine(
                 raise
             _log.warning("%s Decoding goes through ONNX Runtime instead, which is slower.", problem)
     if backend.on_device:
-        from tdt.device_engine import make_device_engine
+        from tdt.decoding.device_engine import make_device_engine
 
         return make_device_engine(files, spec, backend, threads, queue)
-    from tdt.greedy import OnnxEngine
+    from tdt.decoding.greedy import OnnxEngine
 
     return OnnxEngine(files, spec, backend, threads)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
-from tdt.batching import BATCH_SIZE, WINDOW_SECONDS, plan_batches, window_size
 from tdt.errors import AudioTailError, OptionError, TdtError
-from tdt.limits import DEFAULT, CutOptions, batch_for_memory, make_plan, provider_seconds
+from tdt.longform.batching import BATCH_SIZE, WINDOW_SECONDS, plan_batches, window_size
+from tdt.longform.limits import DEFAULT, CutOptions, batch_for_memory, make_plan, provider_seconds
 from tdt.options import ReadOptions, StreamOptions
 from tdt.spec import SAMPLE_RATE_HZ
+from tdt.text.transcript import Confidence, Transcript, build
 from tdt.timeline import NULL, Recorder, Timeline
-from tdt.transcript import Confidence, Transcript, build
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tdt.engine import Engine
-    from tdt.longform import LongForm
-    from tdt.placement import Node
-    from tdt.reader import BlockReader
+    from tdt.audio.reader import BlockReader
+    from tdt.decoding.engine import Engine
+    from tdt.longform.recording import LongForm
+    from tdt.runtime.placement import Node
     from tdt.spec import ModelSpec
     from tdt.stages import Encoded, Features, Float32
 
@@ -102,7 +102,7 @@ class Reading:
         AudioError
             In its kinds.
         """
-        from tdt.audio import load_audio
+        from tdt.audio.loading import load_audio
 
         if isinstance(source, os.PathLike):
             source = Path(source)
@@ -137,7 +137,7 @@ class Stages:
         tuple of int and (Transcript or TdtError)
             Place in the input and result of a clip, as soon as it is done.
         """
-        from tdt.recordings import open_source
+        from tdt.audio.recordings import open_source
 
         long_form = self.long_form(reading)
         clips: list[Clip] = []
@@ -169,7 +169,7 @@ class Stages:
         OptionError
             A window or context that cannot be used.
         """
-        from tdt.longform import LongForm
+        from tdt.longform.recording import LongForm
 
         plan = make_plan(self.spec, reading.cutting, provider_seconds(self.encoder))
         batch_size, memory = reading.batch_size, reading.cutting.max_memory_bytes
@@ -189,7 +189,7 @@ class Stages:
 
     def _long(self, long_form: LongForm, reader: BlockReader, timeline: Recorder) -> Result:
         """Transcribe a long recording as a whole; where it breaks off, the error carries what was recognised."""
-        from tdt.segmenting import merged
+        from tdt.text.segmenting import merged
 
         recording = long_form.recording(reader)
         parts = [part.transcript for part in long_form.run([recording], timeline) if part.transcript is not None]
@@ -225,7 +225,7 @@ class Stages:
             return [result for clip in clips for result in self._batch([clip], timeline)]
 
     def _run(self, clips: Sequence[Clip], timeline: Recorder) -> list[Transcript]:
-        from tdt.features import pad_short
+        from tdt.encoding.features import pad_short
 
         padded = [pad_short(clip.samples) for clip in clips]
         features = self.extractor([samples for samples, _ in padded], timeline)

@@ -1,7 +1,7 @@
 """What passes between the stages: features, encoder output, hypotheses, carried decoder state.
 
 These are the types that people embed. Arrays are NumPy arrays on the host unless a device was asked for; every array
-has a length twin; times are counted in frames (seconds appear only in :mod:`tdt.transcript`).
+has a length twin; times are counted in frames (seconds appear only in :mod:`tdt.text.transcript`).
 """
 
 from __future__ import annotations

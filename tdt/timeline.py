@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from tdt.breakdown import Breakdown
+    from tdt.profiling.breakdown import Breakdown
 
 # host: read by the host around work that the host did itself. host+sync: the same around device work, after waiting
 # for it. cuda-event: measured by the device. A host clock around work that is only enqueued would be none of these.
@@ -194,6 +194,6 @@ class Timeline:
 
     def breakdown(self) -> Breakdown:
         """Return the table of stages of everything that has ended so far."""
-        from tdt.breakdown import break_down
+        from tdt.profiling.breakdown import break_down
 
         return break_down(self)

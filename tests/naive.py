@@ -134,8 +134,8 @@ def normalize_per_feature(raw: np.ndarray, valid: int) -> np.ndarray:
 class Network:
     """A transducer's prediction network and joint in float32 NumPy, one utterance, one step at a time.
 
-    `weights` is a tdt.lifting.DecoderWeights. Called as `greedy_tdt` calls for logits, it finds out by itself which
-    token was emitted: the best of the row it gave before.
+    `weights` is a tdt.surgery.lifting.DecoderWeights. Called as `greedy_tdt` calls for logits, it finds out by itself
+    which token was emitted: the best of the row it gave before.
     """
 
     def __init__(self, weights: Any, frames: np.ndarray, blank: int, state: Any = None) -> None:

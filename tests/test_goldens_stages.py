@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tdt
-from tdt.audio import load_audio
+from tdt.audio.loading import load_audio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import tdt
-from tdt.backend import Backend
-from tdt.device import DeviceArray
-from tdt.device_encoder import DeviceEncoder
-from tdt.device_engine import DeviceEngine
-from tdt.driver import read_driver
-from tdt.greedy import OnnxEngine
-from tdt.layouts import find_model
-from tdt.placement import computing_on_cpu
-from tdt.session import usable_providers
+from tdt.decoding.device_engine import DeviceEngine
+from tdt.decoding.greedy import OnnxEngine
+from tdt.encoding.device_encoder import DeviceEncoder
+from tdt.model.layouts import find_model
+from tdt.runtime.backend import Backend
+from tdt.runtime.device import DeviceArray
+from tdt.runtime.driver import read_driver
+from tdt.runtime.placement import computing_on_cpu
+from tdt.runtime.session import usable_providers
 from tdt.stages import Encoded, Features
 from tdt.timeline import Timeline
 

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 import pytest
 
 import tdt
-from tdt.backend import Backend
-from tdt.greedy import OnnxEngine
-from tdt.layouts import find_model
+from tdt.decoding.greedy import OnnxEngine
+from tdt.decoding.native import NativeEngine
 from tdt.loading import _both, make_engine
-from tdt.native import NativeEngine
+from tdt.model.layouts import find_model
+from tdt.runtime.backend import Backend
 from tdt.timeline import Timeline
 
 
@@ -69,7 +69,7 @@ def test_a_graph_that_the_native_engine_does_not_know_goes_through_onnx_runtime(
     def refuse(*_: object, **__: object) -> NoReturn:
         raise tdt.UnrecognizedGraphError(Path("decoder.onnx"), "a GRU where an LSTM is expected")
 
-    monkeypatch.setattr("tdt.native.NativeEngine", refuse)
+    monkeypatch.setattr("tdt.decoding.native.NativeEngine", refuse)
     files, spec = find_model(model_folder)
     engine = make_engine(files, spec, "auto", "auto", Backend(), 1)
     assert isinstance(engine, OnnxEngine)

@@ -12,7 +12,7 @@ import pytest
 from tdt.timeline import CALL, NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
-    from tdt.breakdown import Breakdown, StageRow
+    from tdt.profiling.breakdown import Breakdown, StageRow
 
 MS = 1_000_000
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tdt
-from tdt.audio import load_audio
-from tdt.layouts import find_model
-from tdt.lifting import DecoderWeights, lift
-from tdt.native import NativeEngine
-from tdt.stats import agreement, edit_distance
+from tdt.audio.loading import load_audio
+from tdt.decoding.native import NativeEngine
+from tdt.model.layouts import find_model
+from tdt.profiling.stats import agreement, edit_distance
+from tdt.surgery.lifting import DecoderWeights, lift
 
 if TYPE_CHECKING:
     from tdt.stages import Hypothesis

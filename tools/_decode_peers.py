@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tdt.backend import Backend
-from tdt.greedy import OnnxEngine
-from tdt.native import NativeEngine
+from tdt.decoding.greedy import OnnxEngine
+from tdt.decoding.native import NativeEngine
+from tdt.runtime.backend import Backend
 from tdt.stages import Encoded
 
 if TYPE_CHECKING:

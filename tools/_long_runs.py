@@ -52,7 +52,7 @@ def memory(folder: Path) -> None:
 
 _ACTIVATIONS = """
 import sys, numpy as np, tdt
-from tdt.limits import window_bytes
+from tdt.longform.limits import window_bytes
 from tdt.profiling.memory import peak_rss_bytes, reset_peak, rss_bytes
 with tdt.load(sys.argv[1] or None) as asr:
     seconds, batch = float(sys.argv[2]), int(sys.argv[3])

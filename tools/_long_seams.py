@@ -10,7 +10,7 @@ import numpy as np
 from _long_audio import RATE, joined, normal, read_clips, say
 
 import tdt
-from tdt import limits
+from tdt.longform import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,8 +36,8 @@ def cuts(
     asr: tdt.Recognizer, samples: np.ndarray, chunk: float, context: float | None
 ) -> tuple[tdt.Transcript, list[float]]:
     """Transcribe, and return where the windows met."""
-    from tdt.reader import BlockReader
-    from tdt.windows import Cutter
+    from tdt.audio.reader import BlockReader
+    from tdt.longform.windows import Cutter
 
     long_form = asr.long_form(chunk_seconds=chunk, context_seconds=context)
     windows = [piece.window for piece in Cutter(long_form.plan, 1280).pieces(BlockReader(samples))]

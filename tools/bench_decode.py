@@ -28,10 +28,10 @@ from _agreement import agreement_report
 from _decode_peers import OnnxAsr, Ours, Pass, batches_of, our_engines, quantised_copy
 
 import tdt
-from tdt.audio import load_audio
-from tdt.cores import cores
-from tdt.kernels.tables import aligned
-from tdt.layouts import find_model
+from tdt.audio.loading import load_audio
+from tdt.decoding.cores import cores
+from tdt.kernels.decoder.tables import aligned
+from tdt.model.layouts import find_model
 from tdt.profiling.environment import describe, environment
 
 PEER_THREADS = (1, 2)
@@ -165,7 +165,7 @@ def table(results: dict[str, list[Pass]], audio: float, memory_gbs: float) -> No
 
 def bandwidth_gbs(floats: int, threads: int) -> float:
     """Return how fast `threads` threads read an array of `floats` elements over and over, each a part of its own."""
-    from tdt.kernels.jit import njit_fast
+    from tdt.kernels.vector.jit import njit_fast
 
     total = _SUM.setdefault("sum", njit_fast(_sum))
     data = aligned((floats,), np.float32)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.audio import load_audio
-from tdt.features import FeatureExtractor
-from tdt.kernels import filterbank, mel, norm
+from tdt.audio.loading import load_audio
+from tdt.encoding.features import FeatureExtractor
+from tdt.kernels.logmel import filterbank, mel, norm
 from tdt.profiling.environment import describe, environment
 
 if TYPE_CHECKING:

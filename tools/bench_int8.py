@@ -104,7 +104,7 @@ def main() -> int:
     arguments = parser.parse_args()
     import numpy as np
 
-    from tdt.audio import load_audio
+    from tdt.audio.loading import load_audio
     from tdt.profiling.environment import describe, environment
 
     samples = load_audio(arguments.audio).samples

@@ -32,10 +32,10 @@ def plant_outliers(source: Path, target: Path, factor: float, channels: int) -> 
     """Write a copy of the encoder whose layer norms have outlier channels and whose function is the same."""
     import onnx
 
-    from tdt.graph import load_model
-    from tdt.quantization.onnx_graph import EditableGraph
+    from tdt.onnxfile.graph import load_model
     from tdt.quantization.parts import DEFAULT_PARTS, find_linears
-    from tdt.quantization.surgery.prepare import prepare_encoder
+    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery.prepare import prepare_encoder
 
     model = load_model(source)
     prepare_encoder(model)
@@ -74,7 +74,7 @@ def perturbed(clips: list[np.ndarray], copies: int = 4) -> list[np.ndarray]:
 def judge(
     model: Path, calibration: list[Path], tests: list[Path], references: dict[Path, str]
 ) -> list[dict[str, object]]:
-    from tdt.audio import load_audio
+    from tdt.audio.loading import load_audio
     from tdt.quantization.agreement import tokens_equal
     from tdt.quantization.comparison import Variant, compare
     from tdt.quantization.pipeline import quantize

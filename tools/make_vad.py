@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tdt.vad import CONTEXT_SAMPLES, FRAME_SAMPLES, MODEL_PATH
+from tdt.longform.vad import CONTEXT_SAMPLES, FRAME_SAMPLES, MODEL_PATH
 
 WINDOW, HOP = 256, 128
 STEPS = FRAME_SAMPLES // HOP

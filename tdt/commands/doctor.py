@@ -11,7 +11,7 @@ from tdt.errors import OptionError, TdtError
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.doctor import Report, Verdict
+    from tdt.doctor.verdicts import Report, Verdict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, print, and return the exit status."""
-    from tdt import checkup
+    from tdt.doctor import measuring
 
     def tell(text: str) -> None:
         if sys.stderr.isatty():
             sys.stderr.write(f"{text} …\n")
 
     try:
-        report = checkup.examine(args.model, args.provider, precision=args.precision, progress=tell)
+        report = measuring.examine(args.model, args.provider, precision=args.precision, progress=tell)
     except TdtError as error:
         sys.stderr.write(f"tdt doctor: {error}\n")
         return 2 if isinstance(error, OptionError) else 1

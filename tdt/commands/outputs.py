@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tdt.errors import OptionError
-from tdt.render import FORMATS
+from tdt.text.render import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.transcript import Transcript
+    from tdt.text.transcript import Transcript
 
 
 class Output(Protocol):

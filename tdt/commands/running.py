@@ -10,22 +10,22 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.checkpoint import Journal, source_identity, take_up
+from tdt.audio.recordings import open_source
 from tdt.errors import AudioTailError, TdtError
-from tdt.recordings import open_source
-from tdt.writers import ConsoleWriter, FileWriter
+from tdt.longform.checkpoint import Journal, source_identity, take_up
+from tdt.text.writers import ConsoleWriter, FileWriter
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from tdt.audio.recordings import Opened
     from tdt.commands.messages import Messages
     from tdt.commands.outputs import Output
     from tdt.commands.progress import Bars
-    from tdt.longform import Part, Recording
+    from tdt.longform.recording import Part, Recording
     from tdt.pipeline import Result
     from tdt.recognizer import Recognizer
-    from tdt.recordings import Opened
 
 STDIN = "-"
 

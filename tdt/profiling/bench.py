@@ -10,7 +10,7 @@ from tdt.profiling.cases import words
 from tdt.profiling.cautions import Observation, cautions
 from tdt.profiling.rows import Row
 from tdt.profiling.sampling import Budget, Samples, measure
-from tdt.stats import agreement, edit_distance, ratio, summarize
+from tdt.profiling.stats import agreement, edit_distance, ratio, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

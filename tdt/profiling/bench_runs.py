@@ -149,7 +149,7 @@ def with_base(entries: Sequence[Entry], model: str | None, baseline: str | None)
     baseline : str or None
         Folder of the float32 files, where the model's own folder has none.
     """
-    from tdt.layouts import find_model
+    from tdt.model.layouts import find_model
     from tdt.profiling.contenders import Ours
 
     if any((entry.who, entry.provider, entry.precision) == ("tdt", "cpu", "float32") for entry in entries):
@@ -170,7 +170,7 @@ def precisions_of(model: str | None, asked: str) -> list[Any]:
     OptionError
         A precision is unknown, or the folder has none of them.
     """
-    from tdt.layouts import find_model
+    from tdt.model.layouts import find_model
 
     wanted = [word.strip() for word in asked.split(",") if word.strip()]
     unknown = [word for word in wanted if word not in PRECISIONS]
@@ -226,7 +226,7 @@ def recordings_of(files: Sequence[str], references: str | None) -> list[Recordin
     AudioError
         A file cannot be read.
     """
-    from tdt.audio import load_audio
+    from tdt.audio.loading import load_audio
 
     said = read_references(Path(references)) if references else {}
     bundled = sorted((Path(__file__).parents[1] / "models" / "recordings").glob("*.flac"))

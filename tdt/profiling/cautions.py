@@ -7,17 +7,16 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tdt.breakdown import Breakdown
+    from tdt.profiling.breakdown import Breakdown
     from tdt.profiling.gpu import GpuUse
     from tdt.profiling.placement import Placement
-    from tdt.stats import Summary
+    from tdt.profiling.stats import Summary
 
 MIN_RUNS = 10
 MIN_SECONDS = 3.0
 SLOW_FIRST = 3.0  # first run over median
 UNSTABLE_RATIO = 1.5  # 95th percentile over median: a third of the time is somebody else's
 TRANSFER_SHARE = 0.25
-ENQUEUE_SHARE = 0.8  # trtexec's bound: host time to enqueue over device time to compute
 IDLE_PERCENT = 50.0
 
 
@@ -42,10 +41,6 @@ class Caution(Enum):
     )
     UNSTABLE = (
         "Runs differ widely: something else used the machine. Close it and run again, or compare minima, not medians."
-    )
-    ENQUEUE_BOUND = (
-        "The host takes as long to enqueue the work as the device to do it. Raise the batch size, or use TensorRT or "
-        "CUDA graphs, which enqueue a whole graph at once."
     )
     TRANSFER_BOUND = (
         "Copies between host and device take a large part of the time. Keep features and encoder output on the "
@@ -132,10 +127,6 @@ def _device(seen: Observation) -> list[Raised]:
     share = sum(row.share for row in rows if row.name in {"h2d", "d2h"})
     if share > TRANSFER_SHARE:
         raised.append(Raised(Caution.TRANSFER_BOUND, f"h2d and d2h are {share:.0%} of the wall time."))
-    enqueue = sum(row.total_ms for row in rows if row.name == "enqueue")
-    compute = sum(row.total_ms for row in rows if row.clock == "cuda-event")
-    if compute and enqueue > ENQUEUE_SHARE * compute:
-        raised.append(Raised(Caution.ENQUEUE_BOUND, f"{enqueue:.1f} ms to enqueue {compute:.1f} ms of work."))
     if seen.asked != "cpu" and seen.gpu is not None and seen.gpu.sm_percent is not None:
         busy = seen.gpu.sm_percent
         if busy < IDLE_PERCENT:

@@ -49,7 +49,7 @@ class Ours:
     def load(self) -> None:
         """Load the model and warm it up."""
         import tdt
-        from tdt.kernels.jit import watch_compiling
+        from tdt.kernels.vector.jit import watch_compiling
 
         self._compiling = watch_compiling()
         options = self._options()

@@ -11,7 +11,7 @@ from tdt.profiling.tables import Table, to_html
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.breakdown import Breakdown, StageRow
+    from tdt.profiling.breakdown import Breakdown, StageRow
 
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }

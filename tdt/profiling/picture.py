@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tdt.breakdown import Breakdown
+    from tdt.profiling.breakdown import Breakdown
 
 # One colour a stage in every picture and page: Okabe and Ito's palette, told apart by colour-blind readers too.
 COLOURS = {

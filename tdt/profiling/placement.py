@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tdt.placement import Node
+    from tdt.runtime.placement import Node
 
 _NAMES = {
     "CPUExecutionProvider": "cpu",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tdt.breakdown import Breakdown
+    from tdt.profiling.breakdown import Breakdown
     from tdt.recognizer import Recognizer
 
     Source: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.float32]

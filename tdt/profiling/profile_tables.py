@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.profiling.nodes import top_operators
+from tdt.profiling.stats import format_bytes
 from tdt.profiling.tables import Table
-from tdt.stats import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.breakdown import Breakdown, StageRow
+    from tdt.profiling.breakdown import Breakdown, StageRow
     from tdt.profiling.memory import StageMemory
     from tdt.profiling.nodes import NodeRow
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdt.profiling.rows import versus
+from tdt.profiling.stats import format_bytes, ratio, time_unit
 from tdt.profiling.tables import Table
-from tdt.selection import choose_provider
-from tdt.stats import format_bytes, ratio, time_unit
+from tdt.runtime.selection import choose_provider
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from tdt.backend import Provider
-    from tdt.graph import Quantization
+    from tdt.onnxfile.graph import Quantization
     from tdt.profiling.rows import Row
+    from tdt.runtime.backend import Provider
 
 # Below this agreement with float32 a faster file is not recommended without saying so.
 _GOOD_AGREEMENT = 0.95

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tdt.profiling.stats import Ratio, format_bytes, time_unit
 from tdt.profiling.tables import Table
-from tdt.stats import Ratio, format_bytes, time_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.profiling.cautions import Raised
+    from tdt.profiling.stats import Summary
     from tdt.profiling.worker import Facts
-    from tdt.stats import Summary
 
 JSON_VERSION = 1
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from tdt.profiling.memory import soak
 from tdt.profiling.output import say
+from tdt.profiling.stats import format_bytes
 from tdt.profiling.tables import Table
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.stats import format_bytes
 
 if TYPE_CHECKING:
     import argparse

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tdt.breakdown import Breakdown
+    from tdt.profiling.breakdown import Breakdown
     from tdt.profiling.gpu import GpuUse
     from tdt.profiling.placement import Placement
 

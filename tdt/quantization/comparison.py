@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import OptionError
+from tdt.profiling.stats import edit_distance
 from tdt.quantization.calibration import Progress, silent
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.stats import edit_distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -261,7 +261,7 @@ def agreement(reference: Sequence[Float32], other: Sequence[Float32]) -> tuple[F
 
 
 def _result(one: _Loaded, rows: list[LengthResult]) -> VariantResult:
-    from tdt.graph import read_graph
+    from tdt.onnxfile.graph import read_graph
 
     files = one.recognizer.files
     encoder = read_graph(files.encoder)

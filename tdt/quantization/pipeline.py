@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.backend import Backend
 from tdt.quantization import sidecar
 from tdt.quantization.calibration import Checkpoint, Progress, calibrate, checkpoint_key, silent
 from tdt.quantization.clips import AudioSet, read_audio, require_speech
@@ -21,12 +20,13 @@ from tdt.quantization.source import EncoderProbe, SourceModel, open_source
 from tdt.quantization.thresholds import grid
 from tdt.quantization.weights import quantise_weight
 from tdt.quantization.writer import QuantisedLinear, write_qdq
+from tdt.runtime.backend import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tdt.quantization.onnx_graph import EditableGraph
     from tdt.quantization.statistics import TensorStatistics
+    from tdt.surgery.editing import EditableGraph
 
     Divisors = dict[str, Any]
 

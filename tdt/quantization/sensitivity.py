@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from tdt.backend import Backend
 from tdt.errors import OptionError
+from tdt.profiling.stats import edit_distance
 from tdt.quantization.calibration import Progress, silent
 from tdt.quantization.pipeline import Calibrated, quantise_layers
 from tdt.quantization.switchable import SwitchableEncoder
-from tdt.stats import edit_distance
+from tdt.runtime.backend import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from tdt.engine import Engine
+    from tdt.decoding.engine import Engine
     from tdt.quantization.recipe import Recipe
     from tdt.quantization.writer import QuantisedLinear
     from tdt.stages import Features, Float32
@@ -89,7 +89,7 @@ class Bench:
         provider: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        from tdt.features import FeatureExtractor
+        from tdt.encoding.features import FeatureExtractor
         from tdt.loading import make_engine
         from tdt.timeline import NULL
 

@@ -83,7 +83,7 @@ def calibration_block(audio: AudioSet) -> dict[str, Any]:
 
 def source_files(source: SourceModel) -> list[dict[str, Any]]:
     """Return size and SHA-256 of the encoder's files."""
-    from tdt.graph import read_graph
+    from tdt.onnxfile.graph import read_graph
 
     path = source.found.files.encoder
     paths = [path, *sorted({ref.file for ref in read_graph(path).external})]

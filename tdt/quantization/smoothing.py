@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-    from tdt.quantization.onnx_graph import EditableGraph
     from tdt.quantization.parts import Linear
     from tdt.quantization.statistics import TensorStatistics
+    from tdt.surgery.editing import EditableGraph
 
     Float32 = npt.NDArray[np.float32]
 

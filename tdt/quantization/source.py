@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import QuantizationError
-from tdt.quantization.onnx_graph import EditableGraph
 from tdt.quantization.parts import Linear, find_linears
-from tdt.quantization.surgery.prepare import SurgeryReport, prepare_encoder
+from tdt.surgery.editing import EditableGraph
+from tdt.surgery.prepare import SurgeryReport, prepare_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-    from tdt.backend import Backend
-    from tdt.layouts import FoundModel
+    from tdt.model.layouts import FoundModel
+    from tdt.runtime.backend import Backend
     from tdt.spec import ModelSpec
     from tdt.stages import Features, Float32
 
@@ -75,8 +75,8 @@ def open_source(model: str | Path | None) -> SourceModel:
     ModelError
         Where the model cannot be read.
     """
-    from tdt.graph import load_model
-    from tdt.layouts import inspect_model
+    from tdt.model.layouts import inspect_model
+    from tdt.onnxfile.graph import load_model
 
     found = inspect_model(model, precision="float32")
     kind = found.graphs["encoder"].quantization
@@ -116,7 +116,7 @@ class EncoderProbe:
     def __init__(
         self, source: SourceModel, tensors: Sequence[str], backend: Backend, threads: int | None = None
     ) -> None:
-        from tdt.features import FeatureExtractor
+        from tdt.encoding.features import FeatureExtractor
 
         self._extract = FeatureExtractor(source.spec.n_mels, normalize=source.spec.normalize)
         self._tensors = list(tensors)
@@ -162,7 +162,7 @@ def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelP
 
 
 def _session(model: onnx.ModelProto, source: SourceModel, backend: Backend, threads: int | None) -> Any:
-    from tdt.session import Session
+    from tdt.runtime.session import Session
 
     return Session(
         model.SerializeToString(),

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.quantization.cpu_rewrite import ZERO_POINT, wants_unsigned
-from tdt.quantization.onnx_graph import EditableGraph
 from tdt.quantization.source import feeds_of
+from tdt.surgery.cpu_rewrite import ZERO_POINT, wants_unsigned
+from tdt.surgery.editing import EditableGraph
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     import onnx
 
-    from tdt.backend import Backend
     from tdt.quantization.pipeline import Calibrated
     from tdt.quantization.writer import QuantisedLinear
+    from tdt.runtime.backend import Backend
     from tdt.stages import Features, Float32
 
 _FLOAT, _BOOL = 1, 9
@@ -49,7 +49,7 @@ class SwitchableEncoder:
         backend: Backend,
         threads: int | None = None,
     ) -> None:
-        from tdt.session import Session
+        from tdt.runtime.session import Session
 
         self._switches = {name: f"quantise/{index}" for index, name in enumerate(groups)}
         model = _switchable(calibrated.graph, groups, self._switches)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tdt.quantization.onnx_graph import EditableGraph
     from tdt.quantization.parts import Linear
     from tdt.quantization.thresholds import Grid
     from tdt.quantization.weights import QuantisedWeight
+    from tdt.surgery.editing import EditableGraph
 
 # Names by which the CPU's rewrite finds an offset and the bias that makes up for it.
 OFFSET = "/offset"
@@ -43,7 +43,7 @@ def write_qdq(graph: EditableGraph, layers: Sequence[QuantisedLinear]) -> None:
     Activations get QuantizeLinear and DequantizeLinear per tensor with zero point 0, shared by all layers that read
     the tensor; weights are stored as int8 behind one DequantizeLinear per column. Biases, and everything else, stay
     float. A grid with an offset is written as a subtraction before the pair and a bias after the product, because
-    TensorRT takes zero point 0 only; on a CPU both become the zero point again (:mod:`tdt.quantization.cpu_rewrite`).
+    TensorRT takes zero point 0 only; on a CPU both become the zero point again (:mod:`tdt.surgery.cpu_rewrite`).
     """
     dequantised: dict[str, str] = {}
     grids: Mapping[str, Grid] = {layer.linear.source: layer.grid for layer in layers}

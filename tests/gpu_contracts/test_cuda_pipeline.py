@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 import tdt
-from tdt import checkup
-from tdt.backend import Backend
 from tdt.commands import main
-from tdt.device import DeviceArray, adopt
-from tdt.device_encoder import DeviceEncoder
-from tdt.device_engine import DeviceEngine
+from tdt.decoding.device_engine import DeviceEngine
+from tdt.doctor import measuring
+from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.errors import AudioTooLongError, DecodingError
-from tdt.layouts import find_model
-from tdt.provider_options import encoder_profile
-from tdt.session import onnxruntime
+from tdt.model.layouts import find_model
+from tdt.runtime.backend import Backend
+from tdt.runtime.device import DeviceArray, adopt
+from tdt.runtime.provider_options import encoder_profile
+from tdt.runtime.session import onnxruntime
 from tdt.stages import Encoded, Features
 
 from .fake_runtime import Spent
@@ -172,7 +172,7 @@ def test_the_recogniser_runs_end_to_end(options: dict[str, str]) -> None:
 
 def test_an_encoder_that_cannot_be_edited_gets_its_projection_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     # TensorRT with external weights is such a case; CUDA stands in for it here.
-    from tdt import device_encoder
+    from tdt.encoding import device_encoder
 
     monkeypatch.setattr(device_encoder, "with_projection", lambda files, spec: (b"", 0))
     encoder = DeviceEncoder(*find_model(None), CUDA)
@@ -236,7 +236,7 @@ def test_the_doctor_finds_numbers_that_are_wrong_on_the_device(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # CuPy brings a CUDA runtime of its own inside, which finds no card here.
-    monkeypatch.setattr(checkup, "_features_on", lambda backend: "host")
+    monkeypatch.setattr(measuring, "_features_on", lambda backend: "host")
     assert main(["doctor", "--provider", "cuda:0", "--json"]) == 1
     cpu, cuda = json.loads(capsys.readouterr().out)["verdicts"]
     assert (cpu["ok"], cuda["ok"]) == (True, False)

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import pytest
 
-from tdt import placement, provider_options, providers
-from tdt.backend import Backend
-from tdt.device_engine import DeviceEngine
-from tdt.encoder_graph import with_projection
+from tdt.decoding.device_engine import DeviceEngine
 from tdt.errors import ProviderError
-from tdt.layouts import find_model
-from tdt.session import Session, onnxruntime
+from tdt.model.layouts import find_model
+from tdt.runtime import placement, provider_options, providers
+from tdt.runtime.backend import Backend
+from tdt.runtime.session import Session, onnxruntime
+from tdt.surgery.encoder_graph import with_projection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,8 +167,8 @@ def test_tensorrt_says_which_library_is_missing_and_what_installs_it(bundled: An
 def test_the_driver_is_read_and_auto_takes_its_card(bundled: Any, caplog: pytest.LogCaptureFixture) -> None:
     import logging
 
-    from tdt.driver import Card, read_driver
     from tdt.loading import choose_backends
+    from tdt.runtime.driver import Card, read_driver
 
     driver = read_driver()
     assert (driver.cuda, driver.cards, driver.problem) == ((13, 0), (Card("FAKE", (9, 0), 1 << 36),), "")

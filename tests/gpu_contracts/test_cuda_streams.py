@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 import tdt
-from tdt import session
-from tdt.backend import Backend
-from tdt.device import adopt
-from tdt.device_encoder import DeviceEncoder
-from tdt.device_engine import DeviceEngine
-from tdt.device_queue import CudaStream, HostQueue, open_queue, open_queues
+from tdt.decoding.device_engine import DeviceEngine
+from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.errors import DecodingError, OptionError, ProviderError
-from tdt.layouts import find_model
-from tdt.provider_options import CUDA as CUDA_PROVIDER
+from tdt.model.layouts import find_model
+from tdt.runtime import session
+from tdt.runtime.backend import Backend
+from tdt.runtime.device import adopt
+from tdt.runtime.device_queue import CudaStream, HostQueue, open_queue, open_queues
+from tdt.runtime.provider_options import CUDA as CUDA_PROVIDER
 from tdt.stages import Encoded, Features
 from tdt.timeline import Timeline
 
@@ -182,7 +182,7 @@ def test_streams_events_and_contexts_are_given_back() -> None:
 
 def test_a_projection_behind_the_encoder_is_enqueued_too(monkeypatch: pytest.MonkeyPatch) -> None:
     # TensorRT with external weights is such a case; CUDA stands in for it here.
-    from tdt import device_encoder
+    from tdt.encoding import device_encoder
 
     monkeypatch.setattr(device_encoder, "with_projection", lambda files, spec: (b"", 0))
     encoder = DeviceEncoder(*find_model(None), CUDA)

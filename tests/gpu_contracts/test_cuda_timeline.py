@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tdt
-from tdt.card_context import CardContext
+from tdt.runtime.card_context import CardContext
 from tdt.timeline import CALL, Timeline
 
 from .fake_runtime import Counters, counters

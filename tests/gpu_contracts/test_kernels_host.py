@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from tdt import errors
-from tdt.audio import load_audio
-from tdt.features import FeatureExtractor
-from tdt.kernels import cuda
-from tdt.kernels.mel import valid_frames
-from tdt.kernels.mel_cpu import LogMel
+from tdt.audio.loading import load_audio
+from tdt.encoding.features import FeatureExtractor
+from tdt.kernels.logmel import cuda
+from tdt.kernels.logmel.mel import valid_frames
+from tdt.kernels.logmel.mel_cpu import LogMel
 
 from .host_cuda import DeviceArray, Foreign, HostCupy, on_device
 
@@ -238,29 +238,10 @@ def check_normalize() -> None:
             np.testing.assert_allclose(got[row], wanted, atol=1e-5)
 
 
-def check_argmax() -> None:
-    rng = np.random.default_rng(14)
-    for tokens, durations in ((1025, 5), (257, 5), (8193, 5), (3, 1), (600, 300)):
-        logits = rng.normal(size=(9, tokens + durations)).astype(np.float32)
-        logits[1:5] = rng.integers(0, 2, (4, tokens + durations))  # many ties
-        logits[5] = -np.inf
-        logits[6, [tokens // 2, tokens - 1]] = np.nan
-        logits[7, -1] = np.nan
-        got = cuda.argmax_token_duration(logits, durations)
-        assert np.array_equal(got[0], np.argmax(logits[:, :tokens], axis=1))
-        assert np.array_equal(got[1], np.argmax(logits[:, tokens:], axis=1))
-        assert np.array_equal(got[2], logits[:, :tokens].max(axis=1), equal_nan=True)
-    shaped = cuda.argmax_token_duration(logits.reshape(3, 3, -1), 300)
-    assert shaped[0].shape == (3, 3)
-    assert np.array_equal(shaped[0].ravel(), got[0])
-    assert cuda.argmax_token_duration(logits[:0], 300)[0].shape == (0,)
-
-
 CHECKS = {
     "window_frames": check_window_frames,
     "log_mel": check_log_mel,
     "normalize": check_normalize,
-    "argmax_token_duration": check_argmax,
 }
 
 
@@ -284,17 +265,12 @@ BREAKS = [
     ("normalize", "sums[threadIdx.x + half];\n        __syncthreads();", "sums[threadIdx.x + half];"),
     ("normalize", "count > 1 ? count - 1 : 1", "count"),
     ("normalize", "t < count ? (float)", "t <= count ? (float)"),
-    ("argmax_token_duration", "a_index < b_index", "a_index > b_index"),
-    ("argmax_token_duration", "where[threadIdx.x] = index;\n    __syncthreads();", "where[threadIdx.x] = index;"),
-    ("argmax_token_duration", "where[other];\n        }\n        __syncthreads();", "where[other];\n        }"),
-    ("argmax_token_duration", "return a_nan;", "return false;"),
-    ("argmax_token_duration", "row + n_tokens, n_durations", "row + n_tokens, n_durations - 1"),
 ]
 
 
 @pytest.mark.parametrize(("name", "old", "new"), BREAKS, ids=[f"{b[0]}-{i}" for i, b in enumerate(BREAKS)])
 def test_a_broken_kernel_is_caught(host_cupy: Install, name: str, old: str, new: str) -> None:
-    sources = [(cuda.SOURCES / file).read_text() for file in ("features.cu", "argmax.cu")]
+    sources = [(cuda.SOURCES / file).read_text() for file in ("features.cu",)]
     assert sum(source.count(old) for source in sources) == 1, "the break must hit the source once"
     caught = 0
     for descending in (False, True):

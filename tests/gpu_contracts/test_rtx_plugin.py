@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tdt import provider_options
-from tdt.backend import Backend
-from tdt.driver import read_driver
 from tdt.errors import ProviderError
-from tdt.graph import read_graph
-from tdt.layouts import find_model
-from tdt.session import Session
+from tdt.model.layouts import find_model
+from tdt.onnxfile.graph import read_graph
+from tdt.runtime import provider_options
+from tdt.runtime.backend import Backend
+from tdt.runtime.driver import read_driver
+from tdt.runtime.session import Session
 
 RTX = Backend.parse("tensorrt-rtx:0,memory=1")
 

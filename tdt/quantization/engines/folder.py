@@ -12,14 +12,14 @@ from tdt.errors import OptionError
 from tdt.quantization import sidecar
 from tdt.quantization.engines.builder import Engine, build
 from tdt.quantization.engines.targets import DEFAULT, Shapes
-from tdt.quantization.surgery.positions import MAX_FRAMES_KEY
+from tdt.surgery.positions import MAX_FRAMES_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import onnx
 
-    from tdt.layouts import FoundModel
+    from tdt.model.layouts import FoundModel
     from tdt.quantization.engines.layers import LayerCount
 
 ENGINE_NAME = "encoder.rtx.engine"
@@ -75,7 +75,7 @@ def build_engine(
     ModelError, OptionError
         Where the model or the folder cannot be used.
     """
-    from tdt.layouts import inspect_model
+    from tdt.model.layouts import inspect_model
 
     found, folder, shapes = inspect_model(model, precision=precision), Path(output), shapes or Shapes()
     check_folder(folder, found, overwrite=overwrite)
@@ -119,7 +119,7 @@ def _context_model(found: FoundModel, engine: Engine, targets: Sequence[str]) ->
     """Return a graph of one EPContext node that names the engine beside it."""
     from onnx import helper
 
-    from tdt.graph import load_model
+    from tdt.onnxfile.graph import load_model
 
     source = load_model(found.files.encoder, weights=False)
     inputs, outputs = list(source.graph.input), list(source.graph.output)

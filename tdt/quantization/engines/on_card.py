@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.backend import Backend
 from tdt.errors import OptionError
 from tdt.quantization.engines.folder import REPORT_NAME, check_folder, copy_rest
+from tdt.runtime.backend import Backend
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
-    from tdt.layouts import FoundModel
+    from tdt.model.layouts import FoundModel
 
 ENGINES = "engines"
 
@@ -60,8 +60,8 @@ def build_on_card(
     """
     import numpy as np
 
-    from tdt.encoder import Encoder
-    from tdt.layouts import inspect_model
+    from tdt.encoding.device_encoder import DeviceEncoder
+    from tdt.model.layouts import inspect_model
     from tdt.stages import Features
 
     folder, asked = Path(output), Backend.parse(provider)
@@ -73,7 +73,7 @@ def build_on_card(
     frames = int(min(10.0, backend.max_seconds) * SAMPLE_RATE_HZ / HOP_SAMPLES) + 1
     fresh = not folder.exists()
     try:
-        encoder = Encoder(found.files, found.spec, backend)
+        encoder = DeviceEncoder(found.files, found.spec, backend)
     except BaseException:
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)

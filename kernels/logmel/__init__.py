@@ -1,0 +1,1 @@
+"""Log-mel features: filterbanks, the compiled CPU code, the CUDA kernels and their caller."""

@@ -1,0 +1,132 @@
+"""The typed door to Numba: the only module that names compiler flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
+
+import numba
+import numba.extending
+from numba import types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+__all__ = [
+    "Compiled",
+    "cpu_features",
+    "expand",
+    "host_features",
+    "inline",
+    "intrinsic",
+    "njit",
+    "njit_fast",
+    "types",
+    "watch_compiling",
+    "whole_folder_cache",
+]
+
+
+class Compiled(Protocol[P, R_co]):
+    """A compiled function: called like the Python function it was made from, which stays at `py_func`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Run the machine code, compiling it first for a new signature."""
+        ...
+
+
+def njit(function: Any) -> Any:
+    """Compile `function` to machine code: cached on disk, without the interpreter lock, strict IEEE arithmetic.
+
+    Parameters
+    ----------
+    function : callable
+        A function of arrays and scalars in Numba's subset of Python.
+
+    Returns
+    -------
+    callable
+        The dispatcher; `py_func` holds the original.
+    """
+    return cast("Compiled[Any, Any]", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def njit_fast(function: Any) -> Any:
+    """Compile like :func:`njit`, and let sums be reordered so that they vectorise.
+
+    NaN and infinity keep their meaning (`nnan` and `ninf` are not granted); only association and contraction are free.
+    """
+    flags = {"reassoc", "contract", "nsz"}
+    return cast("Compiled[Any, Any]", numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function))
+
+
+def inline(function: Any) -> Any:
+    """Compile a leaf helper that LLVM inlines into its callers; not cached apart from them."""
+    return cast("Compiled[Any, Any]", numba.njit(nogil=True, error_model="numpy", inline="never")(function))
+
+
+def expand(function: Any) -> Any:
+    """Put a helper's body in the place of each call before anything is compiled.
+
+    A function that is compiled apart optimises anew all that is called from it, down to the last kernel: thin layers
+    over much code are cheaper this way.
+    """
+    return cast("Compiled[Any, Any]", numba.njit(nogil=True, error_model="numpy", inline="always")(function))
+
+
+def intrinsic(function: Any) -> Any:
+    """Make an LLVM code generator callable from compiled functions (see `numba.extending.intrinsic`)."""
+    return numba.extending.intrinsic(function)
+
+
+def cpu_features(context: Any) -> frozenset[str]:
+    """Return the instruction sets that the code now being generated may use, such as "avx2" or "avx512vnni".
+
+    Parameters
+    ----------
+    context : numba target context
+        As handed to the code generator of an intrinsic.
+    """
+    listed: str = context.codegen()._tm_features
+    return frozenset(name[1:] for name in listed.split(",") if name.startswith("+"))
+
+
+def host_features() -> frozenset[str]:
+    """Return the instruction sets that Numba compiles for in this process."""
+    from numba.core.registry import cpu_target
+
+    return cpu_features(cpu_target.target_context)
+
+
+def watch_compiling() -> Callable[[], float]:
+    """Return a function that tells the seconds spent compiling since this call; reading a cache is not compiling."""
+    from numba.core import event
+
+    listener = event.TimingListener()
+    event.register("numba:compile", listener)
+    return lambda: float(listener.duration) if listener.done else 0.0
+
+
+def whole_folder_cache(function: Any) -> Any:
+    """Let the cached code of an entry point go stale when any module of `kernels/` changes, not only its own file.
+
+    Numba stamps a cache entry with the one file that defines the function, though callees from other files are
+    compiled into it.
+    """
+    store: Any = getattr(getattr(function, "_cache", None), "_cache_file", None)
+    if hasattr(store, "_source_stamp"):
+        store._source_stamp = _SOURCES
+    return function
+
+
+def _sources() -> tuple[tuple[str, float, int], ...]:
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return tuple((str(file), file.stat().st_mtime, file.stat().st_size) for file in files)
+
+
+# Taken before the other modules are imported: an edit in between must not be cached under the newer stamp.
+_SOURCES = _sources()

@@ -1,0 +1,196 @@
+"""The native engine: greedy TDT decoding of whole batches in compiled code, without the ONNX graphs.
+
+Weights are lifted out of the graphs once (:mod:`tdt.surgery.lifting`); :mod:`tdt.kernels.decoder.lockstep` does the
+rest. Tokens, frames and durations equal those of the ONNX Runtime engine; 8-bit weights are an option.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from tdt.cuda_arrays import on_device
+from tdt.decoding.cores import cores, shares_of
+from tdt.decoding.engine import check_batch
+from tdt.decoding.native_runs import Job, Options, Runs
+from tdt.decoding.packing import pack
+from tdt.errors import ClosedError, DecodingError, OptionError
+from tdt.stages import DecoderState, Hypothesis
+from tdt.surgery.lifting import lift
+from tdt.timeline import NULL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdt.spec import ModelFiles, ModelSpec
+    from tdt.stages import Encoded
+    from tdt.timeline import Recorder
+
+WeightsKind = Literal["auto", "float32", "int8"]
+
+
+class NativeEngine:
+    """Decodes on the CPU with its own kernels.
+
+    Parameters
+    ----------
+    files, spec : ModelFiles, ModelSpec
+        The model.
+    weights : {"auto", "float32", "int8"}
+        "auto" is float32, unless the model's decoder is 8-bit itself.
+    threads : int, optional
+        Most threads a batch is spread over; all cores by default. Where the model is large, idle cores share its rows;
+        otherwise each takes utterances of its own, and a single one takes one thread.
+    isa : {"vnni", "avxvnni", "avx2", "portable"}, optional
+        Instructions of the 8-bit products, for tests; the best there are by default. All give the same integers.
+    screening : bool, optional
+        Whether float32 logits are screened through 8-bit rows; by default where the output layer is large.
+    window : int
+        Future frames evaluated at once while the prediction stays the same.
+    timeline : Recorder
+        Where compilation is recorded.
+
+    Raises
+    ------
+    UnrecognizedGraphError
+        Where the decoder graphs have a structure that this engine does not know.
+    """
+
+    def __init__(
+        self,
+        files: ModelFiles,
+        spec: ModelSpec,
+        *,
+        weights: WeightsKind = "auto",
+        threads: int | None = None,
+        isa: str | None = None,
+        screening: bool | None = None,
+        window: int = 1,
+        timeline: Recorder = NULL,
+    ) -> None:
+        if weights not in {"auto", "float32", "int8"}:
+            raise OptionError("weights", weights, '"auto", "float32" or "int8"')
+        lifted = lift(files, spec)
+        self.quantized = weights == "int8" or (weights == "auto" and lifted.quantised)
+        self._spec = spec
+        self._joint_width = lifted.output.matrix.values.shape[1]
+        packed = pack(lifted, spec.blank_id + 1, quantized=self.quantized)
+        with timeline.span("compile"):
+            self._runs = Runs(packed, spec, Options(self.quantized, threads or cores(), isa, screening, window))
+        self.isa = self._runs.isa
+
+    def decode(
+        self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
+    ) -> tuple[list[Hypothesis], list[DecoderState]]:
+        """Decode a batch greedily.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            Encoder output of B utterances.
+        states : sequence of DecoderState or None, optional
+            Where each utterance stands; from the start by default.
+        timeline : Recorder
+
+        Returns
+        -------
+        hypotheses : list of Hypothesis
+        states : list of DecoderState
+
+        Raises
+        ------
+        DecodingError
+            Where the networks produce numbers that are not finite.
+        OptionError
+            Where the shapes do not fit the model or one another.
+        """
+        runs = self._runs
+        if runs.closed:
+            raise ClosedError
+        check_batch(encoded, states, self._spec)
+        frames, lengths = encoded.frames, encoded.lengths.astype(np.int64)
+        if encoded.projected is not None:
+            frames = encoded.projected
+            around = frames if encoded.frames is None else encoded.frames  # a device encoder may leave its frames there
+            if frames.shape != (*around.shape[:2], self._joint_width):
+                expected = f"[B, T', {self._joint_width}], as the frames"
+                raise OptionError("encoded.projected", f"shape {tuple(frames.shape)}", expected)
+        if on_device(frames):
+            remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
+            raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
+        if not len(lengths):
+            return [], []
+        begun = time.perf_counter_ns()
+        carried = [None] * len(lengths) if states is None else list(states)
+        state = runs.begin(lengths, carried)
+        capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
+        out = runs.buffers.emitted_tokens(len(lengths), capacity)
+        started = time.perf_counter_ns()
+        parts, helpers = runs.teams(len(lengths))
+        jobs = [
+            Job([frames[u, : lengths[u]] for u in share], encoded.projected is not None, share, state, out, helpers)
+            for share in shares_of(lengths, parts)
+        ]
+        results = runs.spread(jobs)
+        elapsed_ns = time.perf_counter_ns() - started
+        if any(status for status, _ in results):
+            raise DecodingError(
+                "The encoder output or the decoder's logits hold NaN or infinite numbers, which cannot be decoded. "
+                "Check the encoder: a reduced precision may overflow; the float32 model shows it."
+            )
+        self.counters = sum((counters for _, counters in results[1:]), results[0][1])
+        decoded = self._hypotheses(state, out, carried), self._states(state, carried)
+        if timeline is not NULL:
+            self._tally(timeline, elapsed_ns, time.perf_counter_ns() - begun)
+        return decoded
+
+    def weight_bytes(self) -> int:
+        """Return the bytes of weights that the latest call read: what bounds it where they do not fit a cache."""
+        return self._runs.weight_bytes(self.counters)
+
+    def close(self) -> None:
+        """Release threads and buffers; the engine cannot be used afterwards."""
+        self._runs.close()
+
+    def _tally(self, timeline: Recorder, elapsed_ns: int, whole_ns: int) -> None:
+        """Share the threads' elapsed time out by what they spent where; the rest of the call is the rule's."""
+        k = self._runs.fields
+        total = self.counters
+        tick_ns = elapsed_ns / max(1, int(total[k.TOTAL_TICKS]))
+        joint_ns = float(total[k.JOINT_TICKS] + total[k.PROJECTION_TICKS]) * tick_ns
+        # Scores are computed among the products of the prediction network.
+        predictor_ns = max(0.0, float(total[k.PREDICTOR_TICKS] - total[k.SCORE_TICKS]) * tick_ns)
+        timeline.tally("predictor", int(predictor_ns), int(total[k.PREDICTIONS]))
+        timeline.tally("joint", int(joint_ns), int(total[k.EVALUATIONS]))
+        timeline.tally("rule", max(0, int(whole_ns - joint_ns - predictor_ns)), int(total[k.EVALUATIONS]))
+
+    def _hypotheses(self, state: Any, out: Any, carried: Sequence[DecoderState | None]) -> list[Hypothesis]:
+        found = []
+        for u, start in enumerate(carried):
+            n = int(state.counts[u])
+            before = 0 if start is None else start.frames_decoded
+            found.append(
+                Hypothesis(
+                    token_ids=out.tokens[u, :n].copy(),
+                    frames=out.frames[u, :n] + np.int32(before),
+                    durations=out.durations[u, :n].copy(),
+                    logprobs=out.logprobs[u, :n].copy(),
+                    entropy_confidences=out.entropies[u, :n].copy(),
+                )
+            )
+        return found
+
+    def _states(self, state: Any, carried: Sequence[DecoderState | None]) -> list[DecoderState]:
+        hidden = self._spec.predictor_hidden
+        return [
+            DecoderState(
+                label=int(state.labels[u]),
+                hidden=state.hidden[u, :, :hidden].copy(),
+                cell=state.cell[u, :, :hidden].copy(),
+                skip=int(state.times[u] - state.stops[u]) if state.times[u] > state.stops[u] else 0,
+                frames_decoded=int(state.stops[u]) + (0 if start is None else start.frames_decoded),
+            )
+            for u, start in enumerate(carried)
+        ]

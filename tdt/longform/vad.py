@@ -1,0 +1,179 @@
+"""Where there is speech: an energy gate first, then the Silero detector where there is energy at all."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    import numpy.typing as npt
+
+    Float32 = npt.NDArray[np.float32]
+
+MODEL_PATH = Path(__file__).resolve().parents[1] / "models" / "silero-vad" / "silero_vad_16k.onnx"
+FRAME_SAMPLES = 512  # 32 ms, what the detector was trained on
+CONTEXT_SAMPLES = 64  # the detector sees the end of the frame before
+STATE_SHAPE = (1, 1, 128)
+# One call takes 8 s: long enough that the call's own cost vanishes, short enough for the caches.
+BLOCK_FRAMES = 250
+# Frames below this level are silence without asking: three steps of 16-bit audio. Soft speech lies 30 dB above.
+GATE_DB = -80.0
+# So far below the loudest of the last minutes nobody speaks: it is the room, or the recorder.
+RANGE_DB = 55.0
+SETTLE_FRAMES = 8
+# Speech moves by tens of decibels within a block; what stays within this range is hum or a tone. Measured on the
+# differences of neighbouring samples, where a hum of 50 Hz is 34 dB down and hides nothing.
+STEADY_DB = 1.0
+# A quiet recording is raised towards this level first, as the detector was trained on usual ones.
+TARGET_DB = -20.0
+MAX_GAIN_DB = 40.0
+# The louder of now and the past, forgotten by this much a block (8 s), sets the gain.
+LEVEL_DECAY_DB = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What is heard in frames of 32 ms.
+
+    Parameters
+    ----------
+    speech : ndarray [shape=(n,)], float32
+        Probability of speech.
+    level_db : ndarray [shape=(n,)], float32
+        Root mean square over full scale.
+    """
+
+    speech: Float32
+    level_db: Float32
+
+
+class Runner(Protocol):
+    """What is needed of a session."""
+
+    def run(self, feeds: Mapping[str, Any]) -> list[Any]:
+        """Run the graph once."""
+        ...
+
+
+_session: Runner | None = None
+_session_lock = threading.Lock()
+
+
+def shared_session() -> Runner:
+    """Return the bundled detector's session, opened on the CPU with one thread at the first call."""
+    global _session  # noqa: PLW0603
+    with _session_lock:
+        if _session is None:
+            from tdt.runtime.backend import Backend
+            from tdt.runtime.session import Session
+
+            _session = Session(MODEL_PATH, Backend.parse("cpu"), threads=1)
+        return _session
+
+
+class SpeechDetector:
+    """Speech probabilities of a stream, the same however it is cut into blocks.
+
+    Parameters
+    ----------
+    session : Runner, optional
+        The detector's graph; the bundled one where not given.
+    """
+
+    def __init__(self, session: Runner | None = None) -> None:
+        self._session = session
+        self._held: list[Float32] = []
+        self._held_samples = 0
+        self._level_db = -np.inf
+        self._reset()
+
+    def feed(self, samples: Float32) -> Iterator[Activity]:
+        """Take the next samples [shape=(n,)], 16 kHz; yield what has become known, in blocks of 250 frames."""
+        self._held.append(samples)
+        self._held_samples += len(samples)
+        size = BLOCK_FRAMES * FRAME_SAMPLES
+        if self._held_samples < size:
+            return
+        joined = np.concatenate(self._held)
+        whole = len(joined) // size * size
+        self._held, self._held_samples = [joined[whole:]], len(joined) - whole
+        for start in range(0, whole, size):
+            yield self._block(joined[start : start + size])
+
+    def flush(self) -> Activity:
+        """Return the activity of what is left; the last frame is filled up with zeros."""
+        joined = np.concatenate([*self._held, np.zeros(-self._held_samples % FRAME_SAMPLES, np.float32)])
+        self._held, self._held_samples = [], 0
+        return self._block(joined) if len(joined) else Activity(joined, joined)
+
+    def _reset(self) -> None:
+        self._hidden = np.zeros(STATE_SHAPE, np.float32)
+        self._cell = np.zeros(STATE_SHAPE, np.float32)
+        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+
+    def _block(self, samples: Float32) -> Activity:
+        frames = samples.reshape(-1, FRAME_SAMPLES)
+        level_db = levels(frames)
+        gain = self._gain(level_db)
+        loud = level_db >= max(GATE_DB, self._level_db - RANGE_DB)
+        speech = np.zeros(len(frames), np.float32)
+        if is_steady(frames):
+            loud[:] = False
+        known = 0  # the detector has heard all frames before this one, or has forgotten them
+        for first, last in stretches(loud):
+            if first > known:
+                self._reset()
+            speech[first:last] = self._detect(frames[first:last] * gain)
+            known = last
+        if known < len(frames):
+            self._reset()
+        return Activity(speech, level_db)
+
+    def _gain(self, level_db: Float32) -> np.float32:
+        self._level_db = max(self._level_db - LEVEL_DECAY_DB, float(np.percentile(level_db, 95)))
+        return np.float32(10 ** (np.clip(TARGET_DB - self._level_db, 0.0, MAX_GAIN_DB) / 20))
+
+    def _detect(self, frames: Float32) -> Float32:
+        windows = np.empty((len(frames), CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
+        windows[:, CONTEXT_SAMPLES:] = frames
+        windows[0, :CONTEXT_SAMPLES] = self._context
+        windows[1:, :CONTEXT_SAMPLES] = frames[:-1, -CONTEXT_SAMPLES:]
+        self._context = frames[-1, -CONTEXT_SAMPLES:].copy()
+        session = self._session or shared_session()
+        speech, self._hidden, self._cell = session.run({"input": windows, "h": self._hidden, "c": self._cell})
+        return np.asarray(speech, np.float32)
+
+
+def stretches(loud: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the frames to ask the detector about: the loud ones and a little around, for it to settle."""
+    found: list[tuple[int, int]] = []
+    for frame in np.flatnonzero(loud).tolist():
+        first, last = max(0, frame - SETTLE_FRAMES), min(len(loud), frame + 1 + SETTLE_FRAMES)
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
+    return found
+
+
+def is_steady(frames: Float32) -> bool:
+    """Say whether a whole block of frames [shape=(250, samples)] is a hum: nothing changes but its phase."""
+    if len(frames) < BLOCK_FRAMES:
+        return False
+    # Five frames hold several periods of a mains hum, so that their level does not depend on the phase.
+    change = levels(np.diff(frames, axis=1).reshape(BLOCK_FRAMES // 5, -1))
+    return float(change.max() - change.min()) < STEADY_DB
+
+
+def levels(frames: Float32) -> Float32:
+    """Return the level of each frame [shape=(n, samples)] in dB over full scale; -150 for digital silence."""
+    power = np.einsum("ij,ij->i", frames, frames) / np.float32(frames.shape[1])
+    decibels: Float32 = 10 * np.log10(power + np.float32(1e-15))
+    return decibels

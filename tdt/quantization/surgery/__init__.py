@@ -1,1 +1,0 @@
-"""Exact rewrites of an exported encoder: the same function, fewer and better-shaped operations."""

@@ -1,0 +1,119 @@
+"""The few functions of the NVIDIA driver that keep work on a card in order: streams, copies on them, events."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from tdt.errors import ProviderError
+from tdt.runtime.driver import LIBRARIES, driver_library
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_PLACE = ctypes.POINTER(ctypes.c_void_p)
+# Handles are addresses; a device pointer is 64 bits wide by itself (CUdeviceptr).
+_SIGNATURES: dict[str, list[Any]] = {
+    "cuDevicePrimaryCtxRetain": [_PLACE, ctypes.c_int],
+    "cuCtxPushCurrent_v2": [ctypes.c_void_p],
+    "cuCtxPopCurrent_v2": [_PLACE],
+    "cuStreamCreate": [_PLACE, ctypes.c_uint],
+    "cuStreamDestroy_v2": [ctypes.c_void_p],
+    "cuStreamSynchronize": [ctypes.c_void_p],
+    "cuMemcpyHtoDAsync_v2": [ctypes.c_uint64, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p],
+    "cuMemcpyDtoHAsync_v2": [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p],
+    "cuEventCreate": [_PLACE, ctypes.c_uint],
+    "cuEventRecord": [ctypes.c_void_p, ctypes.c_void_p],
+    "cuEventElapsedTime": [ctypes.POINTER(ctypes.c_float), ctypes.c_void_p, ctypes.c_void_p],
+    "cuEventDestroy_v2": [ctypes.c_void_p],
+}
+
+
+class CardContext:
+    """The driver's functions in a card's primary context, which the CUDA runtime and ONNX Runtime use as well.
+
+    Parameters
+    ----------
+    device_id : int
+
+    Raises
+    ------
+    ProviderError
+        There is no driver or no such card. Every method raises it where the driver refuses, with the driver's reason.
+    """
+
+    def __init__(self, device_id: int) -> None:
+        library = driver_library()
+        if library is None:
+            raise ProviderError(f"no NVIDIA driver: {LIBRARIES[0]} is not on this machine")
+        for name, types in _SIGNATURES.items():
+            getattr(library, name).argtypes = types
+        self._library, self._device_id = library, device_id
+        self._context = ctypes.c_void_p()
+        device = ctypes.c_int()
+        self._check("cuInit", library.cuInit(0))
+        self._check("cuDeviceGet", library.cuDeviceGet(ctypes.byref(device), device_id))
+        # Kept for good: the context lives as long as the process anyway.
+        self._check("cuDevicePrimaryCtxRetain", library.cuDevicePrimaryCtxRetain(ctypes.byref(self._context), device))
+
+    def stream_create(self) -> int:
+        """Return a new stream that keeps order with the default stream."""
+        made = ctypes.c_void_p()
+        self._call("cuStreamCreate", ctypes.byref(made), 0)
+        return int(made.value or 0)
+
+    def stream_destroy(self, stream: int) -> None:
+        """Give a stream back; what is enqueued on it is still done."""
+        self._call("cuStreamDestroy_v2", stream)
+
+    def stream_wait(self, stream: int) -> None:
+        """Wait until all that was enqueued on a stream is done."""
+        self._call("cuStreamSynchronize", stream)
+
+    def copy_to_device(self, target: int, source: npt.NDArray[Any], stream: int) -> None:
+        """Enqueue a copy of a contiguous host array; it must stay as it is until the stream has been waited for."""
+        self._call("cuMemcpyHtoDAsync_v2", target, source.ctypes.data, source.nbytes, stream)
+
+    def copy_to_host(self, target: npt.NDArray[Any], source: int, stream: int) -> None:
+        """Enqueue a copy into a contiguous host array."""
+        self._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, source, target.nbytes, stream)
+
+    def event_create(self) -> int:
+        """Return a new event that notes the time."""
+        made = ctypes.c_void_p()
+        self._call("cuEventCreate", ctypes.byref(made), 0)
+        return int(made.value or 0)
+
+    def event_record(self, event: int, stream: int) -> None:
+        """Let an event note when all that was enqueued before it is done."""
+        self._call("cuEventRecord", event, stream)
+
+    def elapsed_ns(self, begin: int, end: int) -> int:
+        """Return the nanoseconds between two events that a wait has passed (resolution about 0.5 µs)."""
+        milliseconds = ctypes.c_float()
+        self._call("cuEventElapsedTime", ctypes.byref(milliseconds), begin, end)
+        return round(milliseconds.value * 1e6)
+
+    def event_destroy(self, event: int) -> None:
+        """Give an event back."""
+        self._call("cuEventDestroy_v2", event)
+
+    def _call(self, function: str, *arguments: object) -> None:
+        """Call in this context, whatever the thread had before."""
+        library, before = self._library, ctypes.c_void_p()
+        self._check("cuCtxPushCurrent", library.cuCtxPushCurrent_v2(self._context))
+        try:
+            status = getattr(library, function)(*arguments)
+        finally:
+            library.cuCtxPopCurrent_v2(ctypes.byref(before))
+        self._check(function, status)
+
+    def _check(self, function: str, status: int) -> None:
+        if status:
+            name = ctypes.c_char_p()
+            self._library.cuGetErrorName(status, ctypes.byref(name))
+            reason = (name.value or b"unknown").decode()
+            raise ProviderError(
+                f"Card {self._device_id} fails: {function} gives {status} ({reason}). Where a run before it wrote out "
+                "of bounds or ran out of memory, pass shorter clips or a smaller batch; `tdt doctor` checks the card."
+            )

@@ -1,0 +1,285 @@
+"""Work on a card in order: one CUDA stream that copies, sessions and kernels share, waited for once a stage.
+
+Made with the driver's own functions: no CUDA package is needed, and the stream may as well be the caller's. Where there
+is no stream to share (the CPU, TensorRT-RTX), a queue of the same shape does each thing at once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tdt.errors import OptionError, ProviderError
+from tdt.runtime.card_context import CardContext
+from tdt.runtime.driver import read_driver
+from tdt.timeline import NULL, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from tdt.runtime.backend import Backend
+    from tdt.runtime.device import DeviceArray
+    from tdt.runtime.session import Binding
+
+    Array = npt.NDArray[Any]
+    Stage = Callable[[str], AbstractContextManager[None]]
+
+_HANDLES = ("ptr", "cuda_stream", "handle")  # of CuPy, PyTorch, Numba
+
+
+class WorkQueue(Protocol):
+    """Where the stages on one device enqueue their work."""
+
+    @property
+    def pointer(self) -> int:
+        """The CUDA stream, as an address; 0 where each run waits by itself."""
+        ...
+
+    @property
+    def device_id(self) -> int:
+        """The card."""
+        ...
+
+    def put(self, target: DeviceArray, array: Array) -> None:
+        """Copy a host array of the same shape to the device."""
+        ...
+
+    def run(self, binding: Binding) -> None:
+        """Run a session."""
+        ...
+
+    def read(self, source: DeviceArray) -> Array:
+        """Return a host array that holds a copy after the next :meth:`wait`."""
+        ...
+
+    def wait(self) -> None:
+        """Wait until all that was enqueued is done."""
+        ...
+
+    def work(self, timeline: Recorder = NULL) -> AbstractContextManager[Stage]:
+        """Return a context at whose end all is done; it gives a function that opens a named stage inside."""
+        ...
+
+
+class HostQueue:
+    """Does everything at once: for memory on the host, and for providers that take no stream.
+
+    Parameters
+    ----------
+    device_id : int, optional
+    """
+
+    __slots__ = ("device_id",)
+    pointer = 0
+
+    def __init__(self, device_id: int = 0) -> None:
+        self.device_id = device_id
+
+    def put(self, target: DeviceArray, array: Array) -> None:
+        """Copy now."""
+        target.copy_from(array)
+
+    def run(self, binding: Binding) -> None:
+        """Run now."""
+        binding.run()
+
+    def read(self, source: DeviceArray) -> Array:
+        """Copy now."""
+        return source.numpy()
+
+    def wait(self) -> None:
+        """Do nothing: all is done."""
+
+    @contextmanager
+    def work(self, timeline: Recorder = NULL) -> Iterator[Stage]:
+        """Time each stage by the host's clock: it has waited when the stage ends."""
+        yield lambda name: timeline.span(name, clock="host+sync")
+
+
+class CudaStream:
+    """A stream of a card: the caller's, or one made here.
+
+    One made here keeps order with the default stream, so that what other libraries enqueue there is done before what
+    follows it here, and the other way round.
+
+    Parameters
+    ----------
+    device_id : int
+    pointer : int, optional
+        The caller's stream; 0 makes one.
+    owner : object, optional
+        Kept alive as long as this: the caller's stream object.
+
+    Raises
+    ------
+    ProviderError
+        Where the driver makes no stream.
+    """
+
+    __slots__ = ("__weakref__", "_context", "_in_flight", "_owner", "device_id", "pointer")
+
+    def __init__(self, device_id: int, pointer: int = 0, owner: object = None) -> None:
+        self.device_id, self._owner = device_id, owner
+        self._context = CardContext(device_id)
+        self._in_flight: list[Array] = []
+        self.pointer = pointer
+        if not pointer:
+            self.pointer = self._context.stream_create()
+            # Not at exit: sessions may still hold it then, and the process takes it along.
+            weakref.finalize(self, _destroy, self._context, self.pointer).atexit = False
+
+    def put(self, target: DeviceArray, array: Array) -> None:
+        """Enqueue a copy to the device; the source is kept until all is done."""
+        host = np.ascontiguousarray(array, target.dtype)
+        assert host.shape == target.shape
+        if host.nbytes:
+            self._context.copy_to_device(target.pointer, host, self.pointer)
+            self._in_flight.append(host)
+
+    def run(self, binding: Binding) -> None:
+        """Enqueue a session's run."""
+        binding.run(wait=False)
+
+    def read(self, source: DeviceArray) -> Array:
+        """Enqueue a copy to the host."""
+        host: Array = np.empty(source.shape, source.dtype)
+        if host.nbytes:
+            self._context.copy_to_host(host, source.pointer, self.pointer)
+            self._in_flight.append(host)
+        return host
+
+    def wait(self) -> None:
+        """Wait for the stream; an error of any kernel before comes out here."""
+        done, self._in_flight = self._in_flight, []  # taken first: another thread may add while this one waits
+        self._context.stream_wait(self.pointer)
+        del done
+
+    @contextmanager
+    def work(self, timeline: Recorder = NULL) -> Iterator[Stage]:
+        """Time each stage by the device's own clock, between two events on the stream."""
+        marks: list[tuple[str, int, int]] = []
+
+        @contextmanager
+        def stage(name: str) -> Iterator[None]:
+            if timeline is NULL:
+                yield
+                return
+            begin, end = self._context.event_create(), self._context.event_create()
+            marks.append((name, begin, end))
+            self._context.event_record(begin, self.pointer)
+            yield
+            self._context.event_record(end, self.pointer)
+
+        try:
+            yield stage
+        except BaseException:
+            with suppress(ProviderError):  # the first error is the one to tell
+                self.wait()
+            self._forget(marks)
+            raise
+        self.wait()
+        for name, begin, end in marks:
+            timeline.tally(name, self._context.elapsed_ns(begin, end), clock="cuda-event")
+        self._forget(marks)
+
+    def _forget(self, marks: list[tuple[str, int, int]]) -> None:
+        for _, begin, end in marks:
+            self._context.event_destroy(begin)
+            self._context.event_destroy(end)
+
+
+def _destroy(context: CardContext, pointer: int) -> None:
+    with suppress(ProviderError):
+        context.stream_destroy(pointer)
+
+
+def stream_pointer(stream: object) -> int:
+    """Return the address of a CUDA stream.
+
+    Parameters
+    ----------
+    stream : int or object
+        An address, or a stream of CuPy, PyTorch, Numba or any library with `__cuda_stream__`.
+
+    Raises
+    ------
+    OptionError
+        It is none, or the default stream.
+    """
+    found: Any = None if isinstance(stream, bool) else stream
+    if hasattr(stream, "__cuda_stream__"):
+        found = stream.__cuda_stream__()[1]
+    elif not isinstance(stream, int):
+        found = next((getattr(stream, name) for name in _HANDLES if hasattr(stream, name)), None)
+    found = getattr(found, "value", found)
+    if not isinstance(found, int) or found < 0:
+        raise OptionError("stream", stream, "a CUDA stream: its address, or a stream of CuPy or PyTorch")
+    if found == 0:
+        raise OptionError(
+            "stream", stream, "a stream of its own, such as cupy.cuda.Stream(); without one, work keeps order with the "
+            "default stream anyway"
+        )  # fmt: skip
+    return found
+
+
+def open_queue(backend: Backend, stream: object = None) -> WorkQueue:
+    """Return where a backend's work is enqueued: on the caller's stream, else on one of its own.
+
+    Parameters
+    ----------
+    backend : Backend
+        Its `stream` counts where `stream` is not given.
+    stream : object, optional
+        As for :func:`stream_pointer`.
+
+    Raises
+    ------
+    OptionError, ProviderError
+    """
+    pointer = backend.stream if stream is None else stream_pointer(stream)
+    driver = read_driver()
+    # Without a driver or with a wrong number the session says what is wrong, better than this could.
+    if not takes_stream(backend) or driver.problem or backend.device_id >= len(driver.cards):
+        return HostQueue(backend.device_id)
+    return CudaStream(backend.device_id, pointer, stream)
+
+
+def takes_stream(backend: Backend) -> bool:
+    """Return whether a provider enqueues on a stream that it is given."""
+    return backend.provider in ("cuda", "tensorrt")
+
+
+def open_queues(backends: Sequence[Backend], stream: object = None) -> list[WorkQueue]:
+    """Return a queue for each backend; those on the same card share one.
+
+    Parameters
+    ----------
+    backends : sequence of Backend
+    stream : object, optional
+        As for :func:`stream_pointer`.
+
+    Raises
+    ------
+    OptionError
+        A stream is given, and none of the backends is on a card, or they are on several.
+    """
+    cards = {backend.device_id for backend in backends if takes_stream(backend)}
+    if stream is not None and len(cards) != 1:
+        where = " and ".join(str(backend) for backend in backends)
+        raise OptionError("stream", stream, f"no stream, or both parts on one card with cuda or tensorrt, not {where}")
+    made: dict[tuple[int, int], WorkQueue] = {}
+    queues: list[WorkQueue] = []
+    for backend in backends:
+        if not takes_stream(backend):
+            queues.append(HostQueue(backend.device_id))
+            continue
+        key = (backend.device_id, backend.stream)
+        if key not in made:
+            made[key] = open_queue(backend, stream)
+        queues.append(made[key])
+    return queues

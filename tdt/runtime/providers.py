@@ -1,0 +1,281 @@
+"""Start a graph on an execution provider, or say why it cannot: libraries loaded, engines cached, no fallback."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import importlib
+import io
+import json
+import logging
+import os
+import re
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdt.errors import ProviderError
+from tdt.runtime import provider_options
+from tdt.runtime.diagnosis import Facts, explain
+from tdt.runtime.driver import read_driver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tdt.runtime.backend import Backend
+    from tdt.runtime.provider_options import ShapeProfile
+
+_log = logging.getLogger("tdt")
+_preloaded: set[str] = set()
+_preload_lock = threading.Lock()
+_HEARTBEAT_SECONDS = 15.0
+_TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10")
+_RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
+
+
+def start(
+    ort: Any, model: str | bytes, options: Any, backend: Backend, profile: ShapeProfile | None, key: Callable[[], str]
+) -> Any:
+    """Create a session whose first provider is the one asked for.
+
+    Parameters
+    ----------
+    ort : module
+        onnxruntime.
+    model : str or bytes
+    options : SessionOptions
+    backend : Backend
+    profile : ShapeProfile or None
+        For TensorRT, where the graph has dynamic shapes.
+    key : callable
+        Gives the hash of the model, for the engine cache.
+
+    Raises
+    ------
+    ProviderError
+        With the cause and the cure.
+    """
+    wanted = provider_options.EXECUTION_PROVIDERS[backend.provider]
+    if backend.provider == "tensorrt-rtx":
+        return _start_rtx(ort, model, options, backend, profile, key)
+    if backend.on_device and wanted not in ort.get_available_providers():
+        raise explain(backend, facts(ort, backend, ""))
+    _preload(ort, backend)
+    providers: list[Any] = [provider_options.CPU]
+    if backend.provider == "cuda":
+        providers = [(provider_options.CUDA, provider_options.cuda_options(backend))]
+    elif backend.provider == "tensorrt":
+        known = facts(ort, backend, "")
+        if known.load_error or known.driver.problem:  # before anything is said about minutes
+            raise explain(backend, known)
+        cache = engine_folder(ort, backend, profile, key())
+        cache.mkdir(parents=True, exist_ok=True)
+        providers = [
+            (provider_options.TENSORRT, provider_options.tensorrt_options(backend, profile, cache)),
+            (provider_options.CUDA, provider_options.cuda_options(backend)),
+        ]
+        with _building(backend, cache):
+            return _create(ort, model, options, backend, providers)
+    return _create(ort, model, options, backend, providers)
+
+
+def _create(ort: Any, model: str | bytes, options: Any, backend: Backend, providers: list[Any]) -> Any:
+    try:
+        session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        if backend.on_device and _is_provider_fault(str(error)):
+            raise explain(backend, facts(ort, backend, str(error))) from error
+        raise
+    if session.get_providers()[0] != provider_options.EXECUTION_PROVIDERS[backend.provider]:
+        raise explain(backend, facts(ort, backend, "the provider was left out without an error"))
+    return session
+
+
+def _is_provider_fault(text: str) -> bool:
+    signs = ("CUDA failure", "CUBLAS failure", "CUDNN", "cuDNN", "cudaError", "TensorRT", "_providers_", "GPU")
+    return any(sign in text for sign in (*signs, "provider option", "ExecutionProviderInfo"))
+
+
+def facts(ort: Any, backend: Backend, runtime_error: str) -> Facts:
+    """Collect what explains that a provider does not start."""
+    wanted = provider_options.EXECUTION_PROVIDERS[backend.provider]
+    return Facts(
+        listed=wanted in ort.get_available_providers(),
+        cuda_major=cuda_major(ort),
+        driver=read_driver(),
+        load_error=provider_load_error(ort, backend),
+        cupy=installed_cupy(),
+        runtime_error=" ".join(runtime_error.split())[:400],
+    )
+
+
+def cuda_major(ort: Any) -> int:
+    """Return the CUDA major that the installed onnxruntime was built for, 0 for none."""
+    version = str(getattr(ort, "cuda_version", "") or "")
+    return int(version.split(".", maxsplit=1)[0]) if version[:1].isdecimal() else 0
+
+
+def installed_cupy() -> str:
+    """Return the name of the installed CuPy distribution, or nothing."""
+    import importlib.metadata  # slow, and needed where something is wrong only
+
+    for major in (13, 12, 11):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.distribution(f"cupy-cuda{major}x")
+            return f"cupy-cuda{major}x"
+    return ""
+
+
+def provider_load_error(ort: Any, backend: Backend) -> str:
+    """Return what the system's loader says when it loads the provider's library; nothing where it loads."""
+    folder = Path(ort.__file__).parent / "capi"
+    names = {"cuda": "cuda", "tensorrt": "tensorrt"}
+    if backend.provider not in names:
+        return ""
+    for name in ("shared", names[backend.provider]):
+        try:
+            ctypes.CDLL(str(folder / f"libonnxruntime_providers_{name}.so"), mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            return str(error)
+    return ""
+
+
+def usable(ort: Any) -> set[str]:
+    """Return the device providers that can start here: a card, a driver, and all libraries."""
+    from tdt.runtime.backend import Backend
+
+    if read_driver().problem:
+        return set()
+    found = set()
+    for name in ("cuda", "tensorrt"):
+        backend = Backend.parse(name)
+        if provider_options.EXECUTION_PROVIDERS[name] in ort.get_available_providers():
+            _preload(ort, backend)
+            if not provider_load_error(ort, backend):
+                found.add(name)
+    return found
+
+
+def _preload(ort: Any, backend: Backend) -> None:
+    """Load the CUDA and TensorRT libraries that came as wheels, once a process."""
+    with _preload_lock:
+        if backend.on_device and "cuda" not in _preloaded and hasattr(ort, "preload_dlls"):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                ort.preload_dlls()  # prints what it does not find; the provider's own loading tells what matters
+            _log.debug("preload_dlls: %s", said.getvalue().strip() or "all found")
+            _preloaded.add("cuda")
+        if backend.provider == "tensorrt" and "tensorrt" not in _preloaded:
+            for library in _TENSORRT_LIBRARIES:
+                with contextlib.suppress(OSError):
+                    ctypes.CDLL(str(_wheel_file("tensorrt_libs", library) or library), mode=ctypes.RTLD_GLOBAL)
+            _preloaded.add("tensorrt")
+
+
+def _wheel_file(package: str, name: str) -> Path | None:
+    """Return a file of an installed package without importing it."""
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
+    for folder in spec.submodule_search_locations or [] if spec else []:
+        path = Path(folder) / name
+        if path.is_file():
+            return path
+    return None
+
+
+def engine_folder(ort: Any, backend: Backend, profile: ShapeProfile | None, key: str) -> Path:
+    """Return the folder of an engine: one for each model, card, driver, TensorRT, onnxruntime and set of options."""
+    home = backend.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tdt" / "engines"
+    driver = read_driver()
+    card = driver.cards[backend.device_id] if backend.device_id < len(driver.cards) else None
+    parts = {
+        "model": key,
+        "card": [card.name, *card.capability] if card else None,
+        "driver": [driver.version, driver.cuda],
+        "tensorrt": tensorrt_version(),
+        "onnxruntime": ort.__version__,
+        # The stream is another in each process, and no part of an engine.
+        "options": provider_options.tensorrt_options(replace(backend, stream=0), profile, Path("engine")),
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    named = re.sub(r"\W+", "-", card.name).strip("-").lower() if card else "no-card"
+    return home / f"{named}-{backend.numbers}-{digest}"
+
+
+def tensorrt_version() -> str:
+    """Return the version of the installed TensorRT wheel, or nothing."""
+    import importlib.metadata
+
+    for name in ("tensorrt-cu13", "tensorrt-cu12", "tensorrt"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
+
+
+@contextlib.contextmanager
+def _building(backend: Backend, cache: Path) -> Iterator[None]:
+    """Say that an engine is built, and that the process is alive meanwhile."""
+    if any(cache.glob("*.engine")):
+        yield
+        return
+    done = threading.Event()
+    started = time.monotonic()
+    _log.warning("building the TensorRT engine for %s; this can take minutes, later starts take %s", backend, cache)
+
+    def beat() -> None:
+        while not done.wait(_HEARTBEAT_SECONDS):
+            _log.warning("still building the TensorRT engine (%.0f s)", time.monotonic() - started)
+
+    thread = threading.Thread(target=beat, name="tdt-engine-build", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    _log.warning("the TensorRT engine is ready after %.0f s", time.monotonic() - started)
+
+
+def _start_rtx(
+    ort: Any, model: str | bytes, options: Any, backend: Backend, profile: ShapeProfile | None, key: Callable[[], str]
+) -> Any:
+    """Register NVIDIA's plugin once, choose the device, and create the session."""
+    name = provider_options.TENSORRT_RTX
+    library = _rtx_library()
+    if library is None:
+        raise ProviderError(
+            f"{backend} cannot start: the plugin is not installed. In an environment with plain onnxruntime (not "
+            "onnxruntime-gpu): pip install onnxruntime onnxruntime-ep-nv-tensorrt-rtx. It serves RTX cards only."
+        )
+    with _preload_lock:
+        if name not in _preloaded:
+            try:
+                ort.register_execution_provider_library(name, str(library))
+            except Exception as error:
+                raise explain(backend, replace(facts(ort, backend, ""), listed=True, load_error=str(error))) from error
+            _preloaded.add(name)
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
+    if backend.device_id >= len(devices):
+        raise ProviderError(
+            f"{backend} cannot start: the plugin sees {len(devices)} RTX cards. It needs an RTX card of generation 30 "
+            'or later (not A100 or H100) and its driver; use provider="cuda" or "cpu" otherwise.'
+        )
+    cache = engine_folder(ort, backend, profile, key())
+    cache.mkdir(parents=True, exist_ok=True)
+    chosen = [devices[backend.device_id]]
+    options.add_provider_for_devices(chosen, provider_options.tensorrt_rtx_options(backend, profile, cache))
+    with _building(backend, cache):
+        return ort.InferenceSession(model, options)
+
+
+def _rtx_library() -> Path | None:
+    """Return the plugin's library; importing its package makes the libraries beside it loadable."""
+    try:
+        package = importlib.import_module(_RTX_PACKAGE)
+    except ImportError:
+        return None
+    return Path(package.get_library_path())

@@ -1,0 +1,279 @@
+"""Take the weights of prediction network and joint out of the ONNX graphs, by structure and not by name.
+
+The walk starts at the graph outputs and goes back: output layer, ReLU, sum of two projections, LSTM layers, embedding.
+Fused (onnx-asr) and split (sherpa-onnx) layouts, any number of layers, float32 or dynamically quantised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tdt.errors import ModelError, ModelMismatchError, UnrecognizedGraphError
+from tdt.onnxfile.graph import load_model
+from tdt.onnxfile.walk import Linear, Matrix, StructureError, Walker, quantised
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tdt.spec import ModelFiles, ModelSpec
+
+    Float32 = npt.NDArray[np.float32]
+
+_LSTM_OPS = frozenset({"LSTM", "DynamicQuantizeLSTM"})
+_PLAIN_ACTIVATIONS: tuple[list[bytes], ...] = ([], [b"Sigmoid", b"Tanh", b"Tanh"])
+
+
+@dataclass(frozen=True, slots=True)
+class LstmLayer:
+    """One LSTM layer, gates in ONNX order i, o, f, g.
+
+    Parameters
+    ----------
+    inputs : Matrix [shape=(4 H, K)]
+    recurrent : Matrix [shape=(4 H, H)]
+    bias : ndarray [shape=(4 H,)], float32
+        Sum of the input and recurrent biases.
+    """
+
+    inputs: Matrix
+    recurrent: Matrix
+    bias: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderWeights:
+    """Prediction network and joint as plain arrays.
+
+    Parameters
+    ----------
+    embedding : ndarray [shape=(V + 1, E)], float32
+    layers : tuple of LstmLayer
+    encoder, predictor : Linear
+        The joint's two projections, to J.
+    output : Linear [N=V + 1 + durations, K=J]
+    quantised : bool
+        Whether the file holds 8-bit weights.
+    """
+
+    embedding: Float32
+    layers: tuple[LstmLayer, ...]
+    encoder: Linear
+    predictor: Linear
+    output: Linear
+    quantised: bool
+
+
+# What walking a damaged graph runs into: missing inputs, cycles, element types and shapes that are none.
+_MALFORMED = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
+
+
+def lift(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
+    """Read the decoder's weights.
+
+    Raises
+    ------
+    UnrecognizedGraphError
+        Where the graphs are built in another way than NeMo's exporters build them.
+    ModelMismatchError
+        Where the sizes contradict the model's vocabulary or encoder.
+    ModelError
+        Where a file cannot be read.
+    """
+    path = files.decoder_joint or files.joiner or files.encoder
+    try:
+        return _lifted(files, spec)
+    except ModelError:
+        raise
+    except _MALFORMED as error:
+        raise UnrecognizedGraphError(path, f"it is malformed ({type(error).__name__}: {error})") from error
+
+
+def _lifted(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
+    if files.decoder_joint is not None:
+        joint = network = Walker(load_model(files.decoder_joint), files.decoder_joint)
+    else:
+        assert files.decoder is not None
+        assert files.joiner is not None
+        joint = Walker(load_model(files.joiner), files.joiner)
+        network = Walker(load_model(files.decoder), files.decoder)
+    current = joint
+    try:
+        encoder, predictor, output = _joint(joint)
+        current = network
+        top = predictor.source if joint is network else network.outputs[0]
+        embedding, layers = _network(network, top)
+    except StructureError as error:
+        raise UnrecognizedGraphError(current.path, str(error)) from error
+    matrices = [output.matrix, encoder.matrix, predictor.matrix, *(m for x in layers for m in (x.inputs, x.recurrent))]
+    weights = DecoderWeights(
+        embedding, layers, encoder, predictor, output, all(matrix.levels is not None for matrix in matrices)
+    )
+    _check(weights, spec, joint)
+    return weights
+
+
+def _joint(graph: Walker) -> tuple[Linear, Linear, Linear]:
+    """Return encoder projection, prediction projection and output layer."""
+    output = graph.linear(graph.outputs[0])
+    relu = graph.maker(graph.strip(output.source))
+    if relu is None or relu.op_type != "Relu":
+        raise StructureError(f"the joint's activation is {'missing' if relu is None else relu.op_type}, not Relu")
+    total = graph.maker(graph.strip(relu.input[0]))
+    if total is None or total.op_type != "Add":
+        raise StructureError("the joint does not add two projections")
+    sides = [graph.linear(name) for name in total.input]
+    from_encoder = [graph.strip(side.source) == graph.inputs[0] for side in sides]
+    if from_encoder == [True, False]:
+        return sides[0], sides[1], output
+    if from_encoder == [False, True]:
+        return sides[1], sides[0], output
+    raise StructureError(f"the joint's projections do not start from the input {graph.inputs[0]!r} and the predictor")
+
+
+def _network(graph: Walker, top: str) -> tuple[Float32, tuple[LstmLayer, ...]]:
+    """Walk from the top layer's output down to the embedding."""
+    layers: list[LstmLayer] = []
+    nodes: list[Any] = []
+    name = graph.strip(top)
+    while (node := graph.maker(name)) is not None and node.op_type in _LSTM_OPS:
+        if node.output[0] != name:
+            raise StructureError("the joint reads an LSTM's state, not its output")
+        layers.append(_lstm(graph, node))
+        nodes.append(node)
+        name = graph.strip(node.input[0])
+    if not layers:
+        raise StructureError(
+            f"the prediction network ends in {'an input' if node is None else node.op_type}, not an LSTM"
+        )
+    nodes.reverse()
+    _check_states(graph, nodes)
+    return _embedding(graph, name), tuple(reversed(layers))
+
+
+def _lstm(graph: Walker, node: Any) -> LstmLayer:
+    options = graph.attributes(node)
+    unusual = (
+        options.get("direction", b"forward") != b"forward"
+        or options.get("activations", []) not in _PLAIN_ACTIVATIONS
+        or options.get("input_forget", 0)
+        or "clip" in options
+        or options.get("layout", 0)
+        or (len(node.input) > 7 and node.input[7] != "")
+    )
+    stored = [_behind_dequantise(graph, name) for name in node.input[1:3]]
+    arrays = [*stored, graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None]
+    if unusual or arrays[0] is None or arrays[1] is None:
+        raise StructureError("an LSTM with other options, peepholes, or weights that are not constant")
+    if node.op_type == "DynamicQuantizeLSTM":
+        scales = [graph.constant(name) for name in node.input[8:12]]
+        if any(array is None for array in scales):
+            raise StructureError("a DynamicQuantizeLSTM whose scales are not constant")
+        # [1, K, 4 H]: stored as the columns of a product, unlike LSTM's.
+        inputs = quantised(arrays[0][0], scales[0], scales[1])
+        recurrent = quantised(arrays[1][0], scales[2], scales[3])
+    else:
+        inputs, recurrent = (_gates(graph, name) for name in node.input[1:3])
+    rows = recurrent.values.shape[0]
+    bias = np.zeros(2 * rows, np.float32) if arrays[2] is None else np.asarray(arrays[2][0], np.float32)
+    return LstmLayer(inputs, recurrent, bias[:rows] + bias[rows:])
+
+
+def _check_states(graph: Walker, nodes: list[Any]) -> None:
+    """Make sure that layer l starts from row l of the two state inputs, hidden first."""
+    states = graph.inputs[-2:]
+    for index, node in enumerate(nodes):
+        for name, expected in zip(node.input[5:7], states, strict=True):
+            source, row = _state_row(graph, name)
+            if source != expected or (row is not None and row != index):
+                raise StructureError(
+                    f"LSTM layer {index} starts from {source!r} row {row}, not {expected!r} row {index}"
+                )
+            if row is None and len(nodes) > 1:
+                raise StructureError("several LSTM layers share one state")
+
+
+def _state_row(graph: Walker, name: str) -> tuple[str, int | None]:
+    name = graph.strip(name)
+    node = graph.maker(name)
+    if node is None:
+        return name, None
+    if node.op_type in {"Slice", "Gather"} and len(node.input) > 1:
+        start = graph.constant(node.input[1])
+        if start is not None and start.size == 1:
+            return graph.strip(node.input[0]), int(start.reshape(-1)[0])
+    if node.op_type == "Split":
+        return graph.strip(node.input[0]), list(node.output).index(name)
+    raise StructureError(f"a {node.op_type} node makes an LSTM's first state")
+
+
+def _behind_dequantise(graph: Walker, name: str) -> Any:
+    """Return the constant at `name`, or the 8-bit levels that a DequantizeLinear makes it from."""
+    node = graph.maker(name)
+    return graph.constant(node.input[0] if node is not None and node.op_type == "DequantizeLinear" else name)
+
+
+def _gates(graph: Walker, name: str) -> Matrix:
+    """Return an LSTM's weights [1, 4 H, K] as rows, with their levels where they are stored in 8 bits."""
+    node = graph.maker(name)
+    levels = _behind_dequantise(graph, name)[0]
+    if node is None or node.op_type != "DequantizeLinear":
+        return Matrix(np.ascontiguousarray(levels, np.float32))
+    scale = graph.constant(node.input[1])
+    zero = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.int8)
+    if scale is None or zero is None or scale.size not in (1, len(levels)):
+        raise StructureError("an LSTM whose 8-bit weights have other scales than one a row")
+    return quantised(levels.T, scale, zero)
+
+
+def _embedding(graph: Walker, name: str) -> Float32:
+    node = graph.maker(name)
+    scale: Any = None
+    zero: Any = None
+    if node is not None and node.op_type == "DequantizeLinear":
+        scale = graph.constant(node.input[1])
+        zero = graph.constant(node.input[2]) if len(node.input) > 2 else np.uint8(0)
+        node = graph.maker(graph.strip(node.input[0]))
+    if node is None or node.op_type != "Gather" or graph.attributes(node).get("axis", 0) != 0:
+        raise StructureError("the prediction network does not start from an embedding (Gather)")
+    if graph.strip(node.input[1]) not in graph.inputs:
+        raise StructureError("the embedding is not looked up by a graph input")
+    table = graph.weight(node.input[0])
+    if scale is not None:
+        stored = graph.constant(node.input[0])
+        if stored is None or zero is None or np.size(scale) != 1:
+            raise StructureError("a quantised embedding with more than one scale")
+        return np.ascontiguousarray((stored.astype(np.int32) - np.int32(zero)) * np.float32(scale), np.float32)
+    if table is None:
+        raise StructureError("the embedding's table is not constant")
+    return np.ascontiguousarray(table.values.T)
+
+
+def _check(weights: DecoderWeights, spec: ModelSpec, graph: Walker) -> None:
+    """Compare all sizes with the model's numbers and refuse weights that are not finite."""
+    hidden = weights.layers[0].recurrent.values.shape[1]
+    joint = weights.output.matrix.values.shape[1]
+    expected = [
+        ("output rows", weights.output.matrix.values.shape[0], spec.blank_id + 1 + len(spec.durations)),
+        ("embedding rows", weights.embedding.shape[0], spec.blank_id + 1),
+        ("encoder projection", weights.encoder.matrix.values.shape, (joint, spec.encoder_dim)),
+        ("prediction projection", weights.predictor.matrix.values.shape, (joint, hidden)),
+        ("first layer's input", weights.layers[0].inputs.values.shape, (4 * hidden, weights.embedding.shape[1])),
+    ]
+    for index, layer in enumerate(weights.layers):
+        expected.append((f"layer {index} recurrent", layer.recurrent.values.shape, (4 * hidden, hidden)))
+        if index > 0:
+            expected.append((f"layer {index} input", layer.inputs.values.shape, (4 * hidden, hidden)))
+    for name, given, needed in expected:
+        if given != needed:
+            raise ModelMismatchError(
+                f"{graph.path}: {name} are {given}, but the model's vocabulary, durations and encoder need {needed}. "
+                "Put the files of one and the same model into the folder."
+            )
+    arrays = [weights.embedding, weights.output.matrix.values, weights.encoder.matrix.values]
+    arrays += [array for layer in weights.layers for array in (layer.inputs.values, layer.recurrent.values, layer.bias)]
+    arrays += [weights.predictor.matrix.values, weights.output.bias, weights.encoder.bias, weights.predictor.bias]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise UnrecognizedGraphError(graph.path, "some weights are not finite numbers")

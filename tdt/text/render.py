@@ -1,0 +1,112 @@
+"""Transcripts as plain text, JSON lines and subtitles: pure functions, no files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tdt.text.subtitles import Cue, cues
+
+if TYPE_CHECKING:
+    from tdt.text.transcript import Transcript
+
+
+VTT_HEADER = "WEBVTT\n"
+
+
+class Renderer(Protocol):
+    """Turns a transcript into text that ends with a newline; `file` names its source."""
+
+    def __call__(self, transcript: Transcript, *, file: str = "") -> str:
+        """Render one transcript."""
+        ...
+
+
+def as_txt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
+    """Return the text on one line."""
+    return transcript.text + "\n"
+
+
+def as_dict(transcript: Transcript, *, file: str = "") -> dict[str, Any]:
+    """Return what :func:`as_json` writes: seconds and confidences rounded to 3 digits."""
+    return {
+        "file": file,
+        "text": transcript.text,
+        "audio_seconds": _rounded(transcript.audio_seconds),
+        "tokens": [_rounded(asdict(token)) for token in transcript.tokens],
+        "words": [_rounded(asdict(word)) for word in transcript.words],
+        "segments": [_rounded(asdict(segment)) for segment in transcript.segments],
+    }
+
+
+def as_json(transcript: Transcript, *, file: str = "") -> str:
+    """Return one JSON object on one line.
+
+    Keys: `file, text, audio_seconds, tokens[{id, piece, frame, duration, start, end, confidence}],
+    words[{text, start, end, confidence}], segments[{text, start, end}]`; `frame` and `duration` count encoder frames,
+    `start` and `end` are seconds.
+    """
+    line = json.dumps(as_dict(transcript, file=file), ensure_ascii=False, allow_nan=False)
+    # A file name that is not UTF-8 reaches Python as lone surrogates, which no UTF-8 stream can carry.
+    return line.encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def as_srt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
+    """Return SubRip subtitles; empty for an empty transcript."""
+    return "".join(srt_blocks(transcript))
+
+
+def as_vtt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
+    """Return WebVTT subtitles; the header alone for an empty transcript."""
+    return VTT_HEADER + "".join(vtt_blocks(transcript))
+
+
+def srt_blocks(transcript: Transcript, first: int = 1) -> list[str]:
+    """Return a SubRip block for each cue, numbered from `first`."""
+    return [
+        f"{number}\n{_range(cue, ',')}\n{_escape_arrow(cue.text)}\n\n"
+        for number, cue in enumerate(cues(transcript), start=first)
+    ]
+
+
+def vtt_blocks(transcript: Transcript) -> list[str]:
+    """Return a WebVTT block for each cue, to follow the header."""
+    return [f"\n{_range(cue, '.')}\n{_escape_markup(cue.text)}\n" for cue in cues(transcript)]
+
+
+FORMATS: dict[str, Renderer] = {"txt": as_txt, "json": as_json, "srt": as_srt, "vtt": as_vtt}
+
+
+def timestamp(milliseconds: int, marker: str) -> str:
+    """Return `HH:MM:SS` and milliseconds after `marker`; hours always stand, and may have more than two digits.
+
+    Examples
+    --------
+    >>> timestamp(3_725_040, ",")
+    '01:02:05,040'
+    """
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{marker}{milliseconds:03d}"
+
+
+def _range(cue: Cue, marker: str) -> str:
+    return f"{timestamp(cue.start_ms, marker)} --> {timestamp(cue.end_ms, marker)}"
+
+
+def _escape_arrow(text: str) -> str:
+    return text.replace("-->", "->")
+
+
+def _escape_markup(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3) + 0.0  # no -0.0
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return value

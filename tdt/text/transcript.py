@@ -1,0 +1,251 @@
+"""From tokens and frames to text, words and segments with seconds and confidences, exactly as NeMo makes them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from tdt.errors import OptionError
+from tdt.text.detokenizer import SPACE_SYMBOL, Detokenizer, detokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tdt.spec import ModelSpec
+    from tdt.stages import Hypothesis
+    from tdt.timeline import Timeline
+
+Confidence = Literal["entropy", "max_prob"]
+CONFIDENCES: tuple[str, ...] = get_args(Confidence)
+
+SEGMENT_SEPARATORS = frozenset(".?!")  # NeMo's default `segment_seperators`
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One emitted token: `frame` and `duration` raw in encoder frames, `start` and `end` refined in seconds."""
+
+    id: int
+    piece: str
+    frame: int
+    duration: int
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word with the marks that belong to it; seconds; the least of its tokens' confidences."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Words up to a full stop, question mark or exclamation mark; seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said.
+
+    Parameters
+    ----------
+    text : str
+        The whole text, empty for silence.
+    tokens : tuple of Token
+    words : tuple of Word
+    segments : tuple of Segment
+    audio_seconds : float
+        Length of the user's clip.
+    timeline : Timeline, optional
+        Where the time of the call went, where that was asked for.
+    """
+
+    text: str
+    tokens: tuple[Token, ...]
+    words: tuple[Word, ...]
+    segments: tuple[Segment, ...]
+    audio_seconds: float
+    timeline: Timeline | None = field(default=None, compare=False, repr=False)
+
+
+class _Span(NamedTuple):
+    """Text over tokens `first` to `last` (inclusive), between two encoder frames."""
+
+    text: str
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+def build(
+    hypothesis: Hypothesis,
+    spec: ModelSpec,
+    *,
+    audio_seconds: float,
+    confidence: Confidence = "entropy",
+    left_pad: float = 0.0,
+    clamp: bool = False,
+) -> Transcript:
+    """Make the transcript of one utterance.
+
+    Parameters
+    ----------
+    hypothesis : Hypothesis
+        Tokens, frames, durations and scores of the whole utterance.
+    spec : ModelSpec
+        Vocabulary and seconds per frame.
+    audio_seconds : float
+        Length of the user's clip, before any padding.
+    confidence : {"entropy", "max_prob"}
+        "entropy" is NeMo's default (Tsallis, alpha 0.33); "max_prob" is the token's probability stretched to 0..1.
+    left_pad : float
+        Seconds of silence that were put before the clip; taken off all times.
+    clamp : bool
+        Keep times within the clip (for padded clips). NeMo does not: a last token may end after the audio does.
+
+    Returns
+    -------
+    Transcript
+
+    Raises
+    ------
+    OptionError
+        Unknown `confidence`, or "entropy" for a hypothesis that carries none.
+
+    Notes
+    -----
+    Source: NeMo `compute_rnnt_timestamps` (rnnt_decoding.py), `get_words_offsets` and `get_segment_offsets`
+    (timestamp_utils.py), `compute_confidence`. Frames stay integers until the end.
+    """
+    pieces = detokenizer(spec.pieces)
+    ids = [int(token) for token in hypothesis.token_ids]
+    scores = token_confidences(hypothesis, spec, confidence)
+    spans = refined_spans(ids, hypothesis.frames.tolist(), hypothesis.durations.tolist(), pieces)
+    words = group_words(ids, spans, pieces)
+    segments = group_segments(words)
+
+    def seconds(frame: int) -> float:
+        value = frame * spec.frame_seconds - left_pad
+        return min(max(value, 0.0), audio_seconds) if clamp else value
+
+    return Transcript(
+        text=pieces.text(ids),
+        tokens=_tokens(ids, hypothesis, spans, scores, pieces, seconds),
+        words=tuple(Word(w.text, seconds(w.start), seconds(w.end), min(scores[w.first : w.last + 1])) for w in words),
+        segments=tuple(Segment(s.text, seconds(s.start), seconds(s.end)) for s in segments),
+        audio_seconds=audio_seconds,
+    )
+
+
+def _tokens(
+    ids: list[int],
+    hypothesis: Hypothesis,
+    spans: Sequence[tuple[int, int]],
+    scores: Sequence[float],
+    pieces: Detokenizer,
+    seconds: Callable[[int], float],
+) -> tuple[Token, ...]:
+    raw = zip(hypothesis.frames.tolist(), hypothesis.durations.tolist(), strict=True)
+    return tuple(
+        Token(token, pieces.piece(token), frame, duration, seconds(start), seconds(end), score)
+        for token, (frame, duration), (start, end), score in zip(ids, raw, spans, scores, strict=True)
+    )
+
+
+def token_confidences(hypothesis: Hypothesis, spec: ModelSpec, method: Confidence) -> list[float]:
+    """Return each token's confidence in 0..1.
+
+    "max_prob" is (p·V − 1)/(V − 1) with V the size of the token slice, blank included: 0 for a uniform guess. The
+    entropy measure needs the whole distribution, so the decoder has computed it.
+
+    Raises
+    ------
+    OptionError
+        Unknown `method`, or "entropy" for a hypothesis that carries none.
+    """
+    if method not in CONFIDENCES:
+        raise OptionError("confidence", method, "one of " + ", ".join(CONFIDENCES))
+    if method == "max_prob":
+        size = spec.blank_id + 1
+        return [_unit((math.exp(logprob) * size - 1) / (size - 1)) for logprob in hypothesis.logprobs.tolist()]
+    if hypothesis.entropy_confidences is None:
+        raise OptionError("confidence", method, "'max_prob', as this hypothesis carries no entropy_confidences")
+    return [_unit(score) for score in hypothesis.entropy_confidences.tolist()]
+
+
+def _unit(value: float) -> float:
+    return min(max(float(value), 0.0), 1.0)
+
+
+def refined_spans(
+    ids: Sequence[int], frames: Sequence[int], durations: Sequence[int], pieces: Detokenizer
+) -> list[tuple[int, int]]:
+    """Return start and end of each token in encoder frames (NeMo `_refine_timestamps_tdt`).
+
+    A token whose whole text is a supported mark sits where the token before it ends: the model may emit it long after
+    the word, over a silence.
+    """
+    spans: list[tuple[int, int]] = []
+    for token, frame, duration in zip(ids, frames, durations, strict=True):
+        if spans and pieces.alone(token) in pieces.punctuation:
+            spans.append((spans[-1][1], spans[-1][1]))
+        else:
+            spans.append((frame, frame + duration))
+    return spans
+
+
+def group_words(ids: Sequence[int], spans: Sequence[tuple[int, int]], pieces: Detokenizer) -> list[_Span]:
+    """Return the words over the tokens (NeMo `get_words_offsets` for BPE vocabularies).
+
+    A word starts at a piece that begins one (`▁`), unless its text is a supported mark, which always attaches to the
+    word in hand. The first word starts with the first token.
+    """
+    words: list[_Span] = []
+    first = 0
+    shown: list[int] = []  # the word's tokens that make its text
+
+    def close(last: int) -> None:
+        words.append(_Span(pieces.decode(shown), first, last, spans[first][0], spans[last][1]))
+
+    for index, token in enumerate(ids):
+        mark = pieces.alone(token) in pieces.punctuation
+        if pieces.starts_word(token) and not mark and shown:
+            close(index - 1)
+            first, shown = index, []
+        elif mark and shown and pieces.piece(shown[-1]) in {" ", "_", SPACE_SYMBOL}:
+            shown.pop()
+        shown.append(token)
+    if shown:
+        close(len(ids) - 1)
+    return words
+
+
+def group_segments(words: Sequence[_Span]) -> list[_Span]:
+    """Return the segments over the words (NeMo `get_segment_offsets` without a gap threshold)."""
+    segments: list[_Span] = []
+    held: list[_Span] = []
+    for word in words:
+        held.append(word)
+        if word.text[-1:] in SEGMENT_SEPARATORS:
+            segments.append(_joined(held))
+            held = []
+    if held:
+        segments.append(_joined(held))
+    return segments
+
+
+def _joined(words: Sequence[_Span]) -> _Span:
+    first, last = words[0], words[-1]
+    return _Span(" ".join(word.text for word in words), first.first, last.last, first.start, last.end)
