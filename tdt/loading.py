@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tdt.decoding.engine import Engine
-    from tdt.pipeline import AcousticEncoder, Extractor
+    from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.recognizer import Recognizer
     from tdt.runtime.backend import Backend
     from tdt.runtime.device_queue import WorkQueue
@@ -122,7 +121,7 @@ def load(
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError("threads", threads, "a whole number from 1 on, or None for all cores")
     from tdt.encoding.features import FeatureExtractor
-    from tdt.model.layouts import find_model
+    from tdt.model.finding import find_model
     from tdt.pipeline import Stages
     from tdt.recognizer import Recognizer
     from tdt.runtime.device_queue import open_queues

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tdt.errors import AudioTailError, OptionError, TdtError
 from tdt.longform.batching import BATCH_SIZE, WINDOW_SECONDS, plan_batches, window_size
@@ -22,47 +22,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tdt.audio.reader import BlockReader
-    from tdt.decoding.engine import Engine
     from tdt.longform.recording import LongForm
-    from tdt.runtime.placement import Node
+    from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
-    from tdt.stages import Encoded, Features, Float32
+    from tdt.stages import Float32
 
     AudioSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]
 
 Result: TypeAlias = Transcript | TdtError
-
-
-class Extractor(Protocol):
-    """Makes features of samples."""
-
-    def __call__(self, batch: Sequence[Float32], timeline: Recorder = NULL) -> Features:
-        """Return the normalised log-mel features of mono 16 kHz clips."""
-        ...
-
-
-class AcousticEncoder(Protocol):
-    """Makes encoder frames of features."""
-
-    def encode(self, features: Features, timeline: Recorder = NULL) -> Encoded:
-        """Encode a batch."""
-        ...
-
-    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
-        """Encode a batch, copying no more than decoding needs."""
-        ...
-
-    def batching(self) -> str:
-        """Find out how clips may share a run."""
-        ...
-
-    def placement(self) -> list[Node]:
-        """Return which provider runs which node."""
-        ...
-
-    def close(self) -> None:
-        """Release the session."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

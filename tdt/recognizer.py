@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tdt.longform.recording import LongForm
     from tdt.options import Errors, StreamOptions, TranscribeOptions
     from tdt.pipeline import AudioSource, Result
-    from tdt.runtime.placement import Node
+    from tdt.protocols import Node
     from tdt.spec import ModelFiles
     from tdt.stages import DecoderState, Encoded, Features, Hypothesis
 

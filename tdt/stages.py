@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     Float32 = npt.NDArray[np.float32]
@@ -79,6 +82,44 @@ class Hypothesis:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    def part(self, first: int, last: int) -> Hypothesis:
+        """Return tokens `first` to `last` (exclusive)."""
+        scores = self.entropy_confidences
+        return Hypothesis(
+            self.token_ids[first:last],
+            self.frames[first:last],
+            self.durations[first:last],
+            self.logprobs[first:last],
+            None if scores is None else scores[first:last],
+        )
+
+    @staticmethod
+    def empty() -> Hypothesis:
+        """Return a hypothesis without tokens."""
+        return Hypothesis(
+            np.zeros(0, np.int32),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.float32),
+        )
+
+    @staticmethod
+    def concatenate(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
+        """Return the tokens of all, in order; confidences only where all have them."""
+        spoken = [hypothesis for hypothesis in hypotheses if len(hypothesis)] or [Hypothesis.empty()]
+        if len(spoken) == 1:
+            return spoken[0]
+        scores = [hypothesis.entropy_confidences for hypothesis in spoken]
+        known = [score for score in scores if score is not None]
+        return Hypothesis(
+            np.concatenate([hypothesis.token_ids for hypothesis in spoken]),
+            np.concatenate([hypothesis.frames for hypothesis in spoken]),
+            np.concatenate([hypothesis.durations for hypothesis in spoken]),
+            np.concatenate([hypothesis.logprobs for hypothesis in spoken]),
+            np.concatenate(known) if len(known) == len(scores) else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from tdt.profiling.breakdown import Breakdown
 
 # host: read by the host around work that the host did itself. host+sync: the same around device work, after waiting
 # for it. cuda-event: measured by the device. A host clock around work that is only enqueued would be none of these.
@@ -191,9 +190,3 @@ class Timeline:
         except AttributeError:
             stack = self._local.stack = []
         return stack
-
-    def breakdown(self) -> Breakdown:
-        """Return the table of stages of everything that has ended so far."""
-        from tdt.profiling.breakdown import break_down
-
-        return break_down(self)

@@ -12,7 +12,8 @@ import tdt
 from tdt.decoding.device_engine import DeviceEngine
 from tdt.decoding.greedy import OnnxEngine
 from tdt.encoding.device_encoder import DeviceEncoder
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
+from tdt.profiling.breakdown import break_down
 from tdt.runtime.backend import Backend
 from tdt.runtime.device import DeviceArray
 from tdt.runtime.driver import read_driver
@@ -176,7 +177,7 @@ def test_the_devices_own_clock_fits_into_the_hosts(clips: list[Path]) -> None:
         asr.transcribe(clips)
         timeline = Timeline()
         asr.transcribe(clips, timeline=timeline)
-    rows = {row.name: row for row in timeline.breakdown().stages}
+    rows = {row.name: row for row in break_down(timeline).stages}
     assert {rows[name].clock for name in ("h2d", "encoder", "joint", "d2h")} == {"cuda-event"}
     assert all(rows[name].total_ms > 0 for name in ("h2d", "encoder", "joint"))
     assert rows["unaccounted"].total_ms >= 0

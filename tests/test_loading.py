@@ -13,7 +13,7 @@ import tdt
 from tdt.decoding.greedy import OnnxEngine
 from tdt.decoding.native import NativeEngine
 from tdt.loading import _both, make_engine
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.timeline import Timeline
 

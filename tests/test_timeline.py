@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tdt.profiling.breakdown import break_down
 from tdt.timeline import CALL, NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run_call(recorder: Recorder, clock: FakeClock, encoder_ms: float = 20.0) -> 
 def test_stages_and_unaccounted_add_up_to_the_wall_time(timeline: Timeline, clock: FakeClock) -> None:
     run_call(timeline, clock)
     timeline.audio_seconds = 7.0
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert (table.wall_ms, table.calls) == (35.0, 1)
     assert [row.name for row in table.stages] == ["read", "encoder", "predictor", "joint", "unaccounted"]
     assert [row.total_ms for row in table.stages] == [4.0, 20.0, 3.0, 6.0, 2.0]
@@ -73,7 +74,7 @@ def test_stages_and_unaccounted_add_up_to_the_wall_time(timeline: Timeline, cloc
 def test_percentiles_are_those_of_the_spans(timeline: Timeline, clock: FakeClock) -> None:
     for milliseconds in range(1, 21):
         run_call(timeline, clock, encoder_ms=milliseconds)
-    encoder = row_of(timeline.breakdown(), "encoder")
+    encoder = row_of(break_down(timeline), "encoder")
     assert (encoder.count, encoder.p50_ms, encoder.max_ms) == (20, 10.5, 20.0)
     assert encoder.p95_ms == pytest.approx(19.05)
 
@@ -85,7 +86,7 @@ def test_a_stage_is_not_charged_for_the_stage_inside_it(timeline: Timeline, cloc
             clock.pass_ms(3)
         with timeline.span("d2h", clock="cuda-event"):
             clock.pass_ms(4)
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert {row.name: row.total_ms for row in table.stages} == {"h2d": 3, "encoder": 2, "d2h": 4, "unaccounted": 0}
     assert [row.clock for row in table.stages] == ["host+sync", "host", "cuda-event", "host"]
 
@@ -100,7 +101,7 @@ def test_setup_stands_apart_with_all_that_is_inside(timeline: Timeline, clock: F
     with timeline.span("warmup"):
         run_call(timeline, clock)
     run_call(timeline, clock)
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert (table.wall_ms, table.calls) == (35.0, 1)
     assert row_of(table, "encoder").count == 1
     assert {row.name: row.total_ms for row in table.setup if "warmup/" not in row.name} == {
@@ -116,7 +117,7 @@ def test_compiling_inside_a_call_is_not_the_calls_time(timeline: Timeline, clock
         clock.pass_ms(5)
         with timeline.span("compile"):
             clock.pass_ms(1000)
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert (table.wall_ms, row_of(table, "features").total_ms) == (5.0, 5.0)
     assert row_of(table, "compile").total_ms == 1000.0
 
@@ -131,7 +132,7 @@ def test_other_threads_are_shown_apart(timeline: Timeline, clock: FakeClock) -> 
         thread = threading.Thread(target=prefetch)
         thread.start()
         thread.join()
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert [row.name for row in table.stages] == ["unaccounted"]
     assert [(row.name, row.total_ms) for row in table.overlapped] == [("read", 9.0)]
     assert table.wall_ms == 9.0
@@ -145,13 +146,13 @@ def test_bare_stages_have_the_wall_time_between_first_and_last(timeline: Timelin
         clock.pass_ms(50)
     with timeline.span("encoder"):
         clock.pass_ms(5)
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert (table.wall_ms, table.calls) == (10.0, 0)
     assert row_of(table, "unaccounted").total_ms == 2.0
 
 
 def test_an_empty_timeline_has_an_empty_table(timeline: Timeline) -> None:
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert (table.wall_ms, [row.total_ms for row in table.stages]) == (0.0, [0.0])
 
 
@@ -163,7 +164,7 @@ def test_a_span_that_an_error_ends_is_kept(timeline: Timeline, clock: FakeClock)
 
     with pytest.raises(RuntimeError, match="broken"):
         fail()
-    assert timeline.breakdown().wall_ms == 3.0
+    assert break_down(timeline).wall_ms == 3.0
     assert timeline.open_spans() == []
 
 
@@ -186,7 +187,7 @@ def test_shares_add_to_one_however_spans_nest(timeline: Timeline, clock: FakeClo
     with timeline.span(CALL):
         nest(4)
         clock.pass_ms(1)
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert sum(row.total_ms for row in table.stages) == pytest.approx(table.wall_ms)
     whole = table.wall_ms + sum(row.total_ms for row in table.setup if "/" not in row.name)
     (call,) = (span for span in timeline.spans if span.path == CALL)
@@ -206,13 +207,13 @@ def test_many_threads_lose_nothing() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    table = timeline.breakdown()
+    table = break_down(timeline)
     assert (table.calls, row_of(table, "encoder").count, row_of(table, "joint").count) == (2000, 2000, 4000)
 
 
 def test_json_has_the_promised_keys(timeline: Timeline, clock: FakeClock) -> None:
     run_call(timeline, clock)
-    document = timeline.breakdown().to_dict()
+    document = break_down(timeline).to_dict()
     assert document["version"] == 1
     promised = {"name", "total_ms", "share", "count", "p50_ms", "p95_ms", "max_ms", "clock"}
     assert all(promised <= set(row) for row in document["stages"])

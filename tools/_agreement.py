@@ -12,7 +12,7 @@ import numpy as np
 import tdt
 from tdt.audio.loading import load_audio
 from tdt.decoding.native import NativeEngine
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.profiling.stats import agreement, edit_distance
 from tdt.surgery.lifting import DecoderWeights, lift
 

@@ -31,7 +31,7 @@ import tdt
 from tdt.audio.loading import load_audio
 from tdt.decoding.cores import cores
 from tdt.kernels.decoder.tables import aligned
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.profiling.environment import describe, environment
 
 PEER_THREADS = (1, 2)

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from tdt.commands import bench as command
 from tdt.errors import OptionError, TdtError
 from tdt.profiling.bench import Entry
-from tdt.profiling.bench_runs import cases_of, label_of, precisions_of, recordings_of, run_sweep
+from tdt.profiling.bench_runs import run_sweep
 from tdt.profiling.cases import make_cases
 from tdt.profiling.rows import versus
+from tdt.profiling.selecting import cases_of, label_of, precisions_of, recordings_of
 from tdt.profiling.worker import Answer, Facts
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ PEERS = {"onnx-asr": "onnx-asr", "sherpa-onnx": "sherpa-onnx"}  # name → layou
 
 def peers_of(model: str | None, args: argparse.Namespace) -> list[Entry]:
     """Return the peers' entries on a model folder, where its layout is theirs."""
-    from tdt.model.layouts import find_model
+    from tdt.model.finding import find_model
     from tdt.profiling.environment import usable_cores
 
     names = [name for name in args.against.split(",") if name]

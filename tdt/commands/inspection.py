@@ -12,7 +12,7 @@ from tdt.errors import OptionError, TdtError
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.model.layouts import FoundModel
+    from tdt.model.finding import FoundModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def _table(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Print the description and return the exit status."""
-    from tdt.model.layouts import inspect_model
+    from tdt.model.finding import inspect_model
 
     try:
         found = inspect_model(args.model, precision=args.precision, durations=args.durations)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.decoding.engine import check_batch
+from tdt.decoding.batch_check import check_batch
 from tdt.decoding.greedy import not_finite
 from tdt.errors import ClosedError, ProviderError
 from tdt.runtime.device import DeviceArray, DeviceSlice, adopt
@@ -93,7 +93,7 @@ class DeviceEngine:
     def decode(
         self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
     ) -> tuple[list[Hypothesis], list[DecoderState]]:
-        """Decode a batch; see :class:`tdt.decoding.engine.Engine`. `projected` may lie on the device already."""
+        """Decode a batch; see :class:`tdt.protocols.Engine`. `projected` may lie on the device already."""
         if self._closed:
             raise ClosedError
         check_batch(encoded, states, self.spec)

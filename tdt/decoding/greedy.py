@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.decoding.engine import check_batch
+from tdt.decoding.batch_check import check_batch
 from tdt.decoding.transducer import JointStep, PredictorStep, Transducer
 from tdt.errors import ClosedError, DecodingError
 from tdt.stages import DecoderState, Encoded, Hypothesis
@@ -60,7 +60,7 @@ class OnnxEngine:
     def decode(
         self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
     ) -> tuple[list[Hypothesis], list[DecoderState]]:
-        """Decode a batch; see :class:`tdt.decoding.engine.Engine`."""
+        """Decode a batch; see :class:`tdt.protocols.Engine`."""
         if self._closed:
             raise ClosedError
         check_batch(encoded, states, self.spec)

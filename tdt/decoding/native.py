@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tdt.cuda_arrays import on_device
+from tdt.decoding.batch_check import check_batch
 from tdt.decoding.cores import cores, shares_of
-from tdt.decoding.engine import check_batch
 from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError

@@ -127,7 +127,7 @@ def read_environment() -> Environment:
     """Return what is installed on this machine."""
     from tdt.profiling.environment import cpu_name
     from tdt.runtime.driver import read_driver
-    from tdt.runtime.session import onnxruntime
+    from tdt.runtime.ort import onnxruntime
 
     runtime = onnxruntime()
     packages: dict[str, str] = {}

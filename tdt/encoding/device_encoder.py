@@ -24,7 +24,7 @@ from tdt.surgery.encoder_graph import projection_tail, with_projection
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
-    from tdt.runtime.placement import Node
+    from tdt.protocols import Node
     from tdt.runtime.session import Binding
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Features, Float32, Int64

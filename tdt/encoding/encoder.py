@@ -15,8 +15,8 @@ from tdt.timeline import NULL, Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tdt.protocols import Node
     from tdt.runtime.backend import Backend
-    from tdt.runtime.placement import Node
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Features, Float32, Int64
 

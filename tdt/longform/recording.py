@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from tdt.audio.reader import BlockReader
-    from tdt.decoding.engine import Engine
     from tdt.longform.chunking import Plan
-    from tdt.pipeline import AcousticEncoder, Extractor
+    from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
     from tdt.stages import Float32, Hypothesis
     from tdt.text.transcript import Confidence, Transcript

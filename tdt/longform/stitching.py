@@ -14,8 +14,8 @@ from tdt.timeline import NULL, Recorder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.decoding.engine import Engine
     from tdt.longform.chunking import Window
+    from tdt.protocols import Engine
     from tdt.spec import ModelSpec
     from tdt.stages import Float32
 
@@ -88,7 +88,7 @@ class Stitcher:
         if any(back < ahead for back, ahead in zip(backs, aheads, strict=True)):
             tails, afters = self._decode(windows, backs, aheads, states, timeline)
         else:
-            tails, afters = [empty() for _ in windows], states
+            tails, afters = [Hypothesis.empty() for _ in windows], states
         final = []
         decoded = zip(threads, windows, spoken, tails, states, afters, strict=True)
         for thread, item, hypothesis, tail, state, after in decoded:
@@ -100,7 +100,7 @@ class Stitcher:
     def flush(thread: Thread) -> Hypothesis:
         """Return the tokens that still waited for a window to come."""
         tail, thread.tail = thread.tail, None
-        return empty() if tail is None else tail
+        return Hypothesis.empty() if tail is None else tail
 
     def _start(self, thread: Thread, item: EncodedWindow) -> int:
         return thread.last.back if item.window.link == "joined" and thread.last is not None else item.window.first
@@ -149,53 +149,14 @@ class Stitcher:
             later.frames[:common].tolist(),
             thread.last.last,
         )
-        return [part(thread.tail, 0, seam.keep), part(later, seam.drop, len(later))]
+        return [thread.tail.part(0, seam.keep), later.part(seam.drop, len(later))]
 
 
 def in_order(parts: Sequence[Hypothesis]) -> Hypothesis:
     """Return the tokens of all; where two windows heard a token at different frames, time still never runs back."""
-    joined = concatenate(parts)
+    joined = Hypothesis.concatenate(parts)
     frames = np.maximum.accumulate(joined.frames) if len(joined) else joined.frames
     durations = joined.durations.copy()
     if len(joined) > 1:
         durations[:-1] = np.minimum(durations[:-1], np.diff(frames))
     return replace(joined, frames=frames, durations=durations)
-
-
-def empty() -> Hypothesis:
-    """Return a hypothesis without tokens."""
-    return Hypothesis(
-        np.zeros(0, np.int32),
-        np.zeros(0, np.int32),
-        np.zeros(0, np.int32),
-        np.zeros(0, np.float32),
-        np.zeros(0, np.float32),
-    )
-
-
-def part(hypothesis: Hypothesis, first: int, last: int) -> Hypothesis:
-    """Return tokens `first` to `last` (exclusive)."""
-    scores = hypothesis.entropy_confidences
-    return Hypothesis(
-        hypothesis.token_ids[first:last],
-        hypothesis.frames[first:last],
-        hypothesis.durations[first:last],
-        hypothesis.logprobs[first:last],
-        None if scores is None else scores[first:last],
-    )
-
-
-def concatenate(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
-    """Return the tokens of all, in order."""
-    spoken = [hypothesis for hypothesis in hypotheses if len(hypothesis)] or [empty()]
-    if len(spoken) == 1:
-        return spoken[0]
-    scores = [hypothesis.entropy_confidences for hypothesis in spoken]
-    known = [score for score in scores if score is not None]
-    return Hypothesis(
-        np.concatenate([hypothesis.token_ids for hypothesis in spoken]),
-        np.concatenate([hypothesis.frames for hypothesis in spoken]),
-        np.concatenate([hypothesis.durations for hypothesis in spoken]),
-        np.concatenate([hypothesis.logprobs for hypothesis in spoken]),
-        np.concatenate(known) if len(known) == len(scores) else None,
-    )

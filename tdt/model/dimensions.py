@@ -74,7 +74,7 @@ def build_spec(
     name : str
         What the model is called.
     durations, max_symbols
-        As :func:`tdt.model.layouts.find_model` has them.
+        As :func:`tdt.model.finding.find_model` has them.
 
     Raises
     ------

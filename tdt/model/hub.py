@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tdt.errors import DownloadError, ModelError
+from tdt.model.layouts import choose, recognise
 from tdt.onnxfile.graph import read_graph
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ def fetch(model: str, precision: Precision | None = None, *, hub: Hub | None = N
 
 
 def _fetch_listed(hub: Hub, repository: str, sizes: Mapping[str, int | None], precision: Precision | None) -> Path:
-    from tdt.model.layouts import choose
-
     top = [name for name in sizes if "/" not in name]
     files = choose(Path(repository), top, precision)
     graphs = graph_names(files)
@@ -131,8 +130,6 @@ def _download(hub: Hub, repository: str, name: str, sizes: Mapping[str, int | No
 
 
 def _is_complete(folder: Path, precision: Precision | None, *, offline: bool = False) -> bool:
-    from tdt.model.layouts import recognise
-
     try:
         files = recognise(folder, precision)
         for name in graph_names(files):

@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import ModelError
+from tdt.model.sidecar import FILE_NAME as SIDECAR
+from tdt.model.sidecar import summary
 from tdt.onnxfile.content import read_small
-from tdt.quantization.sidecar import summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tdt.model.layouts import FoundModel
+    from tdt.model.finding import FoundModel
     from tdt.onnxfile.graph import GraphInfo
 
-SIDECAR = "quantization.json"
 _KINDS = {
     "float": "float32",
     "dynamic": "int8, dynamically quantised",
@@ -116,7 +116,7 @@ def describe(found: FoundModel) -> Description:
     Parameters
     ----------
     found : FoundModel
-        From :func:`tdt.model.layouts.inspect_model`.
+        From :func:`tdt.model.finding.inspect_model`.
     """
     spec, files = found.spec, found.files
     frames = spec.max_encoder_frames

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from tdt.errors import ModelFileNotFoundError, OptionError
-from tdt.profiling.bench import Entry, run_bench
-from tdt.profiling.cases import Recording, make_cases, read_references, reference_for
+from tdt.profiling.bench import run_bench
 from tdt.profiling.environment import describe, environment, invocation
 from tdt.profiling.output import open_output, say
+from tdt.profiling.report import report_tables
+from tdt.profiling.reporting import findings_of
 from tdt.profiling.rows import bench_table, document, gpu_table
 from tdt.profiling.sampling import Budget
+from tdt.profiling.selecting import our_entries, with_base
+from tdt.profiling.soaking import soak_table, soaked
 from tdt.profiling.tables import WRITERS, Table
 from tdt.profiling.worker import Worker
 
@@ -20,12 +22,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
+    from tdt.profiling.bench import Entry
     from tdt.profiling.cases import Case
     from tdt.profiling.cautions import Caution
     from tdt.profiling.rows import Row
-
-DEFAULT_LENGTHS = "3,30"
-PRECISIONS = ("float32", "int8")
 
 
 def run_sweep(
@@ -41,7 +41,7 @@ def run_sweep(
     args : Namespace
         The options of `tdt bench`.
     cases : sequence of Case
-        From :func:`cases_of`.
+        From :func:`tdt.profiling.selecting.cases_of`.
     peers : callable
         Model folder → other contenders for the same files, measured in turn with ours.
     verdict : callable
@@ -126,118 +126,8 @@ def draw(rows: Sequence[Row], folder: Path) -> None:
         draw_points(points, folder / "accuracy_by_latency.png", across="milliseconds a run", up="token agreement")
 
 
-def our_entries(model: str | None, args: argparse.Namespace) -> list[Entry]:
-    """Return an entry a provider and precision that the model folder has."""
-    from tdt.profiling.contenders import Ours
-
-    entries = []
-    for precision in precisions_of(model, args.precision):
-        for provider in args.provider or ["cpu"]:
-            ours = Ours(model, provider, precision, args.decoder)
-            entries.append(Entry(ours, "tdt", label_of(model), provider, precision))
-    return entries
-
-
-def with_base(entries: Sequence[Entry], model: str | None, baseline: str | None) -> list[Entry]:
-    """Return the entries of a model and, where none of them is its float32 run on the CPU, that run for comparison.
-
-    Parameters
-    ----------
-    entries : sequence of Entry
-    model : str or None
-        Their model.
-    baseline : str or None
-        Folder of the float32 files, where the model's own folder has none.
-    """
-    from tdt.model.layouts import find_model
-    from tdt.profiling.contenders import Ours
-
-    if any((entry.who, entry.provider, entry.precision) == ("tdt", "cpu", "float32") for entry in entries):
-        return list(entries)
-    source = baseline or model
-    if find_model(source)[0].encoder_precision != "float32":
-        say(f"{label_of(model)} has no float32 files: agreement is not measured. Name some: --baseline DIR")
-        return list(entries)
-    base = Entry(Ours(source, "cpu", "float32"), "tdt", label_of(model), "cpu", "float32", measured=False)
-    return [*entries, base]
-
-
-def precisions_of(model: str | None, asked: str) -> list[Any]:
-    """Return those of the precisions asked for that the folder's encoder has.
-
-    Raises
-    ------
-    OptionError
-        A precision is unknown, or the folder has none of them.
-    """
-    from tdt.model.layouts import find_model
-
-    wanted = [word.strip() for word in asked.split(",") if word.strip()]
-    unknown = [word for word in wanted if word not in PRECISIONS]
-    if unknown or not wanted:
-        raise OptionError("precision", asked, f"some of {', '.join(PRECISIONS)}, separated by commas")
-    found = []
-    for precision in wanted:
-        try:
-            files, _ = find_model(model, precision=precision)  # type: ignore[arg-type]
-        except ModelFileNotFoundError:
-            say(f"{label_of(model)} has no {precision} files: left out")
-            continue
-        if files.encoder_precision == precision:
-            found.append(precision)
-    if not found:
-        raise OptionError("precision", asked, f"a precision that {label_of(model)} has")
-    return found
-
-
-def label_of(model: str | None) -> str:
-    """Return what rows call the model."""
-    return "parakeet-tdt-tiny" if model is None else Path(model).name or model
-
-
-def cases_of(args: argparse.Namespace) -> list[Case]:
-    """Return the cases that the options ask for, the audio read.
-
-    Raises
-    ------
-    OptionError
-        Lengths or batches are not numbers.
-    AudioError
-        A file cannot be read.
-    """
-    given = args.length or DEFAULT_LENGTHS
-    lengths = [] if given == "as-is" else _numbers("length", given, float)
-    batches = [int(batch) for batch in _numbers("batch", args.batch, int)]
-    return make_cases(recordings_of(args.files, args.references), lengths, batches)
-
-
-def _numbers(name: str, text: str, kind: type[int | float]) -> list[float]:
-    try:
-        return [kind(word) for word in text.split(",")]
-    except ValueError as error:
-        raise OptionError(name, text, "numbers separated by commas") from error
-
-
-def recordings_of(files: Sequence[str], references: str | None) -> list[Recording]:
-    """Return the recordings to measure on: the files, or the bundled ones where there are none.
-
-    Raises
-    ------
-    AudioError
-        A file cannot be read.
-    """
-    from tdt.audio.loading import load_audio
-
-    said = read_references(Path(references)) if references else {}
-    bundled = sorted((Path(__file__).parents[1] / "models" / "recordings").glob("*.flac"))
-    paths = [Path(name) for name in files] or bundled
-    return [Recording(path.stem, load_audio(path).samples, reference_for(path, said)) for path in paths]
-
-
 def run_soak(args: argparse.Namespace) -> int:
     """Transcribe many clips of mixed lengths and write how memory grew."""
-    from tdt.profiling.soaking import soak_table, soaked
-
     with open_output(args.output) as stream:
         report = soaked(args)
         if args.format == "json":
@@ -251,9 +141,6 @@ def run_soak(args: argparse.Namespace) -> int:
 
 def run_report(args: argparse.Namespace) -> int:
     """Measure every file on every provider that is here and write the report."""
-    from tdt.profiling.report import report_tables
-    from tdt.profiling.reporting import findings_of
-
     with open_output(args.output) as stream:
         findings = findings_of(args)
         if args.format == "json":

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from tdt.profiling.breakdown import break_down
 from tdt.profiling.environment import file_hashes
 from tdt.profiling.gpu import GpuUse, open_sampler
 from tdt.profiling.placement import summarize_placement
@@ -48,13 +49,13 @@ class Ours:
 
     def load(self) -> None:
         """Load the model and warm it up."""
-        import tdt
         from tdt.kernels.vector.jit import watch_compiling
+        from tdt.loading import load
 
         self._compiling = watch_compiling()
         options = self._options()
         begun = time.perf_counter()
-        self._recognizer = tdt.load(options.model, **options.load)
+        self._recognizer = load(options.model, **options.load)
         loaded = time.perf_counter()
         self._recognizer.warmup()
         warmed = time.perf_counter()
@@ -83,7 +84,7 @@ class Ours:
             files=file_hashes(path for path in paths if path is not None),
             setup_seconds=self._setup,
             compiled_ms=tuple(self._compiled_ms),
-            profile=timeline.breakdown(),
+            profile=break_down(timeline),
             gpu=self._watched(clips, batch) if on_device else None,
             placement=placement,
         )

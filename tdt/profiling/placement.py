@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tdt.runtime.placement import Node
+    from tdt.protocols import Node
 
 _NAMES = {
     "CPUExecutionProvider": "cpu",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tdt.profiling import memory, nodes
+from tdt.profiling.breakdown import break_down
 from tdt.profiling.environment import environment, file_hashes, invocation
 from tdt.timeline import NULL, Recorder, Timeline
 
@@ -116,13 +117,13 @@ def run_profile(
         model = _describe(recognizer, options)
     node_run = run_nodes(sources, options) if with_nodes or with_memory else None
     stage_memory = tuple(_run_memory(sources, options)) if with_memory else None
-    return Profile(timeline, timeline.breakdown(), model, node_run, stage_memory)
+    return Profile(timeline, break_down(timeline), model, node_run, stage_memory)
 
 
 def _loaded(options: Options, recorder: Recorder) -> Recognizer:
-    import tdt
+    from tdt.loading import load
 
-    return tdt.load(options.model, **options.load, timeline=recorder)
+    return load(options.model, **options.load, timeline=recorder)
 
 
 def _warm(recognizer: Recognizer, sources: Sequence[Source], options: Options, recorder: Recorder) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.profiling.bench import Entry, run_bench
-from tdt.profiling.bench_runs import cases_of, label_of, precisions_of, with_base
 from tdt.profiling.contenders import Ours
 from tdt.profiling.gpu import open_sampler
 from tdt.profiling.output import say
 from tdt.profiling.report import Findings
 from tdt.profiling.sampling import Budget
+from tdt.profiling.selecting import cases_of, label_of, precisions_of, with_base
 from tdt.profiling.worker import Worker
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _devices(missing: list[str]) -> list[str]:
 
 def _kinds(model: str | None, precisions: list[str]) -> dict[str, Quantization]:
     """Return the kind of quantisation of each precision's encoder, told by its graph."""
-    from tdt.model.layouts import find_model
+    from tdt.model.finding import find_model
     from tdt.onnxfile.graph import read_graph
 
     kinds = {}

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.loading import load
 from tdt.profiling.memory import soak
 from tdt.profiling.output import say
+from tdt.profiling.selecting import label_of, recordings_of
 from tdt.profiling.stats import format_bytes
 from tdt.profiling.tables import Table
 from tdt.spec import SAMPLE_RATE_HZ
@@ -25,16 +27,13 @@ _STEADY_BYTES_PER_CLIP = 10_000
 
 def soaked(args: argparse.Namespace) -> dict[str, Any]:
     """Return growth of memory over `args.soak` clips cut from the recordings, seeded; a dictionary for JSON."""
-    import tdt
-    from tdt.profiling.bench_runs import label_of, recordings_of
-
     recordings = recordings_of(args.files, None)
     speech = np.concatenate([recording.samples for recording in recordings])
     speech = np.tile(speech, int(_LONGEST * SAMPLE_RATE_HZ / len(speech)) + 2)
     model, provider = (args.model or [None])[0], (args.provider or ["cpu"])[0]
     precision = next((word for word in args.precision.split(",") if word), None)
     draw = np.random.default_rng(0)
-    with tdt.load(model, provider=provider, precision=precision, decoder=args.decoder) as recognizer:
+    with load(model, provider=provider, precision=precision, decoder=args.decoder) as recognizer:
 
         def transcribe(_: int) -> None:
             count = int(draw.uniform(_SHORTEST, _LONGEST) * SAMPLE_RATE_HZ)

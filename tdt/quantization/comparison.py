@@ -173,11 +173,11 @@ def compare(
 
 
 def _load(variant: Variant, threads: int | None) -> _Loaded:
-    import tdt
+    from tdt.loading import load
 
     precision: Any = variant.precision
     start = time.perf_counter()
-    recognizer = tdt.load(variant.model, provider=variant.provider, precision=precision, threads=threads)
+    recognizer = load(variant.model, provider=variant.provider, precision=precision, threads=threads)
     return _Loaded(variant, recognizer, time.perf_counter() - start)
 
 

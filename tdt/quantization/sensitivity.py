@@ -17,7 +17,7 @@ from tdt.runtime.backend import Backend
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from tdt.decoding.engine import Engine
+    from tdt.protocols import Engine
     from tdt.quantization.recipe import Recipe
     from tdt.quantization.writer import QuantisedLinear
     from tdt.stages import Features, Float32

@@ -1,4 +1,4 @@
-"""`quantization.json`: how a quantised encoder was made."""
+"""`quantization.json`: how a quantised encoder was made, written down. :mod:`tdt.model.sidecar` reads it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tdt.model.sidecar import FILE_NAME, FORMAT
 from tdt.version import __version__
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tdt.quantization.statistics import TensorStatistics
     from tdt.quantization.writer import QuantisedLinear
 
-FILE_NAME = "quantization.json"
-FORMAT = 1
 _TOOLS = ("numpy", "onnx", "onnxruntime-gpu", "onnxruntime")
 
 
@@ -112,39 +110,6 @@ def write(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / FILE_NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> dict[str, Any] | None:
-    """Return the sidecar of a model folder, or None where there is none that can be read."""
-    try:
-        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
-
-
 def _layer(layer: QuantisedLinear, narrow: int) -> dict[str, Any]:
     linear = layer.linear
     return {"name": linear.name, "part": linear.part, "shape": list(linear.shape), "narrow_columns": narrow}
-
-
-def summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the sidecar in a few lines for people: (what, value); nothing where it is not one of ours."""
-    try:
-        recipe, audio, source = content["recipe"], content["calibration"], content["source"]["files"][0]
-        parts = Counter(str(layer["part"]) for layer in content["layers"])
-        smoothed = sum(item["alpha"] > 0 for item in content["smoothquant"])
-        narrow = sum(int(layer["narrow_columns"]) for layer in content["layers"])
-        heard = f"{len(audio['clips'])} recordings, {audio['sounding_seconds']:g} s of sound"
-        rows = [
-            ("source", f"{source['file']}, {source['bytes'] / 1e6:.1f} MB, SHA-256 {source['sha256'][:16]}…"),
-            ("int8", ", ".join(f"{count} {part}" for part, count in sorted(parts.items()))),
-            ("method", f"{recipe['method']}; rest {recipe['body']}; decoder weights {recipe['decoder_weights']}"),
-            ("smoothquant", f"{recipe['smoothquant']}: {smoothed} of {len(content['smoothquant'])} layer norms"),
-            ("calibration", f"{heard}, {len(audio['skipped'])} files skipped"),
-            ("columns in 7 bits", str(narrow)),
-            ("tools", ", ".join(f"{name} {version}" for name, version in content["tools"].items())),
-        ]
-        if "budget" in content:
-            rows.append(("budget", f"{content['budget']['bound']:g}, {len(content['budget']['left'])} groups in float"))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        return []
-    return rows

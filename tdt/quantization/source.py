@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-    from tdt.model.layouts import FoundModel
+    from tdt.model.finding import FoundModel
     from tdt.runtime.backend import Backend
     from tdt.spec import ModelSpec
     from tdt.stages import Features, Float32
@@ -75,7 +75,7 @@ def open_source(model: str | Path | None) -> SourceModel:
     ModelError
         Where the model cannot be read.
     """
-    from tdt.model.layouts import inspect_model
+    from tdt.model.finding import inspect_model
     from tdt.onnxfile.graph import load_model
 
     found = inspect_model(model, precision="float32")

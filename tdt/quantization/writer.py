@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdt.surgery.cpu_rewrite import OFFSET, OFFSET_BIAS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
     from tdt.quantization.thresholds import Grid
     from tdt.quantization.weights import QuantisedWeight
     from tdt.surgery.editing import EditableGraph
-
-# Names by which the CPU's rewrite finds an offset and the bias that makes up for it.
-OFFSET = "/offset"
-OFFSET_BIAS = "/offset_bias"
 
 
 @dataclass(frozen=True, slots=True)

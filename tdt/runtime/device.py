@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import OptionError, ProviderError
+from tdt.runtime.ort import onnxruntime
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -146,8 +147,6 @@ def allocate(shape: tuple[int, ...], dtype: Any, device: str, device_id: int) ->
         `cpu` serves tests: the same calls on host memory.
     device_id : int
     """
-    from tdt.runtime.session import onnxruntime
-
     value = onnxruntime().OrtValue.ortvalue_from_shape_and_type(list(shape), np.dtype(dtype), device, device_id)
     return DeviceArray(value)
 
@@ -177,8 +176,6 @@ def adopt(array: Any, stream: int = 0) -> DeviceArray | None:
         return None
     if int(array.__dlpack_device__()[0]) != _DLPACK_CUDA:
         return None
-    from tdt.runtime.session import onnxruntime
-
     ort = onnxruntime()
     if not hasattr(ort.OrtValue, "from_dlpack"):
         raise ProviderError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tdt.model.layouts import FoundModel
+    from tdt.model.finding import FoundModel
     from tdt.runtime.backend import Backend
 
 _MOST_OPERATORS = 8
@@ -40,7 +40,7 @@ def place_graphs(found: FoundModel, backend: Backend) -> list[GraphPlacement]:
     Parameters
     ----------
     found : FoundModel
-        From :func:`tdt.model.layouts.inspect_model`.
+        From :func:`tdt.model.finding.inspect_model`.
     backend : Backend
         The provider. TensorRT gets the encoder alone: only that has shapes an engine is built for.
 

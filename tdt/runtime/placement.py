@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdt.errors import ProviderError
+from tdt.protocols import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,23 +23,6 @@ SHAPE_OPERATORS = frozenset([
 DYNAMIC_QUANTISATION = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM")
 _FLOATS = frozenset({1, 10, 11, 16})  # float32, float16, float64, bfloat16
 _CPU = "CPUExecutionProvider"
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node as the runtime assigned it.
-
-    Parameters
-    ----------
-    name, operator, provider : str
-    computes : bool
-        Whether it is more than shape arithmetic.
-    """
-
-    name: str
-    operator: str
-    provider: str
-    computes: bool
 
 
 def classify(assigned: Iterable[tuple[str, str, str]], floats: Mapping[str, bool] | None = None) -> list[Node]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError,
 from tdt.onnxfile.graph import without_links
 from tdt.runtime import providers
 from tdt.runtime.device import DeviceArray, DeviceSlice, allocate
+from tdt.runtime.ort import FATAL, onnxruntime, runtime_errors
 from tdt.runtime.placement import classify, float_outputs, require_on_device
 
 if TYPE_CHECKING:
@@ -20,18 +20,16 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tdt.protocols import Node
     from tdt.runtime.backend import Backend
-    from tdt.runtime.placement import Node
     from tdt.runtime.provider_options import ShapeProfile
 
     Array = npt.NDArray[Any]
     Buffer = Array | DeviceArray | DeviceSlice
 
 _KEY_BYTES = 1 << 20
-_FATAL = 4  # ORT's severities: everything below is carried by the exception already
 # ONNX Runtime gives back the pinned memory of a run's own copies only in a run at whose end it waits itself.
 _MOST_UNWAITED = 64
-_import_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +41,9 @@ class Port:
     shape: tuple[int | str | None, ...]
 
 
-def onnxruntime() -> Any:
-    """Import ONNX Runtime with its log silenced, once."""
-    with _import_lock:
-        import onnxruntime as ort
-
-        ort.set_default_logger_severity(_FATAL)
-    return ort
-
-
 def usable_providers() -> set[str]:
     """Return the device providers that can start here; see :func:`tdt.runtime.providers.usable`."""
     return providers.usable(onnxruntime())
-
-
-def runtime_errors() -> tuple[type[Exception], ...]:
-    """Return the exception types that ONNX Runtime raises."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*own, RuntimeError, ValueError, IndexError, MemoryError)
 
 
 class Session:
@@ -107,7 +88,7 @@ class Session:
         self.backend = backend
         self.name = name or (model.name if isinstance(model, Path) else "a graph made at load")
         options = ort.SessionOptions()
-        options.log_severity_level = _FATAL
+        options.log_severity_level = FATAL
         options.intra_op_num_threads = threads or 0
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         # Its threads would wait for the next run on busy cores, which the decoder then does not find idle

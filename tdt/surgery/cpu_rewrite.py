@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdt.errors import ProviderError
-from tdt.quantization.writer import OFFSET, OFFSET_BIAS
 from tdt.surgery.editing import EditableGraph
 from tdt.surgery.masks import broadcast_masks, single_masks
 from tdt.surgery.position_split import split_positions
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
     import onnx
 
 ZERO_POINT = 128
+# Ends of the names by which an offset, and the bias that makes up for it, are found again; the quantiser writes them.
+OFFSET = "/offset"
+OFFSET_BIAS = "/offset_bias"
 _WHOLE = 0.01  # an offset in float32 is a whole number of levels to this accuracy
 # Below this the rewrites cost more time at load than they save in a session.
 LARGE_BYTES = 100_000_000

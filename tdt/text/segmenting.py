@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdt.longform.stitching import concatenate, empty, part
+from tdt.stages import Hypothesis
 from tdt.text.detokenizer import detokenizer
 from tdt.text.transcript import Transcript, build, group_segments, group_words, refined_spans
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.spec import ModelSpec
-    from tdt.stages import Hypothesis
     from tdt.text.transcript import Confidence
 
 # Without a full stop for so long, a segment ends with the word that is complete.
@@ -34,7 +33,7 @@ class Segmenter:
     def __init__(self, spec: ModelSpec, confidence: Confidence) -> None:
         self._spec = spec
         self._confidence: Confidence = confidence
-        self._held = empty()
+        self._held = Hypothesis.empty()
 
     def add(self, tokens: Hypothesis, *, afresh: bool = False) -> Transcript | None:
         """Take the next tokens; return what has become final, if anything has.
@@ -47,7 +46,7 @@ class Segmenter:
             A long pause lies before these tokens.
         """
         before = self._take(len(self._held)) if afresh else None
-        self._held = concatenate([self._held, tokens])
+        self._held = Hypothesis.concatenate([self._held, tokens])
         now = self._take(self._final_tokens())
         parts = [made for made in (before, now) if made is not None]
         return merged(parts) if parts else None
@@ -65,7 +64,7 @@ class Segmenter:
     def _take(self, count: int) -> Transcript | None:
         if count == 0:
             return None
-        final, self._held = part(self._held, 0, count), part(self._held, count, len(self._held))
+        final, self._held = self._held.part(0, count), self._held.part(count, len(self._held))
         end = float(final.frames[-1] + final.durations[-1]) * self._spec.frame_seconds
         return build(final, self._spec, audio_seconds=end, confidence=self._confidence)
 

@@ -12,7 +12,7 @@ from tdt.decoding.device_engine import DeviceEngine, make_device_engine
 from tdt.decoding.greedy import OnnxEngine
 from tdt.encoding.device_encoder import bucket
 from tdt.errors import ClosedError, DecodingError, ProviderError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.runtime.device import DeviceArray, adopt, allocate
 from tdt.runtime.session import Session

@@ -11,7 +11,7 @@ import pytest
 from tdt.decoding.greedy import OnnxEngine
 from tdt.encoding.encoder import Encoder
 from tdt.errors import ClosedError, DecodingError, OptionError, TdtError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.stages import DecoderState, Encoded, Features, Hypothesis
 from tdt.timeline import Timeline

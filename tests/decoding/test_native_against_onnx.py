@@ -10,7 +10,7 @@ import pytest
 import tdt
 from tdt.audio.loading import load_audio
 from tdt.decoding.native import NativeEngine
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.profiling.stats import agreement
 
 from .test_native_engine import events, padded

@@ -13,7 +13,8 @@ from tdt.decoding.native import NativeEngine
 from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.kernels.vector.jit import host_features
 from tdt.kernels.vector.simd import ISA_NAMES, available
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
+from tdt.profiling.breakdown import break_down
 from tdt.stages import DecoderState, Encoded, Hypothesis
 from tdt.surgery.lifting import lift
 from tdt.timeline import Timeline
@@ -286,7 +287,7 @@ def test_time_is_shared_out_by_what_it_went_to(engine: NativeEngine, clips: dict
     timeline = Timeline()
     clip = clips["01_hibari-heart"]
     (found,), _ = engine.decode(Encoded(clip[None], np.array([len(clip)])), None, timeline)
-    counts = {row.name: row.count for row in timeline.breakdown().stages}
+    counts = {row.name: row.count for row in break_down(timeline).stages}
     assert {"predictor", "joint", "rule"} <= set(counts)
     assert counts["joint"] >= len(found)
     assert counts["predictor"] in {len(found), len(found) + 1}
@@ -295,7 +296,7 @@ def test_time_is_shared_out_by_what_it_went_to(engine: NativeEngine, clips: dict
 def test_compilation_is_recorded(shared: Path) -> None:
     timeline = Timeline()
     NativeEngine(*find_model(shared / "models/parakeet-tdt-tiny-onnx"), timeline=timeline)
-    assert "compile" in {row.name for row in timeline.breakdown().setup}
+    assert "compile" in {row.name for row in break_down(timeline).setup}
 
 
 def test_a_closed_engine_says_so(shared: Path, clips: dict[str, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tdt.decoding import cores, native, native_runs
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.stages import Encoded
 
 from .. import tiny_models
@@ -25,7 +25,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from tdt.kernels.decoder import lockstep
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.decoding.native import NativeEngine
 from tdt.stages import Encoded
 shared = Path(sys.argv[1])

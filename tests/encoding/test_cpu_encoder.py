@@ -13,11 +13,11 @@ from tdt.encoding.cpu_encoder import open_on_cpu
 from tdt.errors import ProviderError
 from tdt.onnxfile.graph import load_model, read_graph
 from tdt.quantization.pipeline import Quantised, quantize
-from tdt.quantization.writer import OFFSET, OFFSET_BIAS
 from tdt.runtime.backend import Backend
-from tdt.runtime.session import Session, onnxruntime
+from tdt.runtime.ort import onnxruntime
+from tdt.runtime.session import Session
 from tdt.surgery import cpu_rewrite
-from tdt.surgery.cpu_rewrite import fold_offsets, for_cpu, unsigned_activations, wants_unsigned
+from tdt.surgery.cpu_rewrite import OFFSET, OFFSET_BIAS, fold_offsets, for_cpu, unsigned_activations, wants_unsigned
 from tdt.surgery.editing import EditableGraph
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def test_an_engine_for_another_provider_is_named_as_such(shared: Path, tmp_path:
 
 def test_cuda_is_warned_about_as_an_imitation(encoder: Path, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     from tdt.encoding.device_encoder import warn_of_imitation
-    from tdt.model.layouts import find_model
+    from tdt.model.finding import find_model
 
     for folder, provider, warned in (
         (encoder.parent, "cuda:0", True),

@@ -10,7 +10,7 @@ import pytest
 
 from tdt.encoding.encoder import Encoder
 from tdt.errors import AudioTooLongError, ModelFileCorruptError, ModelMismatchError, OptionError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.stages import Features
 

@@ -19,11 +19,11 @@ from tdt.decoding.device_engine import DeviceEngine
 from tdt.doctor import measuring
 from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.errors import AudioTooLongError, DecodingError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.runtime.device import DeviceArray, adopt
+from tdt.runtime.ort import onnxruntime
 from tdt.runtime.provider_options import encoder_profile
-from tdt.runtime.session import onnxruntime
 from tdt.stages import Encoded, Features
 
 from .fake_runtime import Spent

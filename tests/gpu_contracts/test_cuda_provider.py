@@ -15,10 +15,11 @@ import pytest
 
 from tdt.decoding.device_engine import DeviceEngine
 from tdt.errors import ProviderError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime import placement, provider_options, providers
 from tdt.runtime.backend import Backend
-from tdt.runtime.session import Session, onnxruntime
+from tdt.runtime.ort import onnxruntime
+from tdt.runtime.session import Session
 from tdt.surgery.encoder_graph import with_projection
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import tdt
 from tdt.decoding.device_engine import DeviceEngine
 from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.errors import DecodingError, OptionError, ProviderError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime import session
 from tdt.runtime.backend import Backend
 from tdt.runtime.device import adopt

@@ -12,7 +12,7 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="the TensorRT-RTX wheels are
 
 from tdt.commands import main
 from tdt.errors import EngineBuildError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.quantization.engines.builder import build
 from tdt.quantization.engines.folder import ENGINE_NAME, REPORT_NAME, build_engine
 from tdt.quantization.engines.targets import Shapes

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tdt.errors import ProviderError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.onnxfile.graph import read_graph
 from tdt.runtime import provider_options
 from tdt.runtime.backend import Backend

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from tdt import errors
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.model.vocabulary import parse_vocabulary
 from tdt.onnxfile.graph import load_model, without_links
 from tdt.runtime.backend import Backend

@@ -10,7 +10,7 @@ import pytest
 
 from tdt import errors
 from tdt.model import hub
-from tdt.model.layouts import find_model, inspect_model
+from tdt.model.finding import find_model, inspect_model
 
 from .. import tiny_models
 from ..tiny_models import Shape

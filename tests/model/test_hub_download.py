@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LOAD = "import sys, tdt.model.layouts as l; f, s = l.find_model('owner/model'); print(f.folder, s.blank_id)"
+LOAD = "import sys, tdt.model.finding as l; f, s = l.find_model('owner/model'); print(f.folder, s.blank_id)"
 
 
 class Hub(ThreadingHTTPServer):

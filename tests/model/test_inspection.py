@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from tdt.commands import main
+from tdt.model.finding import inspect_model
 from tdt.model.inspection import describe, render
-from tdt.model.layouts import inspect_model
 
 from .. import tiny_models
 from ..tiny_models import LAYOUTS, Shape

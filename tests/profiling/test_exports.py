@@ -13,6 +13,7 @@ import pytest
 
 from tdt.errors import MissingDependencyError, ProfileFileError
 from tdt.profiling import nodes, page, picture, profile_tables, tables, trace
+from tdt.profiling.breakdown import break_down
 from tdt.timeline import CALL, Timeline
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, content: str) -> N
 
 
 def test_tables_say_the_same_in_every_form(timeline: Timeline) -> None:
-    table = profile_tables.stage_table(timeline.breakdown())
+    table = profile_tables.stage_table(break_down(timeline))
     assert table.rows[-1][:4] == ("wall", "", "40.00", "100.0%")
     assert "200.0 × real time" in table.title
     read = list(csv.reader(io.StringIO(tables.to_csv(table))))
@@ -185,7 +186,7 @@ class _Page(HTMLParser):
 
 
 def test_page_is_self_contained_and_well_formed(timeline: Timeline) -> None:
-    profile = timeline.breakdown()
+    profile = break_down(timeline)
     text = page.profile_page("a <clip>", profile, [profile_tables.stage_table(profile)], "made by a & b")
     parser = _Page()
     parser.feed(text)
@@ -198,7 +199,7 @@ def test_page_is_self_contained_and_well_formed(timeline: Timeline) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_pictures_are_drawn(timeline: Timeline, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"stages{suffix}"
-    picture.draw_stages({"tiny": timeline.breakdown(), "again": timeline.breakdown()}, path)
+    picture.draw_stages({"tiny": break_down(timeline), "again": break_down(timeline)}, path)
     assert path.stat().st_size > 1000
     picture.draw_lines({"cpu": [(8, 40.0), (1, 20.0)]}, tmp_path / f"lines{suffix}", across="batch", up="RTFx")
     picture.draw_points({"int8": (3.0, 0.9)}, tmp_path / f"points{suffix}", across="ms", up="agreement")
@@ -217,4 +218,4 @@ def test_a_picture_without_matplotlib_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(MissingDependencyError, match=r"parakeet-tdt\[plot\]"):
-        picture.draw_stages({"tiny": timeline.breakdown()}, tmp_path / "x.png")
+        picture.draw_stages({"tiny": break_down(timeline)}, tmp_path / "x.png")

@@ -15,9 +15,9 @@ import soundfile
 import tdt
 from tdt.commands import main
 from tdt.errors import CalibrationAudioError, CalibrationValueError, OptionError, QuantizationError
-from tdt.model.layouts import find_model
+from tdt.model import sidecar
+from tdt.model.finding import find_model
 from tdt.onnxfile.graph import read_graph
-from tdt.quantization import sidecar
 from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.calibration import Checkpoint, calibrate
 from tdt.quantization.clips import Clip, read_audio, sounding_seconds

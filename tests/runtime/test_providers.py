@@ -16,14 +16,15 @@ import pytest
 from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.errors import AudioTooLongError, OptionError, ProviderError
 from tdt.loading import choose_backends
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.onnxfile.graph import read_graph
 from tdt.runtime import placement, provider_options, providers
 from tdt.runtime.backend import Backend
 from tdt.runtime.diagnosis import Facts, explain
 from tdt.runtime.driver import Card, Driver, read_driver
+from tdt.runtime.ort import onnxruntime
 from tdt.runtime.selection import choose_provider
-from tdt.runtime.session import Session, model_key, onnxruntime
+from tdt.runtime.session import Session, model_key
 
 BACKENDS = ["cuda:1,tf32,memory=2", "tensorrt:0,int8,max_batch=4", "tensorrt:0,fp16,level=5,memory=1", "tensorrt,bf16"]
 CARD = Card("NVIDIA A10", (8, 6), 24 << 30)

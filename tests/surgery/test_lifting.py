@@ -11,7 +11,7 @@ import pytest
 
 from tdt.decoding.native import NativeEngine
 from tdt.errors import ModelMismatchError, UnrecognizedGraphError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.stages import Encoded
 from tdt.surgery.lifting import lift
 

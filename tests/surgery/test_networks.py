@@ -11,7 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tdt.errors import ModelMismatchError, UnsupportedLayoutError
-from tdt.model.layouts import find_model
+from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.runtime.session import Session
 from tdt.surgery.networks import cut_decoder

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError
-from tdt.quantization import sidecar
+from tdt.model import sidecar
 from tdt.quantization.engines.builder import Engine, build
 from tdt.quantization.engines.targets import DEFAULT, Shapes
+from tdt.quantization.sidecar import file_hash
 from tdt.surgery.positions import MAX_FRAMES_KEY
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from tdt.model.layouts import FoundModel
+    from tdt.model.finding import FoundModel
     from tdt.quantization.engines.layers import LayerCount
 
 ENGINE_NAME = "encoder.rtx.engine"
@@ -75,7 +76,7 @@ def build_engine(
     ModelError, OptionError
         Where the model or the folder cannot be used.
     """
-    from tdt.model.layouts import inspect_model
+    from tdt.model.finding import inspect_model
 
     found, folder, shapes = inspect_model(model, precision=precision), Path(output), shapes or Shapes()
     check_folder(folder, found, overwrite=overwrite)
@@ -167,7 +168,7 @@ def _report(found: FoundModel, engine: Engine, targets: Sequence[str], shapes: S
         "bytes": len(engine.data),
         "targets": list(targets),
         "tensorrt_rtx": engine.builder,
-        "source": {"file": found.files.encoder.name, "sha256": sidecar.file_hash(found.files.encoder)},
+        "source": {"file": found.files.encoder.name, "sha256": file_hash(found.files.encoder)},
         "quantization": found.graphs["encoder"].quantization,
         "layers": engine.layers.as_json(),
         "int8_asked": asked,

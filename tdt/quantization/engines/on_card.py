@@ -14,7 +14,7 @@ from tdt.runtime.backend import Backend
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
-    from tdt.model.layouts import FoundModel
+    from tdt.model.finding import FoundModel
 
 ENGINES = "engines"
 
@@ -61,7 +61,7 @@ def build_on_card(
     import numpy as np
 
     from tdt.encoding.device_encoder import DeviceEncoder
-    from tdt.model.layouts import inspect_model
+    from tdt.model.finding import inspect_model
     from tdt.stages import Features
 
     folder, asked = Path(output), Backend.parse(provider)

@@ -1,54 +1,16 @@
-"""What every decoder offers: encoder output in, hypotheses and carried states out."""
+"""What every decoder refuses: a batch, or carried states, that do not fit the model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tdt.errors import OptionError
-from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.spec import ModelSpec
-    from tdt.stages import DecoderState, Encoded, Hypothesis
-
-
-class Engine(Protocol):
-    """A greedy TDT decoder. One engine serves several threads."""
-
-    def decode(
-        self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
-    ) -> tuple[list[Hypothesis], list[DecoderState]]:
-        """Decode a batch.
-
-        Parameters
-        ----------
-        encoded : Encoded
-            B utterances.
-        states : sequence of DecoderState or None, optional
-            Where each utterance's decoding stood after its previous piece; None starts afresh.
-        timeline : Recorder, optional
-
-        Returns
-        -------
-        hypotheses : list of Hypothesis
-            What was emitted in this piece; frames count from the utterance's start.
-        states : list of DecoderState
-            To be passed with the next piece.
-
-        Raises
-        ------
-        DecodingError
-            Where the networks give NaN or infinity.
-        OptionError
-            Where the shapes do not fit the model.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release what the engine holds."""
-        ...
+    from tdt.stages import DecoderState, Encoded
 
 
 def check_batch(encoded: Encoded, states: Sequence[DecoderState | None] | None, spec: ModelSpec) -> None:
