@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tdt.errors import AudioTailError, OptionError, TdtError
 from tdt.longform.batching import BATCH_SIZE, WINDOW_SECONDS, plan_batches, window_size
-from tdt.longform.limits import DEFAULT, CutOptions, batch_for_memory, make_plan, provider_seconds
+from tdt.longform.limits import DEFAULT_CUT, CutOptions, batch_for_memory, make_plan, provider_seconds
 from tdt.options import ReadOptions, StreamOptions
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text.transcript import Confidence, Transcript, build
@@ -54,7 +54,7 @@ class Reading:
     sample_rate: int | None = None
     channel: int | None = None
     batch_size: int | None = None
-    cutting: CutOptions = DEFAULT
+    cutting: CutOptions = DEFAULT_CUT
 
     def __post_init__(self) -> None:
         size = self.batch_size

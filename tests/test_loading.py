@@ -69,7 +69,7 @@ def test_a_graph_that_the_native_engine_does_not_know_goes_through_onnx_runtime(
     def refuse(*_: object, **__: object) -> NoReturn:
         raise tdt.UnrecognizedGraphError(Path("decoder.onnx"), "a GRU where an LSTM is expected")
 
-    monkeypatch.setattr("tdt.decoding.native.NativeEngine", refuse)
+    monkeypatch.setattr("tdt.decoding.NativeEngine", refuse)
     files, spec = find_model(model_folder)
     engine = make_engine(files, spec, "auto", "auto", Backend(), 1)
     assert isinstance(engine, OnnxEngine)

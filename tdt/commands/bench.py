@@ -55,15 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and write; return the exit status."""
-    from tdt.profiling import bench_runs
+    from tdt.profiling.bench_runs import run_report, run_soak, run_sweep
     from tdt.profiling.selecting import cases_of
 
     try:
         if args.soak is not None:
-            return bench_runs.run_soak(args)
+            return run_soak(args)
         if args.report:
-            return bench_runs.run_report(args)
-        return bench_runs.run_sweep(args, cases_of(args))
+            return run_report(args)
+        return run_sweep(args, cases_of(args))
     except OptionError as error:
         say(f"tdt bench: {error}")
         return 2

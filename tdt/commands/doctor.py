@@ -31,14 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, print, and return the exit status."""
-    from tdt.doctor import measuring
+    from tdt.doctor.measuring import examine
 
     def tell(text: str) -> None:
         if sys.stderr.isatty():
             sys.stderr.write(f"{text} …\n")
 
     try:
-        report = measuring.examine(args.model, args.provider, precision=args.precision, progress=tell)
+        report = examine(args.model, args.provider, precision=args.precision, progress=tell)
     except TdtError as error:
         sys.stderr.write(f"tdt doctor: {error}\n")
         return 2 if isinstance(error, OptionError) else 1

@@ -127,18 +127,26 @@ def _command() -> str:
 
 
 def _tables(profile: Profile, *, nodes: bool) -> list[Table]:
-    from tdt.profiling import profile_tables
     from tdt.profiling.nodes import top_nodes
+    from tdt.profiling.profile_tables import (
+        load_table,
+        memory_table,
+        node_table,
+        operator_table,
+        overlap_table,
+        setup_table,
+        stage_table,
+    )
 
-    tables = [profile_tables.stage_table(profile.breakdown), profile_tables.setup_table(profile.breakdown)]
+    tables = [stage_table(profile.breakdown), setup_table(profile.breakdown)]
     if profile.breakdown.overlapped:
-        tables.append(profile_tables.overlap_table(profile.breakdown))
+        tables.append(overlap_table(profile.breakdown))
     if nodes and profile.node_run is not None:
         rows = top_nodes(profile.node_run.profiles)
-        tables += [profile_tables.node_table(rows), profile_tables.operator_table(rows)]
+        tables += [node_table(rows), operator_table(rows)]
     if profile.stage_memory is not None and profile.node_run is not None:
-        tables.append(profile_tables.memory_table(profile.stage_memory, profile.node_run.arena_bytes))
-        tables.append(profile_tables.load_table(profile.node_run.load_ms))
+        tables.append(memory_table(profile.stage_memory, profile.node_run.arena_bytes))
+        tables.append(load_table(profile.node_run.load_ms))
     return tables
 
 

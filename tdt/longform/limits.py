@@ -55,10 +55,10 @@ class CutOptions:
     max_memory_bytes: int | None = None
 
 
-DEFAULT = CutOptions()
+DEFAULT_CUT = CutOptions()
 
 
-def make_plan(spec: ModelSpec, options: CutOptions = DEFAULT, provider_seconds: float | None = None) -> Plan:
+def make_plan(spec: ModelSpec, options: CutOptions = DEFAULT_CUT, provider_seconds: float | None = None) -> Plan:
     """Return how audio is cut for a model.
 
     Parameters

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import ModelError
-from tdt.model.sidecar import FILE_NAME as SIDECAR
-from tdt.model.sidecar import summary
+from tdt.model.sidecar import SIDECAR, summary
 from tdt.onnxfile.content import read_small
 
 if TYPE_CHECKING:

@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FILE_NAME = "quantization.json"
-FORMAT = 1
+SIDECAR = "quantization.json"
+SIDECAR_FORMAT = 1
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read_sidecar(folder: Path) -> dict[str, Any] | None:
     """Return the sidecar of a model folder, or None where there is none that can be read."""
     try:
-        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        content = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
+    return content if isinstance(content, dict) and content.get("format") == SIDECAR_FORMAT else None
 
 
 def summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import json
 import platform
 from typing import TYPE_CHECKING, Any
 
-from tdt.model.sidecar import FILE_NAME, FORMAT
+from tdt.model.sidecar import SIDECAR, SIDECAR_FORMAT
 from tdt.version import __version__
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def describe(
     """Return the content of the sidecar."""
     chosen = {layer.linear.node for layer in layers}
     return {
-        "format": FORMAT,
+        "format": SIDECAR_FORMAT,
         "kind": "static int8, Q/DQ",
         "source": {"name": source.spec.name, "files": source_files(source)},
         "recipe": recipe.as_json(),
@@ -107,7 +107,7 @@ def tool_versions() -> dict[str, str]:
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the sidecar into `folder`."""
-    (folder / FILE_NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / SIDECAR).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _layer(layer: QuantisedLinear, narrow: int) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import soundfile
 import tdt
 from tdt.commands import main
 from tdt.errors import CalibrationAudioError, CalibrationValueError, OptionError, QuantizationError
-from tdt.model import sidecar
 from tdt.model.finding import find_model
+from tdt.model.sidecar import SIDECAR, read_sidecar
 from tdt.onnxfile.graph import read_graph
 from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.calibration import Checkpoint, calibrate
@@ -25,6 +25,7 @@ from tdt.quantization.comparison import agreement, joined
 from tdt.quantization.pipeline import Options, quantize
 from tdt.quantization.recipe import Recipe
 from tdt.quantization.scoring import error_rates, read_references, simple_normalizer
+from tdt.quantization.sidecar import file_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,10 +137,10 @@ def assert_symmetric(model: onnx.ModelProto) -> None:
 
 
 def test_the_sidecar_tells_how_it_was_made(shared: Path, quantised: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = sidecar.read(quantised)
+    content = read_sidecar(quantised)
     assert content is not None
     source = shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx"
-    assert content["source"]["files"][0]["sha256"] == sidecar.file_hash(source)
+    assert content["source"]["files"][0]["sha256"] == file_hash(source)
     assert content["recipe"]["method"] == "minmax"
     assert len(content["calibration"]["clips"]) == 21
     assert [item["file"] for item in content["calibration"]["skipped"]] == ["broken.wav"]
@@ -160,7 +161,7 @@ def test_the_folder_loads_in_its_layout(layout: str, shared: Path, calibration: 
     names = {path.name for path in target.iterdir()}
     assert LAYOUT_NAMES[layout][1] in names
     assert LAYOUT_NAMES[layout][0] not in names
-    assert sidecar.FILE_NAME in names
+    assert SIDECAR in names
     assert ("config.json" in names) == (layout == "parakeet-tdt-tiny-onnx")
     files, spec = find_model(target)
     original, expected = find_model(source, precision="float32")

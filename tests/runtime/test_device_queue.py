@@ -93,10 +93,9 @@ def test_the_host_queue_does_each_thing_at_once() -> None:
 def test_projected_frames_stay_where_the_decoder_is(
     encoder: str, decoder: str, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tdt.encoding import device_encoder
 
     made: dict[str, Any] = {}
-    monkeypatch.setattr(device_encoder, "DeviceEncoder", lambda *args, **options: made.update(options))
+    monkeypatch.setattr("tdt.encoding.DeviceEncoder", lambda *args, **options: made.update(options))
     parsed = Backend.parse(encoder), Backend.parse(decoder)
     loading.make_encoder(None, None, *parsed, None)  # type: ignore[arg-type]
     assert made["decode_on"] == place

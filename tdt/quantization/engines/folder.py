@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError
-from tdt.model import sidecar
+from tdt.model.sidecar import SIDECAR, read_sidecar
 from tdt.quantization.engines.builder import Engine, build
 from tdt.quantization.engines.targets import DEFAULT, Shapes
 from tdt.quantization.sidecar import file_hash
@@ -80,7 +80,7 @@ def build_engine(
 
     found, folder, shapes = inspect_model(model, precision=precision), Path(output), shapes or Shapes()
     check_folder(folder, found, overwrite=overwrite)
-    notes = sidecar.read(found.files.encoder.parent)
+    notes = read_sidecar(found.files.encoder.parent)
     asked = min_int8 if min_int8 is not None else _asked(found, notes)
     spec = found.spec
     engine = build(found.files.encoder, targets, shapes, spec.n_mels, min_int8=asked, check=check)
@@ -156,7 +156,7 @@ def copy_rest(found: FoundModel, folder: Path, *, encoder: bool = False) -> None
     graphs = [graph for role, graph in found.graphs.items() if encoder or role != "encoder"]
     wanted += [files.encoder] if encoder else []
     wanted += sorted({ref.file for graph in graphs for ref in graph.external})
-    wanted += [path for path in (files.folder / name for name in ("config.json", sidecar.FILE_NAME)) if path.is_file()]
+    wanted += [path for path in (files.folder / name for name in ("config.json", SIDECAR)) if path.is_file()]
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
 
