@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from tdt.stages import Encoded as Encoded
     from tdt.stages import Features as Features
     from tdt.stages import Hypothesis as Hypothesis
-    from tdt.text.transcript import Segment as Segment
-    from tdt.text.transcript import Token as Token
-    from tdt.text.transcript import Transcript as Transcript
-    from tdt.text.transcript import Word as Word
+    from tdt.text import Segment as Segment
+    from tdt.text import Token as Token
+    from tdt.text import Transcript as Transcript
+    from tdt.text import Word as Word
     from tdt.timeline import Timeline as Timeline
 
 # Where each public name lives; imported when first asked for, so that `import tdt` costs next to nothing.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
 
 from tdt.errors import OptionError, UnrecognizedGraphError
-from tdt.text.transcript import CONFIDENCES, Confidence
+from tdt.text import CONFIDENCES, Confidence
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.recognizer import Recognizer
-    from tdt.runtime.backend import Backend
-    from tdt.runtime.device_queue import WorkQueue
+    from tdt.runtime import Backend, WorkQueue
     from tdt.spec import ModelFiles, ModelSpec, Precision
 
 DecoderKind = Literal["auto", "native", "onnx"]
@@ -120,11 +119,11 @@ def load(
     _check("features_on", features_on, FEATURE_PLACES)
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise OptionError("threads", threads, "a whole number from 1 on, or None for all cores")
-    from tdt.encoding.features import FeatureExtractor
-    from tdt.model.finding import find_model
+    from tdt.encoding import FeatureExtractor
+    from tdt.model import find_model
     from tdt.pipeline import Stages
     from tdt.recognizer import Recognizer
-    from tdt.runtime.device_queue import open_queues
+    from tdt.runtime import open_queues
 
     began = time.perf_counter()
     with timeline.span("load"):
@@ -174,13 +173,12 @@ def choose_backends(
     OptionError
         Where a provider string cannot be read.
     """
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
 
     wanted = encoder_provider or provider
     if wanted == "auto":
-        from tdt.onnxfile.graph import read_graph
-        from tdt.runtime.selection import choose_provider
-        from tdt.runtime.session import usable_providers
+        from tdt.onnxfile import read_graph
+        from tdt.runtime import choose_provider, usable_providers
 
         choice = choose_provider(read_graph(files.encoder).quantization, usable_providers())
         _log.info("provider %s", choice.why)
@@ -208,11 +206,11 @@ def make_encoder(
         Where the provider cannot start.
     """
     if not backend.on_device:
-        from tdt.encoding.encoder import Encoder
+        from tdt.encoding import Encoder
 
         return Encoder(files, spec, backend, threads)
-    from tdt.encoding.device_encoder import DeviceEncoder
-    from tdt.runtime.device_queue import takes_stream
+    from tdt.encoding import DeviceEncoder
+    from tdt.runtime import takes_stream
 
     together = (
         takes_stream(backend) and takes_stream(decoder_backend) and backend.device_id == decoder_backend.device_id
@@ -246,7 +244,7 @@ def make_engine(
     if decoder == "onnx" and weights != "auto":
         raise OptionError("weights", weights, '"auto" with decoder="onnx", which runs the weights of the file')
     if decoder == "native" or (decoder == "auto" and not backend.on_device):
-        from tdt.decoding.native import NativeEngine
+        from tdt.decoding import NativeEngine
 
         try:
             return NativeEngine(files, spec, weights=weights, threads=threads, timeline=timeline)
@@ -255,10 +253,10 @@ def make_engine(
                 raise
             _log.warning("%s Decoding goes through ONNX Runtime instead, which is slower.", problem)
     if backend.on_device:
-        from tdt.decoding.device_engine import make_device_engine
+        from tdt.decoding import make_device_engine
 
         return make_device_engine(files, spec, backend, threads, queue)
-    from tdt.decoding.greedy import OnnxEngine
+    from tdt.decoding import OnnxEngine
 
     return OnnxEngine(files, spec, backend, threads)
 

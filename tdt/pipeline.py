@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tdt.errors import AudioTailError, OptionError, TdtError
-from tdt.longform.batching import BATCH_SIZE, WINDOW_SECONDS, plan_batches, window_size
-from tdt.longform.limits import DEFAULT_CUT, CutOptions, batch_for_memory, make_plan, provider_seconds
+from tdt.longform import (
+    BATCH_SIZE,
+    DEFAULT_CUT,
+    WINDOW_SECONDS,
+    CutOptions,
+    batch_for_memory,
+    make_plan,
+    plan_batches,
+    provider_seconds,
+    window_size,
+)
 from tdt.options import ReadOptions, StreamOptions
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.text.transcript import Confidence, Transcript, build
+from tdt.text import Confidence, Transcript, build
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -21,8 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tdt.audio.reader import BlockReader
-    from tdt.longform.recording import LongForm
+    from tdt.audio import BlockReader
+    from tdt.longform import LongForm
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
     from tdt.stages import Float32
@@ -69,7 +78,7 @@ class Reading:
         AudioError
             In its kinds.
         """
-        from tdt.audio.loading import load_audio
+        from tdt.audio import load_audio
 
         if isinstance(source, os.PathLike):
             source = Path(source)
@@ -104,7 +113,7 @@ class Stages:
         tuple of int and (Transcript or TdtError)
             Place in the input and result of a clip, as soon as it is done.
         """
-        from tdt.audio.recordings import open_source
+        from tdt.audio import open_source
 
         long_form = self.long_form(reading)
         clips: list[Clip] = []
@@ -136,7 +145,7 @@ class Stages:
         OptionError
             A window or context that cannot be used.
         """
-        from tdt.longform.recording import LongForm
+        from tdt.longform import LongForm
 
         plan = make_plan(self.spec, reading.cutting, provider_seconds(self.encoder))
         batch_size, memory = reading.batch_size, reading.cutting.max_memory_bytes
@@ -156,7 +165,7 @@ class Stages:
 
     def _long(self, long_form: LongForm, reader: BlockReader, timeline: Recorder) -> Result:
         """Transcribe a long recording as a whole; where it breaks off, the error carries what was recognised."""
-        from tdt.text.segmenting import merged
+        from tdt.text import merged
 
         recording = long_form.recording(reader)
         parts = [part.transcript for part in long_form.run([recording], timeline) if part.transcript is not None]
@@ -192,7 +201,7 @@ class Stages:
             return [result for clip in clips for result in self._batch([clip], timeline)]
 
     def _run(self, clips: Sequence[Clip], timeline: Recorder) -> list[Transcript]:
-        from tdt.encoding.features import pad_short
+        from tdt.encoding import pad_short
 
         padded = [pad_short(clip.samples) for clip in clips]
         features = self.extractor([samples for samples, _ in padded], timeline)

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from tdt.errors import OptionError, TdtError, TranscriptionError
 from tdt.lifetime import Lifetime
-from tdt.longform.limits import CutOptions
+from tdt.longform import CutOptions
 from tdt.pipeline import Reading, Stages, is_one, reading_of
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.streaming import stream_parts
-from tdt.text.transcript import Segment, Transcript, build
+from tdt.text import Segment, Transcript, build
 from tdt.timeline import CALL, NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from tdt.longform.recording import LongForm
+    from tdt.longform import LongForm
     from tdt.options import Errors, StreamOptions, TranscribeOptions
     from tdt.pipeline import AudioSource, Result
     from tdt.protocols import Node

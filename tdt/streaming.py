@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tdt.audio.recordings import open_source
+from tdt.audio import open_source
 from tdt.errors import TdtError
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tdt.audio.reader import BlockReader
-    from tdt.longform.recording import LongForm
+    from tdt.audio import BlockReader
+    from tdt.longform import LongForm
     from tdt.pipeline import Reading, Stages
-    from tdt.text.transcript import Transcript
+    from tdt.text import Transcript
 
 
 def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Recorder = NULL) -> Iterator[Transcript]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -17,7 +18,6 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if not path.is_relative_to(ROOT / "tdt" / "kernels")
 )
-ONNXRUNTIME_FILES = {"tdt/runtime/backend.py", "tdt/runtime/session.py"}
 MAX_FILE_LINES = 320
 MAX_FUNCTION_LINES = 60
 
@@ -80,8 +80,8 @@ def test_kernels_never_import_the_pipeline() -> None:
     assert not {name: found for name, found in guilty.items() if found}
 
 
-def test_onnxruntime_is_imported_in_two_files_only() -> None:
-    assert {name_of(path) for path in SOURCES if imports_package(path, "onnxruntime")} <= ONNXRUNTIME_FILES
+def test_onnxruntime_is_imported_behind_one_wall() -> None:
+    assert {name_of(path) for path in SOURCES if imports_package(path, "onnxruntime")} == {"tdt/runtime/ort.py"}
 
 
 def test_numba_is_imported_through_the_door_only() -> None:
@@ -89,11 +89,86 @@ def test_numba_is_imported_through_the_door_only() -> None:
     assert users <= {"kernels/vector/jit.py", "kernels/vector/simd.py"}, "compile through kernels/vector/jit.py"
 
 
-def test_modules_import_each_other_without_cycles() -> None:
-    modules = {module_of(path): path for path in SOURCES}
+# --- wings ------------------------------------------------------------------------------------------------------------
+
+# Ground floor first. A wing imports only from floors below its own; kernels stand apart and import nothing of tdt.
+FLOORS: tuple[frozenset[str], ...] = (
+    frozenset(
+        {"errors", "stages", "spec", "timeline", "options", "lifetime", "version", "cuda_arrays", "protocols", "doors"}
+    ),
+    frozenset({"onnxfile", "text"}),
+    frozenset({"model", "audio"}),
+    frozenset({"runtime"}),
+    frozenset({"surgery"}),
+    frozenset({"encoding", "decoding"}),
+    frozenset({"longform"}),
+    frozenset({"recognizer", "pipeline", "loading", "streaming", "__init__"}),
+    frozenset({"profiling"}),
+    frozenset({"quantization", "doctor"}),
+    frozenset({"commands"}),
+    frozenset({"__main__"}),
+)
+GROUND, CONNECTED = FLOORS[0], FLOORS[7]  # single files in tdt/ itself
+PIPELINE = [path for path in SOURCES if path.is_relative_to(ROOT / "tdt")]
+MODULES = {module_of(path): path for path in SOURCES}
+
+
+def wing_of(module: str) -> str:
+    return module.split(".")[1] if module != "tdt" else "__init__"
+
+
+def floor_of(module: str) -> int:
+    return next(number for number, wings in enumerate(FLOORS) if wing_of(module) in wings)
+
+
+def table_of(wing: str) -> dict[str, str]:
+    """Return name → module of what a wing's door hands on, read from its source."""
+    for node in ast.walk(tree_of(ROOT / "tdt" / wing / "__init__.py")):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "door":
+            homes = ast.literal_eval(node.args[1])
+            return {name: f"tdt.{wing}.{home or name}" for home, names in homes.items() for name in names.split()}
+    return {}
+
+
+DOORS = {path.parent.name: table_of(path.parent.name) for path in PIPELINE if path.parent.parent == ROOT / "tdt"}
+
+
+def imports_of(path: Path) -> set[tuple[str, str]]:
+    """Return (module, name) of every import from tdt, for types and inside functions too; doors not looked through."""
+    found = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, "") for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {(node.module or "", alias.name) for alias in node.names}
+    return {(module, name) for module, name in found if module.split(".")[0] == "tdt" and wing_of(module) != "kernels"}
+
+
+def targets_of(path: Path) -> set[str]:
+    """Return the modules that a file imports, doors looked through."""
+    found = set()
+    for module, name in imports_of(path):
+        behind = DOORS.get(wing_of(module), {}) if module == f"tdt.{wing_of(module)}" else {}
+        whole = f"{module}.{name}"
+        found.add(behind.get(name) or (whole if whole in MODULES else module))
+    return found - {module_of(path)}
+
+
+@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
+def test_a_wing_imports_only_wings_below_it(path: Path) -> None:
+    module = module_of(path)
+    for target in targets_of(path):
+        if wing_of(target) != wing_of(module):
+            same_hall = floor_of(target) == floor_of(module) and wing_of(target) in GROUND | CONNECTED
+            assert floor_of(target) < floor_of(module) or same_hall, f"{module} climbs to {target}"
+
+
+def test_files_import_each_other_without_circles() -> None:
+    """Inside functions and for types, too: only the doors themselves are looked through."""
     edges = {
-        name: {target for target in runtime_imports(path, top_level_only=True) if target in modules and target != name}
-        for name, path in modules.items()
+        module_of(path): targets_of(path) & set(MODULES)
+        for path in PIPELINE
+        if path.name != "__init__.py" or path.parent.name == "commands"
     }
     done: set[str] = set()
 
@@ -101,7 +176,7 @@ def test_modules_import_each_other_without_cycles() -> None:
         assert name not in trail, " -> ".join([*trail, name])
         if name in done:
             return
-        for target in edges[name]:
+        for target in sorted(edges.get(name, ())):
             visit(target, (*trail, name))
         done.add(name)
 
@@ -109,32 +184,52 @@ def test_modules_import_each_other_without_cycles() -> None:
         visit(name, ())
 
 
-# A module may import, at any time, only modules of lower layers, or of its own package.
-LAYERS = [
-    {"tdt.kernels"},
-    {
-        "tdt.errors",
-        "tdt.version",
-        "tdt.stages",
-        "tdt.spec",
-        "tdt.timeline",
-        "tdt.profiling.breakdown",
-        "tdt.profiling.stats",
-    },
-]
+@pytest.mark.parametrize("path", PIPELINE, ids=name_of)
+def test_wings_are_entered_by_their_doors(path: Path) -> None:
+    own = wing_of(module_of(path))
+    for module, name in imports_of(path):
+        wing = wing_of(module)
+        if wing in {own, "commands"} or wing in GROUND | CONNECTED:
+            continue
+        assert module == f"tdt.{wing}", f"{name_of(path)} enters {wing} by {module}, not by its door"
+        assert name in DOORS[wing], f"{name_of(path)} takes {name}, which {wing} does not hand on"
 
 
-def test_the_lowest_layers_know_nothing_above_them() -> None:
-    allowed: set[str] = set()
-    for layer in LAYERS:
-        allowed |= layer
-        for path in SOURCES:
-            module = module_of(path)
-            if not any(module == member or module.startswith(member + ".") for member in layer):
-                continue
-            ours = {name for name in runtime_imports(path) if name.startswith("tdt.")}
-            above = {name for name in ours if not any(name == a or name.startswith(a + ".") for a in allowed)}
-            assert not above, f"{module} imports {above}"
+@pytest.mark.parametrize("wing", [wing for wing, table in DOORS.items() if table])
+def test_a_door_hands_on_what_others_use(wing: str) -> None:
+    path = ROOT / "tdt" / wing / "__init__.py"
+    used = {
+        name
+        for other in PIPELINE
+        if wing_of(module_of(other)) != wing
+        for module, name in imports_of(other)
+        if module == f"tdt.{wing}"
+    }
+    assert used == set(DOORS[wing]), f"{wing} hands on what nobody takes"
+    for_types = {
+        name: f"{module}.{name}" if f"{module}.{name}" in MODULES else module for module, name in imports_of(path)
+    }
+    for_types.pop("door")
+    assert for_types == DOORS[wing], "the list for type checkers and the table of the door differ"
+    for name, module in DOORS[wing].items():
+        assert hasattr(importlib.import_module(f"tdt.{wing}"), name), f"{module} has no {name}"
+
+
+def test_every_wing_says_what_it_knows() -> None:
+    for wing in DOORS:
+        said = ast.get_docstring(tree_of(ROOT / "tdt" / wing / "__init__.py")) or ""
+        assert "Knows" in said, wing
+        assert len(said.splitlines()) <= 5, wing
+
+
+def test_single_files_in_the_package_are_those_of_two_floors() -> None:
+    files = {path.stem for path in (ROOT / "tdt").glob("*.py")}
+    assert files == GROUND | CONNECTED | {"__main__"}
+
+
+def test_the_tests_mirror_the_wings() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert folders <= set(DOORS) | {".", "kernels", "gpu_contracts"}
 
 
 def test_commands_are_imported_by_nobody() -> None:

@@ -2,3 +2,26 @@
 
 Knows containers, channels and rates. Knows nothing of models.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.audio.folders import expand as expand
+    from tdt.audio.loading import load_audio as load_audio
+    from tdt.audio.reader import BlockReader as BlockReader
+    from tdt.audio.recordings import Opened as Opened
+    from tdt.audio.recordings import open_source as open_source
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "folders": "expand",
+        "loading": "load_audio",
+        "reader": "BlockReader",
+        "recordings": "Opened open_source",
+    },
+)

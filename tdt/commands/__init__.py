@@ -1,4 +1,7 @@
-"""The `tdt` command: one module a subcommand, imported only when it is the one asked for or help is shown."""
+"""The `tdt` command: one module a subcommand, imported only when it is the one asked for or help is shown.
+
+Knows options, files, streams and exit statuses. Knows nothing of how the work is done.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.errors import OptionError, TdtError
-from tdt.profiling.output import say
+from tdt.profiling import say
 
 if TYPE_CHECKING:
     import argparse
@@ -55,8 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and write; return the exit status."""
-    from tdt.profiling.bench_runs import run_report, run_soak, run_sweep
-    from tdt.profiling.selecting import cases_of
+    from tdt.profiling import cases_of, run_report, run_soak, run_sweep
 
     try:
         if args.soak is not None:

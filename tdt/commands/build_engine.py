@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tdt.errors import OptionError, TdtError
 
 if TYPE_CHECKING:
-    from tdt.quantization.engines.folder import BuiltEngine
-    from tdt.quantization.engines.layers import LayerCount
+    from tdt.quantization import BuiltEngine, LayerCount
 
 EXAMPLES = """\
 examples:
@@ -47,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build and return the exit status."""
-    from tdt.quantization.engines.folder import build_engine
-    from tdt.quantization.engines.targets import Shapes, parse_targets
+    from tdt.quantization import Shapes, build_engine, parse_targets
 
     def announce(layers: LayerCount) -> None:
         sys.stderr.write(f"tdt build-engine: parsed; linear layers: {_counts(layers.linear)}. Building …\n")
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _on_card(args: argparse.Namespace) -> int:
-    from tdt.quantization.engines.on_card import build_on_card
+    from tdt.quantization import build_on_card
 
     built = build_on_card(args.model, args.output, args.provider, precision=args.precision, overwrite=args.overwrite)
     if args.json:

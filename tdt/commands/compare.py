@@ -84,10 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace, bars: Bars) -> dict[str, Any]:
-    from tdt.quantization.clips import read_audio
-    from tdt.quantization.comparison import Variant, compare
-    from tdt.quantization.comparison_report import report
-    from tdt.quantization.scoring import read_references
+    from tdt.quantization import Variant, compare, read_audio, read_references, report
 
     variants = [Variant.parse(text) for text in args.variants]
     if len(variants) < 2:
@@ -105,8 +102,7 @@ def _compare(args: argparse.Namespace, bars: Bars) -> dict[str, Any]:
 
 
 def _write(args: argparse.Namespace, content: Mapping[str, Any]) -> None:
-    from tdt.quantization.comparison_report import markdown, text
-    from tdt.quantization.pictures import draw_lengths
+    from tdt.quantization import draw_lengths, markdown, text
 
     if args.json == "-":
         sys.stdout.write(json.dumps(content) + "\n")

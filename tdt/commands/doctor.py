@@ -11,7 +11,7 @@ from tdt.errors import OptionError, TdtError
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.doctor.verdicts import Report, Verdict
+    from tdt.doctor import Report, Verdict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine, print, and return the exit status."""
-    from tdt.doctor.measuring import examine
+    from tdt.doctor import examine
 
     def tell(text: str) -> None:
         if sys.stderr.isatty():

@@ -12,7 +12,7 @@ from tdt.errors import OptionError, TdtError
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.model.finding import FoundModel
+    from tdt.model import FoundModel
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def _table(text: str) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Print the description and return the exit status."""
-    from tdt.model.finding import inspect_model
+    from tdt.model import inspect_model
 
     try:
         found = inspect_model(args.model, precision=args.precision, durations=args.durations)
@@ -51,15 +51,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _description(found: FoundModel) -> tuple[str, dict[str, Any], bool]:
-    from tdt.model.inspection import describe, render
+    from tdt.model import describe, render
 
     description = describe(found)
     return render(description), description.to_dict(), description.ok
 
 
 def _placement(found: FoundModel, provider: str) -> tuple[str, dict[str, Any], bool]:
-    from tdt.runtime.backend import Backend
-    from tdt.runtime.node_report import place_graphs, render
+    from tdt.runtime import Backend, place_graphs, render
 
     backend = Backend.parse(provider)
     placed = place_graphs(found, backend)

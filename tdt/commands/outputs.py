@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tdt.errors import OptionError
-from tdt.text.render import FORMATS
+from tdt.text import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.text.transcript import Transcript
+    from tdt.text import Transcript
 
 
 class Output(Protocol):

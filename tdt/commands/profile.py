@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError, TdtError
-from tdt.profiling.output import check_writable, open_output, say
-from tdt.profiling.tables import to_markdown, to_text
+from tdt.profiling import check_writable, open_output, say, to_markdown, to_text
 
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.profiling.profile_run import Profile
-    from tdt.profiling.tables import Table
+    from tdt.profiling import Profile, Table
 
 FORMATS = ("table", "json", "trace", "html", "markdown")
 
@@ -82,7 +80,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _profile(args: argparse.Namespace) -> Profile:
-    from tdt.profiling.profile_run import Options, run_profile
+    from tdt.profiling import Options, run_profile
 
     load: dict[str, Any] = {"provider": args.provider, "precision": args.precision, "decoder": args.decoder}
     options = Options(args.model, {**load, "threads": args.threads}, batch_size=args.batch_size, runs=args.runs)
@@ -99,7 +97,7 @@ def _render(profile: Profile, args: argparse.Namespace) -> str:
     if args.format == "json":
         return json.dumps(profile.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     if args.format == "trace":
-        from tdt.profiling.trace import chrome_trace
+        from tdt.profiling import chrome_trace
 
         run_under = profile.node_run if args.nodes else None
         trace = chrome_trace(run_under.timeline, run_under.profiles) if run_under else chrome_trace(profile.timeline)
@@ -107,7 +105,7 @@ def _render(profile: Profile, args: argparse.Namespace) -> str:
     tables = _tables(profile, nodes=args.nodes)
     footer = f"{_environment()}; {_command()}"
     if args.format == "html":
-        from tdt.profiling.page import profile_page
+        from tdt.profiling import profile_page
 
         return profile_page(_title(profile, args), profile.breakdown, tables, footer)
     write = to_text if args.format == "table" else to_markdown
@@ -115,20 +113,19 @@ def _render(profile: Profile, args: argparse.Namespace) -> str:
 
 
 def _environment() -> str:
-    from tdt.profiling.environment import describe, environment
+    from tdt.profiling import describe, environment
 
     return describe(environment())
 
 
 def _command() -> str:
-    from tdt.profiling.environment import invocation
+    from tdt.profiling import invocation
 
     return invocation()
 
 
 def _tables(profile: Profile, *, nodes: bool) -> list[Table]:
-    from tdt.profiling.nodes import top_nodes
-    from tdt.profiling.profile_tables import (
+    from tdt.profiling import (
         load_table,
         memory_table,
         node_table,
@@ -136,6 +133,7 @@ def _tables(profile: Profile, *, nodes: bool) -> list[Table]:
         overlap_table,
         setup_table,
         stage_table,
+        top_nodes,
     )
 
     tables = [stage_table(profile.breakdown), setup_table(profile.breakdown)]
@@ -151,6 +149,6 @@ def _tables(profile: Profile, *, nodes: bool) -> list[Table]:
 
 
 def _draw(profile: Profile, args: argparse.Namespace) -> None:
-    from tdt.profiling.picture import draw_stages
+    from tdt.profiling import draw_stages
 
     draw_stages({profile.model["name"]: profile.breakdown}, Path(args.picture))

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 from tdt.errors import OptionError, TdtError
 
 if TYPE_CHECKING:
-    from tdt.quantization.parts import Linear
-    from tdt.quantization.pipeline import Calibrated, Options, Quantised
-    from tdt.quantization.recipe import Recipe
-    from tdt.quantization.sensitivity import Level, Ranked
+    from tdt.quantization import Calibrated, Level, Linear, Options, Quantised, Ranked, Recipe
 
 EXAMPLES = """\
 examples:
@@ -116,7 +113,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
-    from tdt.quantization.recipe import Recipe
+    from tdt.quantization import Recipe
 
     return Recipe(
         include=tuple(args.include),
@@ -134,9 +131,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 def _work(args: argparse.Namespace, bars: object) -> int:
     import tempfile
 
-    from tdt.quantization.output import check_output
-    from tdt.quantization.pipeline import Options, calibrate_source, load_clips, write_model
-    from tdt.quantization.source import open_source
+    from tdt.quantization import Options, calibrate_source, check_output, load_clips, open_source, write_model
 
     recipe = _recipe(args)
     options = Options(args.max_seconds, args.provider, args.threads, args.overwrite, bars)  # type: ignore[arg-type]
@@ -165,9 +160,7 @@ def _study(
 ) -> tuple[tuple[Linear, ...], dict[str, object], list[Ranked]]:
     from dataclasses import asdict
 
-    from tdt.quantization.budget import choose
-    from tdt.quantization.pictures import draw_sensitivity
-    from tdt.quantization.sensitivity import Bench, rank
+    from tdt.quantization import Bench, choose, draw_sensitivity, rank
 
     level: Level = args.sensitivity or "layer-part"
     bench = Bench(calibrated, recipe, level, args.sensitivity_seconds, args.provider, args.threads)

@@ -10,20 +10,20 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.audio.recordings import open_source
+from tdt.audio import open_source
 from tdt.errors import AudioTailError, TdtError
-from tdt.longform.checkpoint import Journal, source_identity, take_up
-from tdt.text.writers import ConsoleWriter, FileWriter
+from tdt.longform import Journal, source_identity, take_up
+from tdt.text import ConsoleWriter, FileWriter
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from tdt.audio.recordings import Opened
+    from tdt.audio import Opened
     from tdt.commands.messages import Messages
     from tdt.commands.outputs import Output
     from tdt.commands.progress import Bars
-    from tdt.longform.recording import Part, Recording
+    from tdt.longform import Part, Recording
     from tdt.pipeline import Result
     from tdt.recognizer import Recognizer
 

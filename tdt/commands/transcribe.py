@@ -8,15 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdt.audio.folders import expand
+from tdt.audio import expand
 from tdt.commands.messages import Messages, memory, positive
 from tdt.commands.outputs import Folder, Output, Stream
 from tdt.commands.progress import Bars
 from tdt.commands.running import STDIN, Run, journal_path
 from tdt.errors import OptionError, TdtError
 from tdt.loading import DECODERS, WEIGHTS
-from tdt.text.render import FORMATS
-from tdt.text.transcript import CONFIDENCES
+from tdt.text import CONFIDENCES, FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

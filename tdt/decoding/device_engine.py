@@ -15,21 +15,15 @@ import numpy as np
 from tdt.decoding.batch_check import check_batch
 from tdt.decoding.greedy import not_finite
 from tdt.errors import ClosedError, ProviderError
-from tdt.runtime.device import DeviceArray, DeviceSlice, adopt
-from tdt.runtime.device_queue import WorkQueue, open_queue
-from tdt.runtime.placement import dynamic_quantisation
-from tdt.runtime.session import Session
+from tdt.runtime import DeviceArray, DeviceSlice, Session, WorkQueue, adopt, dynamic_quantisation, open_queue
 from tdt.stages import DecoderState, Encoded, Hypothesis
-from tdt.surgery import device_step
-from tdt.surgery.encoder_graph import projected_width
-from tdt.surgery.networks import cut_decoder
+from tdt.surgery import cut_decoder, device_step, projected_width
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.runtime.backend import Backend
-    from tdt.runtime.session import Binding
+    from tdt.runtime import Backend, Binding
     from tdt.spec import ModelFiles, ModelSpec
 
 # Frames the joint looks at in a step, and steps between two looks of the host.
@@ -248,7 +242,7 @@ def make_device_engine(
     ProviderError
         Where the provider cannot start, or the decoder graphs are dynamically quantised.
     """
-    from tdt.onnxfile.graph import read_graph
+    from tdt.onnxfile import read_graph
 
     if backend.provider == "tensorrt-rtx":
         raise ProviderError(

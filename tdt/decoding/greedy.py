@@ -22,7 +22,7 @@ from tdt.timeline import NULL, Recorder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Float32, Int64
 

@@ -18,7 +18,7 @@ from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.stages import DecoderState, Hypothesis
-from tdt.surgery.lifting import lift
+from tdt.surgery import lift
 from tdt.timeline import NULL
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from tdt.kernels.decoder.tables import Dense, Weights
-    from tdt.onnxfile.walk import Matrix
-    from tdt.surgery.lifting import DecoderWeights
+    from tdt.onnxfile import Matrix
+    from tdt.surgery import DecoderWeights
 
 
 def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
@@ -74,7 +74,7 @@ def _levels(matrix: Matrix, stop: int | None = None) -> tuple[Any, Any]:
 
 def _gates(matrix: Matrix, hidden: int) -> Matrix:
     from tdt.kernels.decoder.tables import pad_gates
-    from tdt.onnxfile.walk import Matrix
+    from tdt.onnxfile import Matrix
 
     values = pad_gates(matrix.values, hidden)
     if matrix.levels is None:

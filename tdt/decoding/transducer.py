@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.runtime.session import Session
-from tdt.surgery.networks import cut_decoder
+from tdt.runtime import Session
+from tdt.surgery import cut_decoder
 
 if TYPE_CHECKING:
-    from tdt.runtime.backend import Backend
-    from tdt.runtime.session import Binding
+    from tdt.runtime import Backend, Binding
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Float32, Int64
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tdt.loading import FeaturePlace
     from tdt.recognizer import Recognizer
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
     from tdt.spec import Precision
 
     Progress = Callable[[str], None]
@@ -66,7 +66,7 @@ def examine(
     OptionError
         Where a provider string cannot be read.
     """
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
 
     tell = progress or (lambda _: None)
     tell("reading the environment")
@@ -125,9 +125,8 @@ def _has_tensorrt(environment: Environment) -> bool:
 
 def read_environment() -> Environment:
     """Return what is installed on this machine."""
-    from tdt.profiling.environment import cpu_name
-    from tdt.runtime.driver import read_driver
-    from tdt.runtime.ort import onnxruntime
+    from tdt.profiling import cpu_name
+    from tdt.runtime import onnxruntime, read_driver
 
     runtime = onnxruntime()
     packages: dict[str, str] = {}
@@ -183,8 +182,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
         Where the model or the provider does not run.
     """
     from tdt.loading import load
-    from tdt.runtime.backend import Backend
-    from tdt.runtime.provider_options import EXECUTION_PROVIDERS
+    from tdt.runtime import EXECUTION_PROVIDERS, Backend
 
     backend = Backend.parse(provider)
     with load(model, provider=backend, precision=precision, features_on=_features_on(backend)) as asr:
@@ -211,7 +209,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
 
 def _features_on(backend: Backend) -> FeaturePlace:
     """Return where features are to be computed: on the card where CuPy is installed, so that it is checked as well."""
-    from tdt.runtime.device_queue import takes_stream
+    from tdt.runtime import takes_stream
 
     return "device" if takes_stream(backend) and importlib.util.find_spec("cupy") is not None else "host"
 
@@ -248,7 +246,7 @@ def _rows(frames: Any, lengths: Any, *, axis: int) -> tuple[npt.NDArray[np.float
 
 def _placed(asr: Recognizer) -> tuple[dict[str, int], dict[str, int]]:
     """Return the encoder's nodes by execution provider, and those that compute on the CPU."""
-    from tdt.runtime.placement import computing_on_cpu
+    from tdt.runtime import computing_on_cpu
 
     nodes = asr.placement()
     return dict(Counter(node.provider for node in nodes)), dict(computing_on_cpu(nodes))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tdt.runtime.driver import Driver
+    from tdt.runtime import Driver
 
     Float32 = npt.NDArray[np.float32]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.encoding.position_cache import PositionCache
-from tdt.runtime.session import Session
-from tdt.surgery.cpu_rewrite import for_cpu
+from tdt.runtime import Session
+from tdt.surgery import for_cpu
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
 
 
 def open_on_cpu(

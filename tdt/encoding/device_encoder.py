@@ -12,20 +12,24 @@ import numpy as np
 
 from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching
 from tdt.errors import ModelMismatchError
-from tdt.onnxfile.graph import read_graph
-from tdt.runtime.backend import Backend
-from tdt.runtime.device import DeviceArray, adopt
-from tdt.runtime.device_queue import WorkQueue, open_queue
-from tdt.runtime.placement import dynamic_quantisation
-from tdt.runtime.provider_options import encoder_profile
-from tdt.runtime.session import Session
+from tdt.onnxfile import read_graph
+from tdt.runtime import (
+    Backend,
+    DeviceArray,
+    Session,
+    WorkQueue,
+    adopt,
+    dynamic_quantisation,
+    encoder_profile,
+    open_queue,
+)
 from tdt.stages import Encoded
-from tdt.surgery.encoder_graph import projection_tail, with_projection
+from tdt.surgery import projection_tail, with_projection
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
     from tdt.protocols import Node
-    from tdt.runtime.session import Binding
+    from tdt.runtime import Binding
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Features, Float32, Int64
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tdt.protocols import Node
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Features, Float32, Int64
 

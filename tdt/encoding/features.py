@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tdt.kernels.logmel.mel_cpu import LogMel
-    from tdt.runtime.device_queue import WorkQueue
+    from tdt.runtime import WorkQueue
     from tdt.timeline import Clock, Recorder
 
     Float32 = npt.NDArray[np.float32]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.surgery.position_split import FRAMES_INPUT
+from tdt.surgery import FRAMES_INPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
     from tdt.stages import Float32
 
 # Encoder frames by which the reach grows: about ten seconds.
@@ -70,7 +70,7 @@ class PositionCache:
         return {name: array[:, middle] for name, array in zip(self._names, rows, strict=True)}
 
     def _compute(self, reach: int) -> list[Float32]:
-        from tdt.runtime.session import Session
+        from tdt.runtime import Session
 
         # The session is dropped again: it would keep the matrices of all layers in memory, and is needed once a length.
         session = Session(

@@ -2,3 +2,36 @@
 
 Knows windows, pauses and batches of several recordings. Its parts (extractor, encoder, engine) are handed to it.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.longform.batching import BATCH_SIZE as BATCH_SIZE
+    from tdt.longform.batching import WINDOW_SECONDS as WINDOW_SECONDS
+    from tdt.longform.batching import plan_batches as plan_batches
+    from tdt.longform.batching import window_size as window_size
+    from tdt.longform.checkpoint import Journal as Journal
+    from tdt.longform.checkpoint import source_identity as source_identity
+    from tdt.longform.checkpoint import take_up as take_up
+    from tdt.longform.limits import DEFAULT_CUT as DEFAULT_CUT
+    from tdt.longform.limits import CutOptions as CutOptions
+    from tdt.longform.limits import batch_for_memory as batch_for_memory
+    from tdt.longform.limits import make_plan as make_plan
+    from tdt.longform.limits import provider_seconds as provider_seconds
+    from tdt.longform.recording import LongForm as LongForm
+    from tdt.longform.recording import Part as Part
+    from tdt.longform.recording import Recording as Recording
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "batching": "BATCH_SIZE WINDOW_SECONDS plan_batches window_size",
+        "checkpoint": "Journal source_identity take_up",
+        "limits": "CutOptions DEFAULT_CUT batch_for_memory make_plan provider_seconds",
+        "recording": "LongForm Part Recording",
+    },
+)

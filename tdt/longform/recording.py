@@ -18,18 +18,18 @@ from tdt.longform.batching import plan_batches
 from tdt.longform.stitching import EncodedWindow, Stitcher, Thread
 from tdt.longform.windows import Cutter, Piece
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.text.segmenting import Segmenter, merged
+from tdt.text import Segmenter, merged
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from tdt.audio.reader import BlockReader
+    from tdt.audio import BlockReader
     from tdt.longform.chunking import Plan
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
     from tdt.stages import Float32, Hypothesis
-    from tdt.text.transcript import Confidence, Transcript
+    from tdt.text import Confidence, Transcript
 
 # Audio from which windows of like length are picked for a batch: more fills batches better, and comes out later.
 LOOKAHEAD_SECONDS = 120.0

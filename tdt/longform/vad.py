@@ -71,8 +71,7 @@ def shared_session() -> Runner:
     global _session  # noqa: PLW0603
     with _session_lock:
         if _session is None:
-            from tdt.runtime.backend import Backend
-            from tdt.runtime.session import Session
+            from tdt.runtime import Backend, Session
 
             _session = Session(MODEL_PATH, Backend.parse("cpu"), threads=1)
         return _session

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, OptionError, UnsupportedLayoutError
 from tdt.model.durations import duration_table
 from tdt.model.roles import check_roles
-from tdt.onnxfile.content import read_small
+from tdt.onnxfile import read_small
 from tdt.spec import FRONT_CHANNELS, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tdt.onnxfile.graph import GraphInfo
+    from tdt.onnxfile import GraphInfo
     from tdt.spec import ModelFiles
 
 MAX_CONFIG_BYTES = 1 << 20

@@ -11,7 +11,7 @@ from tdt.model.roles import ports_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tdt.onnxfile.graph import GraphInfo
+    from tdt.onnxfile import GraphInfo
     from tdt.spec import ModelFiles
 
 MAX_DEFAULT_DURATIONS = 64  # more outputs than this beside the tokens are no durations, but a wrong vocabulary

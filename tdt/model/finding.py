@@ -11,7 +11,7 @@ from tdt.model import hub
 from tdt.model.dimensions import build_spec, read_config
 from tdt.model.layouts import CONFIG, recognise
 from tdt.model.vocabulary import read_vocabulary
-from tdt.onnxfile.graph import GraphInfo, read_graph
+from tdt.onnxfile import GraphInfo, read_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tdt.errors import DownloadError, ModelError
 from tdt.model.layouts import choose, recognise
-from tdt.onnxfile.graph import read_graph
+from tdt.onnxfile import read_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

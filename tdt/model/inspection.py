@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tdt.errors import ModelError
 from tdt.model.sidecar import SIDECAR, summary
-from tdt.onnxfile.content import read_small
+from tdt.onnxfile import read_small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tdt.model.finding import FoundModel
-    from tdt.onnxfile.graph import GraphInfo
+    from tdt.onnxfile import GraphInfo
 
 _KINDS = {
     "float": "float32",

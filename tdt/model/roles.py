@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.errors import ModelError, ModelMismatchError
-from tdt.onnxfile.graph import GraphInfo, read_graph
+from tdt.onnxfile import GraphInfo, read_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tdt.onnxfile.graph_parts import Port
+    from tdt.onnxfile import Port
 
 # role -> (input ranks, output ranks); floats and integers are told by the rank: lengths and targets are integers.
 _RANKS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {

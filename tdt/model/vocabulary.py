@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.errors import ModelFileCorruptError, ModelMismatchError
-from tdt.onnxfile.content import read_small
+from tdt.onnxfile import read_small
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,3 +2,33 @@
 
 Knows bytes, protobuf and paths. Knows nothing of speech, of models made of several graphs, or of ONNX Runtime.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.onnxfile.content import read_small as read_small
+    from tdt.onnxfile.graph import GraphInfo as GraphInfo
+    from tdt.onnxfile.graph import Quantization as Quantization
+    from tdt.onnxfile.graph import load_model as load_model
+    from tdt.onnxfile.graph import read_graph as read_graph
+    from tdt.onnxfile.graph import without_links as without_links
+    from tdt.onnxfile.graph_parts import Port as Port
+    from tdt.onnxfile.walk import Linear as Linear
+    from tdt.onnxfile.walk import Matrix as Matrix
+    from tdt.onnxfile.walk import StructureError as StructureError
+    from tdt.onnxfile.walk import Walker as Walker
+    from tdt.onnxfile.walk import quantised as quantised
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "content": "read_small",
+        "graph": "GraphInfo Quantization load_model read_graph without_links",
+        "graph_parts": "Port",
+        "walk": "Linear Matrix StructureError Walker quantised",
+    },
+)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from tdt.profiling.rows import versus
 from tdt.profiling.stats import format_bytes, ratio, time_unit
 from tdt.profiling.tables import Table
-from tdt.runtime.selection import choose_provider
+from tdt.runtime import choose_provider
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from tdt.onnxfile.graph import Quantization
+    from tdt.onnxfile import Quantization
     from tdt.profiling.rows import Row
-    from tdt.runtime.backend import Provider
+    from tdt.runtime import Provider
 
 # Below this agreement with float32 a faster file is not recommended without saying so.
 _GOOD_AGREEMENT = 0.95

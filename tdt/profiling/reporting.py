@@ -16,8 +16,8 @@ from tdt.profiling.worker import Worker
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.onnxfile.graph import Quantization
-    from tdt.runtime.backend import Provider
+    from tdt.onnxfile import Quantization
+    from tdt.runtime import Provider
 
 _DEVICE_PROVIDERS: tuple[Provider, ...] = ("cuda", "tensorrt")
 
@@ -60,8 +60,8 @@ def _devices(missing: list[str]) -> list[str]:
 
 def _kinds(model: str | None, precisions: list[str]) -> dict[str, Quantization]:
     """Return the kind of quantisation of each precision's encoder, told by its graph."""
-    from tdt.model.finding import find_model
-    from tdt.onnxfile.graph import read_graph
+    from tdt.model import find_model
+    from tdt.onnxfile import read_graph
 
     kinds = {}
     for precision in precisions:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.audio.loading import load_audio
+from tdt.audio import load_audio
 from tdt.errors import ModelFileNotFoundError, OptionError
-from tdt.model.finding import find_model
+from tdt.model import find_model
 from tdt.profiling.bench import Entry
 from tdt.profiling.cases import Recording, make_cases, read_references, reference_for
 from tdt.profiling.contenders import Ours

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdt.profiling.stats import edit_distance
+from tdt.profiling import edit_distance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

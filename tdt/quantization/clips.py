@@ -98,7 +98,7 @@ def find_audio(paths: Sequence[Path]) -> list[Path]:
 
 def read_audio(paths: Sequence[Path], max_seconds: float = float("inf")) -> AudioSet:
     """Read recordings until `max_seconds` are reached; unreadable ones are skipped with their reason."""
-    from tdt.audio.loading import load_audio
+    from tdt.audio import load_audio
 
     clips: list[Clip] = []
     skipped: list[tuple[Path, str]] = []

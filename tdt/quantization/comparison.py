@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import OptionError
-from tdt.profiling.stats import edit_distance
+from tdt.profiling import edit_distance
 from tdt.quantization.calibration import Progress, silent
 from tdt.spec import SAMPLE_RATE_HZ
 
@@ -261,7 +261,7 @@ def agreement(reference: Sequence[Float32], other: Sequence[Float32]) -> tuple[F
 
 
 def _result(one: _Loaded, rows: list[LengthResult]) -> VariantResult:
-    from tdt.onnxfile.graph import read_graph
+    from tdt.onnxfile import read_graph
 
     files = one.recognizer.files
     encoder = read_graph(files.encoder)

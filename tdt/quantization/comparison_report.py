@@ -39,7 +39,7 @@ def report(
     normalize : str
         Name of the normaliser for error rates.
     """
-    from tdt.profiling.environment import environment
+    from tdt.profiling import environment
 
     rows = [_row(result, results[0], clips, seconds, references, normalize) for result in results]
     return {
@@ -111,7 +111,7 @@ def text(content: Mapping[str, Any]) -> str:
 
 
 def _machine(content: Mapping[str, Any]) -> str:
-    from tdt.profiling.environment import describe
+    from tdt.profiling import describe
 
     return describe(content["environment"])
 

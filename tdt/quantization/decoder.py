@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.quantization.thresholds import LEVELS
-from tdt.surgery.editing import EditableGraph
+from tdt.surgery import EditableGraph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def quantise_decoders(source: SourceModel, folder: Path) -> list[dict[str, Any]]
     """
     import onnx
 
-    from tdt.onnxfile.graph import load_model
+    from tdt.onnxfile import load_model
 
     files = source.found.files
     written = []

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery import EditableGraph
 
 _FLOAT, _FLOAT16 = 1, 10
 _SMALLEST_SCALE = 6.2e-5  # above float16's subnormal numbers, which lose digits

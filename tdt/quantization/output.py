@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tdt.quantization.source import SourceModel
-    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery import EditableGraph
 
 ENCODER_NAMES = {"onnx-asr": "encoder-model.int8.onnx", "sherpa-onnx": "encoder.int8.onnx"}
 # Beyond this the weights go to a file beside the graph, which is mapped instead of parsed.

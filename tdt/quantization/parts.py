@@ -12,7 +12,7 @@ from tdt.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery import EditableGraph
 
 Part = Literal["feed_forward", "attention", "pointwise", "position", "subsampling", "other"]
 

@@ -20,13 +20,13 @@ from tdt.quantization.source import EncoderProbe, SourceModel, open_source
 from tdt.quantization.thresholds import grid
 from tdt.quantization.weights import quantise_weight
 from tdt.quantization.writer import QuantisedLinear, write_qdq
-from tdt.runtime.backend import Backend
+from tdt.runtime import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tdt.quantization.statistics import TensorStatistics
-    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery import EditableGraph
 
     Divisors = dict[str, Any]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from tdt.errors import OptionError
-from tdt.profiling.stats import edit_distance
+from tdt.profiling import edit_distance
 from tdt.quantization.calibration import Progress, silent
 from tdt.quantization.pipeline import Calibrated, quantise_layers
 from tdt.quantization.switchable import SwitchableEncoder
-from tdt.runtime.backend import Backend
+from tdt.runtime import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -89,7 +89,7 @@ class Bench:
         provider: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        from tdt.encoding.features import FeatureExtractor
+        from tdt.encoding import FeatureExtractor
         from tdt.loading import make_engine
         from tdt.timeline import NULL
 

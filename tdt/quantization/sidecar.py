@@ -8,7 +8,7 @@ import json
 import platform
 from typing import TYPE_CHECKING, Any
 
-from tdt.model.sidecar import SIDECAR, SIDECAR_FORMAT
+from tdt.model import SIDECAR, SIDECAR_FORMAT
 from tdt.version import __version__
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def calibration_block(audio: AudioSet) -> dict[str, Any]:
 
 def source_files(source: SourceModel) -> list[dict[str, Any]]:
     """Return size and SHA-256 of the encoder's files."""
-    from tdt.onnxfile.graph import read_graph
+    from tdt.onnxfile import read_graph
 
     path = source.found.files.encoder
     paths = [path, *sorted({ref.file for ref in read_graph(path).external})]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tdt.quantization.parts import Linear
     from tdt.quantization.statistics import TensorStatistics
-    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery import EditableGraph
 
     Float32 = npt.NDArray[np.float32]
 

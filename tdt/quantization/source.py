@@ -9,8 +9,7 @@ import numpy as np
 
 from tdt.errors import QuantizationError
 from tdt.quantization.parts import Linear, find_linears
-from tdt.surgery.editing import EditableGraph
-from tdt.surgery.prepare import SurgeryReport, prepare_encoder
+from tdt.surgery import EditableGraph, SurgeryReport, prepare_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
-    from tdt.model.finding import FoundModel
-    from tdt.runtime.backend import Backend
+    from tdt.model import FoundModel
+    from tdt.runtime import Backend
     from tdt.spec import ModelSpec
     from tdt.stages import Features, Float32
 
@@ -75,8 +74,8 @@ def open_source(model: str | Path | None) -> SourceModel:
     ModelError
         Where the model cannot be read.
     """
-    from tdt.model.finding import inspect_model
-    from tdt.onnxfile.graph import load_model
+    from tdt.model import inspect_model
+    from tdt.onnxfile import load_model
 
     found = inspect_model(model, precision="float32")
     kind = found.graphs["encoder"].quantization
@@ -116,7 +115,7 @@ class EncoderProbe:
     def __init__(
         self, source: SourceModel, tensors: Sequence[str], backend: Backend, threads: int | None = None
     ) -> None:
-        from tdt.encoding.features import FeatureExtractor
+        from tdt.encoding import FeatureExtractor
 
         self._extract = FeatureExtractor(source.spec.n_mels, normalize=source.spec.normalize)
         self._tensors = list(tensors)
@@ -162,7 +161,7 @@ def _with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelP
 
 
 def _session(model: onnx.ModelProto, source: SourceModel, backend: Backend, threads: int | None) -> Any:
-    from tdt.runtime.session import Session
+    from tdt.runtime import Session
 
     return Session(
         model.SerializeToString(),

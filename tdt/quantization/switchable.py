@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.quantization.source import feeds_of
-from tdt.surgery.cpu_rewrite import ZERO_POINT, wants_unsigned
-from tdt.surgery.editing import EditableGraph
+from tdt.surgery import ZERO_POINT, EditableGraph, wants_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from tdt.quantization.pipeline import Calibrated
     from tdt.quantization.writer import QuantisedLinear
-    from tdt.runtime.backend import Backend
+    from tdt.runtime import Backend
     from tdt.stages import Features, Float32
 
 _FLOAT, _BOOL = 1, 9
@@ -49,7 +48,7 @@ class SwitchableEncoder:
         backend: Backend,
         threads: int | None = None,
     ) -> None:
-        from tdt.runtime.session import Session
+        from tdt.runtime import Session
 
         self._switches = {name: f"quantise/{index}" for index, name in enumerate(groups)}
         model = _switchable(calibrated.graph, groups, self._switches)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.surgery.cpu_rewrite import OFFSET, OFFSET_BIAS
+from tdt.surgery import OFFSET, OFFSET_BIAS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tdt.quantization.parts import Linear
     from tdt.quantization.thresholds import Grid
     from tdt.quantization.weights import QuantisedWeight
-    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery import EditableGraph
 
 
 @dataclass(frozen=True, slots=True)

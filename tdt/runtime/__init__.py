@@ -2,3 +2,49 @@
 
 The only wing that imports onnxruntime. Knows graphs as files to open. Knows nothing of what they compute.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.runtime.backend import Backend as Backend
+    from tdt.runtime.backend import Provider as Provider
+    from tdt.runtime.device import DeviceArray as DeviceArray
+    from tdt.runtime.device import DeviceSlice as DeviceSlice
+    from tdt.runtime.device import adopt as adopt
+    from tdt.runtime.device_queue import WorkQueue as WorkQueue
+    from tdt.runtime.device_queue import open_queue as open_queue
+    from tdt.runtime.device_queue import open_queues as open_queues
+    from tdt.runtime.device_queue import takes_stream as takes_stream
+    from tdt.runtime.driver import Driver as Driver
+    from tdt.runtime.driver import read_driver as read_driver
+    from tdt.runtime.node_report import place_graphs as place_graphs
+    from tdt.runtime.node_report import render as render
+    from tdt.runtime.ort import onnxruntime as onnxruntime
+    from tdt.runtime.placement import computing_on_cpu as computing_on_cpu
+    from tdt.runtime.placement import dynamic_quantisation as dynamic_quantisation
+    from tdt.runtime.provider_options import EXECUTION_PROVIDERS as EXECUTION_PROVIDERS
+    from tdt.runtime.provider_options import encoder_profile as encoder_profile
+    from tdt.runtime.selection import choose_provider as choose_provider
+    from tdt.runtime.session import Binding as Binding
+    from tdt.runtime.session import Session as Session
+    from tdt.runtime.session import usable_providers as usable_providers
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "backend": "Backend Provider",
+        "device": "DeviceArray DeviceSlice adopt",
+        "device_queue": "WorkQueue open_queue open_queues takes_stream",
+        "driver": "Driver read_driver",
+        "node_report": "place_graphs render",
+        "ort": "onnxruntime",
+        "placement": "computing_on_cpu dynamic_quantisation",
+        "provider_options": "EXECUTION_PROVIDERS encoder_profile",
+        "selection": "choose_provider",
+        "session": "Binding Session usable_providers",
+    },
+)

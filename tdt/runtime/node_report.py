@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tdt.model.finding import FoundModel
+    from tdt.model import FoundModel
     from tdt.runtime.backend import Backend
 
 _MOST_OPERATORS = 8

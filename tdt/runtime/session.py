@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError
-from tdt.onnxfile.graph import without_links
+from tdt.onnxfile import without_links
 from tdt.runtime import providers
 from tdt.runtime.device import DeviceArray, DeviceSlice, allocate
 from tdt.runtime.ort import FATAL, onnxruntime, runtime_errors
@@ -257,7 +257,7 @@ def model_key(model: Path | bytes) -> str:
     if isinstance(model, bytes):
         digest.update(model)
         return digest.hexdigest()
-    from tdt.onnxfile.graph import read_graph
+    from tdt.onnxfile import read_graph
 
     digest.update(model.read_bytes())
     for file in sorted({ref.file for ref in read_graph(model).external}):
@@ -275,6 +275,6 @@ def _graph_of(model: Path | bytes) -> Any:
         import onnx
 
         return onnx.load_from_string(model)
-    from tdt.onnxfile.graph import load_model
+    from tdt.onnxfile import load_model
 
     return load_model(model, weights=False)

@@ -2,3 +2,43 @@
 
 Knows operators and weights. Runs nothing but what it needs to learn a shape.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.surgery import device_step as device_step
+    from tdt.surgery.cpu_rewrite import OFFSET as OFFSET
+    from tdt.surgery.cpu_rewrite import OFFSET_BIAS as OFFSET_BIAS
+    from tdt.surgery.cpu_rewrite import ZERO_POINT as ZERO_POINT
+    from tdt.surgery.cpu_rewrite import for_cpu as for_cpu
+    from tdt.surgery.cpu_rewrite import wants_unsigned as wants_unsigned
+    from tdt.surgery.editing import EditableGraph as EditableGraph
+    from tdt.surgery.encoder_graph import projected_width as projected_width
+    from tdt.surgery.encoder_graph import projection_tail as projection_tail
+    from tdt.surgery.encoder_graph import with_projection as with_projection
+    from tdt.surgery.lifting import DecoderWeights as DecoderWeights
+    from tdt.surgery.lifting import lift as lift
+    from tdt.surgery.networks import cut_decoder as cut_decoder
+    from tdt.surgery.position_split import FRAMES_INPUT as FRAMES_INPUT
+    from tdt.surgery.positions import MAX_FRAMES_KEY as MAX_FRAMES_KEY
+    from tdt.surgery.prepare import SurgeryReport as SurgeryReport
+    from tdt.surgery.prepare import prepare_encoder as prepare_encoder
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "": "device_step",
+        "cpu_rewrite": "OFFSET OFFSET_BIAS ZERO_POINT for_cpu wants_unsigned",
+        "editing": "EditableGraph",
+        "encoder_graph": "projected_width projection_tail with_projection",
+        "lifting": "DecoderWeights lift",
+        "networks": "cut_decoder",
+        "position_split": "FRAMES_INPUT",
+        "positions": "MAX_FRAMES_KEY",
+        "prepare": "SurgeryReport prepare_encoder",
+    },
+)

@@ -156,7 +156,7 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
     A graph of many megabytes also loses its position projections (computed once a length) and the masks that it
     writes out.
     """
-    from tdt.onnxfile.graph import load_model, read_graph
+    from tdt.onnxfile import load_model, read_graph
 
     info = read_graph(path)
     if "EPContext" in info.ops:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.onnxfile.graph import load_model
-from tdt.runtime.backend import Backend
-from tdt.runtime.session import Session
+from tdt.onnxfile import load_model
+from tdt.runtime import Backend, Session
 from tdt.surgery.networks import cut_decoder
 
 if TYPE_CHECKING:

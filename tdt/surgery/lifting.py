@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import ModelError, ModelMismatchError, UnrecognizedGraphError
-from tdt.onnxfile.graph import load_model
-from tdt.onnxfile.walk import Linear, Matrix, StructureError, Walker, quantised
+from tdt.onnxfile import Linear, Matrix, StructureError, Walker, load_model, quantised
 
 if TYPE_CHECKING:
     import numpy.typing as npt

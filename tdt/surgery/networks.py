@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdt.errors import ModelMismatchError, UnsupportedLayoutError
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.surgery.weight_only import dequantize_weights
 
 if TYPE_CHECKING:

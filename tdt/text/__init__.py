@@ -2,3 +2,33 @@
 
 Knows hypotheses and vocabularies. Knows nothing of audio, graphs or how the tokens came about.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.text.render import FORMATS as FORMATS
+    from tdt.text.segmenting import Segmenter as Segmenter
+    from tdt.text.segmenting import merged as merged
+    from tdt.text.transcript import CONFIDENCES as CONFIDENCES
+    from tdt.text.transcript import Confidence as Confidence
+    from tdt.text.transcript import Segment as Segment
+    from tdt.text.transcript import Token as Token
+    from tdt.text.transcript import Transcript as Transcript
+    from tdt.text.transcript import Word as Word
+    from tdt.text.transcript import build as build
+    from tdt.text.writers import ConsoleWriter as ConsoleWriter
+    from tdt.text.writers import FileWriter as FileWriter
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "render": "FORMATS",
+        "segmenting": "Segmenter merged",
+        "transcript": "CONFIDENCES Confidence Segment Token Transcript Word build",
+        "writers": "ConsoleWriter FileWriter",
+    },
+)

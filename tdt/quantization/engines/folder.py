@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError
-from tdt.model.sidecar import SIDECAR, read_sidecar
+from tdt.model import SIDECAR, read_sidecar
 from tdt.quantization.engines.builder import Engine, build
 from tdt.quantization.engines.targets import DEFAULT, Shapes
 from tdt.quantization.sidecar import file_hash
-from tdt.surgery.positions import MAX_FRAMES_KEY
+from tdt.surgery import MAX_FRAMES_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import onnx
 
-    from tdt.model.finding import FoundModel
+    from tdt.model import FoundModel
     from tdt.quantization.engines.layers import LayerCount
 
 ENGINE_NAME = "encoder.rtx.engine"
@@ -76,7 +76,7 @@ def build_engine(
     ModelError, OptionError
         Where the model or the folder cannot be used.
     """
-    from tdt.model.finding import inspect_model
+    from tdt.model import inspect_model
 
     found, folder, shapes = inspect_model(model, precision=precision), Path(output), shapes or Shapes()
     check_folder(folder, found, overwrite=overwrite)
@@ -120,7 +120,7 @@ def _context_model(found: FoundModel, engine: Engine, targets: Sequence[str]) ->
     """Return a graph of one EPContext node that names the engine beside it."""
     from onnx import helper
 
-    from tdt.onnxfile.graph import load_model
+    from tdt.onnxfile import load_model
 
     source = load_model(found.files.encoder, weights=False)
     inputs, outputs = list(source.graph.input), list(source.graph.output)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError
 from tdt.quantization.engines.folder import REPORT_NAME, check_folder, copy_rest
-from tdt.runtime.backend import Backend
+from tdt.runtime import Backend
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
-    from tdt.model.finding import FoundModel
+    from tdt.model import FoundModel
 
 ENGINES = "engines"
 
@@ -60,8 +60,8 @@ def build_on_card(
     """
     import numpy as np
 
-    from tdt.encoding.device_encoder import DeviceEncoder
-    from tdt.model.finding import inspect_model
+    from tdt.encoding import DeviceEncoder
+    from tdt.model import inspect_model
     from tdt.stages import Features
 
     folder, asked = Path(output), Backend.parse(provider)
