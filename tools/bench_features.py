@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure log-mel features on the CPU, side by side and interleaved: ours, our alternatives, and other front ends.
+"""Measure log-mel features on the CPU, side by side and interleaved: ours, and other front ends.
 
     tools/bench_features.py --audio CLIP [--rounds 20]
 
@@ -19,7 +19,6 @@ import numpy as np
 
 from tdt.audio.loading import load_audio
 from tdt.encoding.features import FeatureExtractor
-from tdt.kernels.logmel import filterbank, mel, norm
 from tdt.profiling.environment import describe, environment
 
 if TYPE_CHECKING:
@@ -83,11 +82,7 @@ def contestants() -> dict[str, Contestant]:
         ("onnx-asr, NumPy", onnx_asr_numpy),
         ("onnx-asr, ONNX graph", onnx_asr_graph),
         ("kaldi-native-fbank, frames unread", kaldi),
-        ("our generic core, NumPy rfft", lambda: generic(np.fft.rfft)),
-        ("our generic core, scipy pocketfft", scipy_core),
-        ("our generic core, DFT as a product", product_core),
         ("ours, CUDA kernels", cuda_kernels),
-        ("our generic core, CuPy", cuda_core),
     ):
         try:
             found[name] = make()
@@ -163,20 +158,6 @@ def cuda_kernels() -> Contestant:
     return run
 
 
-def cuda_core() -> Contestant:
-    cupy = card()
-    window, bank = cupy.asarray(filterbank.hann_window()), cupy.asarray(filterbank.mel_filterbank(N_MELS))
-
-    def run(clips: Clips) -> Any:
-        waveforms, lengths = (cupy.asarray(array) for array in padded(clips))
-        raw = mel.log_mel(waveforms, lengths, window, bank, xp=cupy)
-        done = norm.normalize_per_feature(raw, lengths // 160, xp=cupy)
-        cupy.cuda.Device(0).synchronize()
-        return done
-
-    return run
-
-
 def card() -> Any:
     import cupy
 
@@ -187,44 +168,6 @@ def card() -> Any:
     if not count:
         raise ImportError("no CUDA device")
     return cupy
-
-
-class Namespace:
-    """NumPy with another real FFT."""
-
-    def __init__(self, rfft: Callable[..., np.ndarray]) -> None:
-        self.fft = type("fft", (), {"rfft": staticmethod(rfft)})
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
-
-
-def generic(rfft: Callable[..., np.ndarray]) -> Contestant:
-    window, bank, xp = filterbank.hann_window(), filterbank.mel_filterbank(N_MELS), Namespace(rfft)
-
-    def run(clips: Clips) -> np.ndarray:
-        waveforms, lengths = padded(clips)
-        raw = mel.log_mel(waveforms, lengths, window, bank, xp=xp)
-        return norm.normalize_per_feature(raw, lengths // 160, xp=xp)
-
-    return run
-
-
-def scipy_core() -> Contestant:
-    from scipy.fft import rfft
-
-    return generic(rfft)
-
-
-def product_core() -> Contestant:
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(400), np.arange(257)) / 512)
-    table = np.concatenate([turns.real, turns.imag], axis=1).astype(np.float32)
-
-    def rfft(frames: np.ndarray, n: int) -> np.ndarray:
-        both = frames @ table
-        return both[..., : n // 2 + 1] + 1j * both[..., n // 2 + 1 :]
-
-    return generic(rfft)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from . import filterbank as banks
-from .mel import LOG_GUARD, Edges
+from .definition import LOG_GUARD, STD_GUARD, Edges
 from .mel_cpu import tables
-from .norm import STD_GUARD
 
 SOURCES = Path(__file__).parent
 FRAME_THREADS = 128
@@ -63,7 +62,7 @@ def features(
     normalize : bool, optional
         Whether to normalise each band over its valid frames.
     edges : {"constant", "reflect"}, optional
-        See :func:`.mel.log_mel`.
+        See :func:`.definition.valid_frames`.
 
     Returns
     -------

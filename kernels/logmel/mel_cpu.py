@@ -15,9 +15,8 @@ import numpy as np
 
 from ..vector.jit import njit, njit_fast, whole_folder_cache
 from . import filterbank as banks
-from .mel import LOG_GUARD, PREEMPHASIS, Edges, valid_frames
+from .definition import LOG_GUARD, PREEMPHASIS, STD_GUARD, Edges, valid_frames
 from .mel_ir import ROW_BYTES, address_of, butterfly, clear_rows, log_energy, power_pair, window_frames
-from .norm import STD_GUARD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +103,7 @@ class LogMel:
     n_mels : int
     normalize : {"per_feature", "none"}
     edges : {"constant", "reflect"}
-        See :func:`.mel.log_mel`.
+        See :func:`.definition.valid_frames`.
     """
 
     def __init__(self, n_mels: int, normalize: str = "per_feature", edges: Edges = "constant") -> None:

@@ -161,7 +161,7 @@ class FeatureExtractor:
         stream = queue.pointer if queue is not None and queue.device_id == device else 0
         with cupy.cuda.Device(device), enqueue_on(stream, device), timeline.span("features", clock=clock):
             from tdt.kernels.logmel import cuda
-            from tdt.kernels.logmel.mel import valid_frames
+            from tdt.kernels.logmel.definition import valid_frames
 
             clips = [_checked(as_cupy(clip) if on_device(clip) else clip, i) for i, clip in enumerate(batch)]
             counts = np.array([len(clip) for clip in clips], np.int64)

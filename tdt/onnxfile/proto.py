@@ -1,5 +1,10 @@
 """ONNX messages as far as a model loader needs them, read from the wire without copying weights.
 
+Why not `onnx.load(path, load_external_data=False)`: it reads all that lies inside the file, and a published 8-bit
+encoder has its 650 MB there. Measured on such a file and on the bundled encoder, each in a fresh process (2-core AMD
+EPYC (Zen 3)): 2.0 s and 1275 MiB against 0.09 s; 0.44 s (most of it the import of `onnx`) and 66 MiB against 0.13 s
+and 11 MiB. A model's graphs are looked into at every load, so people would feel it.
+
 Field numbers: onnx/onnx.proto3.
 """
 

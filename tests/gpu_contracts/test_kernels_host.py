@@ -19,7 +19,7 @@ from tdt import errors
 from tdt.audio.loading import load_audio
 from tdt.encoding.features import FeatureExtractor
 from tdt.kernels.logmel import cuda
-from tdt.kernels.logmel.mel import valid_frames
+from tdt.kernels.logmel.definition import valid_frames
 from tdt.kernels.logmel.mel_cpu import LogMel
 
 from .host_cuda import DeviceArray, Foreign, HostCupy, on_device
