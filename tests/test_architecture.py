@@ -211,7 +211,10 @@ def test_a_door_hands_on_what_others_use(wing: str) -> None:
     }
     for_types.pop("door")
     assert for_types == DOORS[wing], "the list for type checkers and the table of the door differ"
+    files = {item.stem for item in (ROOT / "tdt" / wing).glob("*.py")}
     for name, module in DOORS[wing].items():
+        # Importing a file sets its name in the package, so that a function of the same name would be hidden.
+        assert name not in files or module == f"tdt.{wing}.{name}", f"{wing}: {name} is a file, too"
         assert hasattr(importlib.import_module(f"tdt.{wing}"), name), f"{module} has no {name}"
 
 

@@ -32,7 +32,7 @@ from tdt.audio.loading import load_audio
 from tdt.decoding.cores import cores
 from tdt.kernels.decoder.tables import aligned
 from tdt.model.finding import find_model
-from tdt.profiling.environment import describe, environment
+from tdt.profiling.environment import describe, environment_block
 
 PEER_THREADS = (1, 2)
 CLIPS = 64
@@ -41,7 +41,7 @@ READ_FLOATS = 6 << 20  # 24 MB, what a step of the float32 engine reads
 
 def main() -> int:
     options = arguments().parse_args()
-    print(describe(environment()))
+    print(describe(environment_block()))
     if options.sherpa:
         end_to_end(options)
     elif options.agreement:

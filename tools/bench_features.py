@@ -19,7 +19,7 @@ import numpy as np
 
 from tdt.audio.loading import load_audio
 from tdt.encoding.features import FeatureExtractor
-from tdt.profiling.environment import describe, environment
+from tdt.profiling.environment import describe, environment_block
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="runs of every contestant")
     options = parser.parse_args()
     speech = load_audio(options.audio).samples
-    print(describe(environment()))
+    print(describe(environment_block()))
     print(f"{N_MELS} mel bands, {options.rounds} interleaved rounds, median (quartiles); ratio: time / time of ours\n")
     cases = {
         "5 s": [fit(speech, 5.0)],

@@ -105,7 +105,7 @@ def main() -> int:
     import numpy as np
 
     from tdt.audio.loading import load_audio
-    from tdt.profiling.environment import describe, environment
+    from tdt.profiling.environment import describe, environment_block
 
     samples = load_audio(arguments.audio).samples
     samples = np.tile(samples, int(np.ceil(arguments.seconds * 16000 / len(samples))))[: int(arguments.seconds * 16000)]
@@ -146,9 +146,11 @@ def main() -> int:
     for label, (slow, fast) in ratio.items():
         each = [left / right for left, right in zip(times[slow], times[fast], strict=True)]
         print(f"{label}: {statistics.median(each):.2f}x (turn by turn, {min(each):.2f} to {max(each):.2f})")
-    print(f"{arguments.seconds:g} s of audio, {arguments.threads} threads; {describe(environment())}")
+    print(f"{arguments.seconds:g} s of audio, {arguments.threads} threads; {describe(environment_block())}")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"rows": rows, "times": times, "environment": environment()}, indent=1))
+        arguments.json.write_text(
+            json.dumps({"rows": rows, "times": times, "environment": environment_block()}, indent=1)
+        )
     return 0
 
 

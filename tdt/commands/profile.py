@@ -113,9 +113,9 @@ def _render(profile: Profile, args: argparse.Namespace) -> str:
 
 
 def _environment() -> str:
-    from tdt.profiling import describe, environment
+    from tdt.profiling import describe, environment_block
 
-    return describe(environment())
+    return describe(environment_block())
 
 
 def _command() -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tdt.onnxfile.walk import Matrix as Matrix
     from tdt.onnxfile.walk import StructureError as StructureError
     from tdt.onnxfile.walk import Walker as Walker
-    from tdt.onnxfile.walk import quantised as quantised
 
 __getattr__, __all__ = door(
     __name__,
@@ -29,6 +28,6 @@ __getattr__, __all__ = door(
         "content": "read_small",
         "graph": "GraphInfo Quantization load_model read_graph without_links",
         "graph_parts": "Port",
-        "walk": "Linear Matrix StructureError Walker quantised",
+        "walk": "Linear Matrix StructureError Walker",
     },
 )

@@ -147,6 +147,38 @@ class Walker:
             raise StructureError(f"the bias of {name!r} has shape {bias.shape}, its matrix {rows} rows")
         return Linear(matrix, bias, source)
 
+    def lstm_weights(self, node: Any) -> tuple[Matrix, Matrix]:
+        """Return the input and recurrent weights of an LSTM or DynamicQuantizeLSTM node, rows [4 H, K].
+
+        Raises
+        ------
+        StructureError
+            Where they are not constant, or quantised in another way than with one scale a tensor or a row.
+        """
+        if node.op_type == "DynamicQuantizeLSTM":
+            stored = [self.constant(name) for name in node.input[1:3]]
+            grids = [self.constant(name) for name in node.input[8:12]]
+            if any(array is None for array in (*stored, *grids)):
+                raise StructureError("a DynamicQuantizeLSTM whose weights or scales are not constant")
+            # [1, K, 4 H]: stored as the columns of a product, unlike LSTM's.
+            return quantised(stored[0][0], *grids[:2]), quantised(stored[1][0], *grids[2:])
+        return self._gates(node.input[1]), self._gates(node.input[2])
+
+    def _gates(self, name: str) -> Matrix:
+        """Return an LSTM's weights [1, 4 H, K] as rows, with their levels where they are stored in 8 bits."""
+        node = self.maker(name)
+        stored_here = node is not None and node.op_type == "DequantizeLinear"
+        levels = self.constant(node.input[0] if stored_here else name)
+        if levels is None:
+            raise StructureError("an LSTM whose weights are not constant")
+        if not stored_here:
+            return Matrix(np.ascontiguousarray(levels[0], np.float32))
+        scale = self.constant(node.input[1])
+        zero = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.int8)
+        if scale is None or zero is None or scale.size not in (1, len(levels[0])):
+            raise StructureError("an LSTM whose 8-bit weights have other scales than one a row")
+        return quantised(levels[0].T, scale, zero)
+
     def _made_by(self, name: str) -> Any:
         node = self.maker(self.strip(name))
         if node is None:
@@ -162,7 +194,7 @@ class Walker:
         if node.op_type == "Gemm":
             return self._gemm(node)
         if node.op_type == "Mul":
-            return self._integer_product(node)
+            return (*self.integer_product(node)[:2], None)
         if node.op_type == "DynamicQuantizeMatMul":
             stored, scale = self.constant(node.input[1]), self.constant(node.input[2])
             optional = [self.constant(name) if name else None for name in (*node.input[3:], "", "")][:2]
@@ -182,8 +214,14 @@ class Walker:
         bias = None if bias is None else np.broadcast_to(np.asarray(bias, np.float32).reshape(-1), (rows.shape[0],))
         return Matrix(np.ascontiguousarray(rows, np.float32)), node.input[0], bias
 
-    def _integer_product(self, node: Any) -> tuple[Matrix, str, Any]:
-        """Recognise Mul(Cast(MatMulInteger(x, W)), Mul(scale of x, scale of W))."""
+    def integer_product(self, node: Any) -> tuple[Matrix, str, str]:
+        """Recognise Mul(Cast(MatMulInteger(x, W)), Mul(scale of x, scale of W)); return W and the names of x and W.
+
+        Raises
+        ------
+        StructureError
+            Where `node` is no such product.
+        """
         makers = [self.maker(self.strip(name)) for name in node.input]
         product = next((maker for maker in makers if maker is not None and maker.op_type == "MatMulInteger"), None)
         scales = next((maker for maker in makers if maker is not None and maker.op_type == "Mul"), None)
@@ -203,7 +241,7 @@ class Walker:
             raise StructureError(
                 "a MatMulInteger whose weights are not constant or whose input is not quantised at run time"
             )
-        return quantised(stored, scale, zero), source.input[0], None
+        return quantised(stored, scale, zero), source.input[0], product.input[1]
 
 
 def quantised(stored: Any, scale: Any, zero: Any) -> Matrix:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tdt.profiling.bench_runs import run_sweep as run_sweep
     from tdt.profiling.environment import cpu_name as cpu_name
     from tdt.profiling.environment import describe as describe
-    from tdt.profiling.environment import environment as environment
+    from tdt.profiling.environment import environment_block as environment_block
     from tdt.profiling.environment import invocation as invocation
     from tdt.profiling.nodes import top_nodes as top_nodes
     from tdt.profiling.output import check_writable as check_writable
@@ -44,7 +44,7 @@ __getattr__, __all__ = door(
     __name__,
     {
         "bench_runs": "run_report run_soak run_sweep",
-        "environment": "cpu_name describe environment invocation",
+        "environment": "cpu_name describe environment_block invocation",
         "nodes": "top_nodes",
         "output": "check_writable open_output say",
         "page": "profile_page",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from tdt.profiling.bench import run_bench
-from tdt.profiling.environment import describe, environment, invocation
+from tdt.profiling.environment import describe, environment_block, invocation
 from tdt.profiling.output import open_output, say
 from tdt.profiling.report import report_tables
 from tdt.profiling.reporting import findings_of
@@ -83,7 +83,7 @@ def _keep(rows: list[Row], stream: TextIO, args: argparse.Namespace) -> None:
 
 def render(rows: Sequence[Row], form: str) -> str:
     """Return the rows as table, JSON, CSV or Markdown; cautions, environment and command below a table."""
-    block = environment()
+    block = environment_block()
     if form == "json":
         return json.dumps(document(rows, block, invocation()), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     notes = caution_notes(rows)
@@ -132,7 +132,7 @@ def run_soak(args: argparse.Namespace) -> int:
         report = soaked(args)
         if args.format == "json":
             stream.write(
-                json.dumps({"schema": "tdt-soak", "version": 1, **report, "environment": environment()}) + "\n"
+                json.dumps({"schema": "tdt-soak", "version": 1, **report, "environment": environment_block()}) + "\n"
             )
         else:
             stream.write(WRITERS[args.format](soak_table(report)))
@@ -144,12 +144,12 @@ def run_report(args: argparse.Namespace) -> int:
     with open_output(args.output) as stream:
         findings = findings_of(args)
         if args.format == "json":
-            whole = document(findings.rows, environment(), invocation())
+            whole = document(findings.rows, environment_block(), invocation())
             whole |= {"texts": [{"precision": key[0], "provider": key[1], "text": text}
                                 for key, text in findings.texts.items()]}  # fmt: skip
             stream.write(json.dumps(whole, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
         else:
             tables: list[Table] = report_tables(findings)
             stream.write("\n".join(WRITERS[args.format](table) for table in tables))
-            stream.write(f"\n{describe(environment())}\n")
+            stream.write(f"\n{describe(environment_block())}\n")
     return 0 if findings.rows else 1

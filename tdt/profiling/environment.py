@@ -37,7 +37,7 @@ _PACKAGES = (
 _INSTRUCTION_SETS = ("amx_int8", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "asimddp", "asimd", "sse4_2")
 
 
-def environment() -> dict[str, Any]:
+def environment_block() -> dict[str, Any]:
     """Return the environment block of a report; the keys are the JSON's, absent packages are left out."""
     return {
         "tdt": __version__,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tdt.profiling import memory, nodes
 from tdt.profiling.breakdown import break_down
-from tdt.profiling.environment import environment, file_hashes, invocation
+from tdt.profiling.environment import environment_block, file_hashes, invocation
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Profile:
     def to_dict(self, top: int = 50) -> dict[str, Any]:
         """Return the JSON document; of the nodes, the `top` dearest."""
         whole = self.breakdown.to_dict()
-        whole |= {"command": invocation(), "model": self.model, "environment": environment()}
+        whole |= {"command": invocation(), "model": self.model, "environment": environment_block()}
         if self.node_run is not None:
             rows = nodes.top_nodes(self.node_run.profiles)
             whole["nodes"] = [asdict(row) for row in rows[:top]]

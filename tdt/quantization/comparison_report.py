@@ -39,7 +39,7 @@ def report(
     normalize : str
         Name of the normaliser for error rates.
     """
-    from tdt.profiling import environment
+    from tdt.profiling import environment_block
 
     rows = [_row(result, results[0], clips, seconds, references, normalize) for result in results]
     return {
@@ -49,7 +49,7 @@ def report(
         "normalizer": normalize,
         "reference_variant": rows[0]["name"],
         "variants": rows,
-        "environment": environment(),
+        "environment": environment_block(),
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import ModelError, ModelMismatchError, UnrecognizedGraphError
-from tdt.onnxfile import Linear, Matrix, StructureError, Walker, load_model, quantised
+from tdt.onnxfile import Linear, Matrix, StructureError, Walker, load_model
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -162,21 +162,12 @@ def _lstm(graph: Walker, node: Any) -> LstmLayer:
         or options.get("layout", 0)
         or (len(node.input) > 7 and node.input[7] != "")
     )
-    stored = [_behind_dequantise(graph, name) for name in node.input[1:3]]
-    arrays = [*stored, graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None]
-    if unusual or arrays[0] is None or arrays[1] is None:
-        raise StructureError("an LSTM with other options, peepholes, or weights that are not constant")
-    if node.op_type == "DynamicQuantizeLSTM":
-        scales = [graph.constant(name) for name in node.input[8:12]]
-        if any(array is None for array in scales):
-            raise StructureError("a DynamicQuantizeLSTM whose scales are not constant")
-        # [1, K, 4 H]: stored as the columns of a product, unlike LSTM's.
-        inputs = quantised(arrays[0][0], scales[0], scales[1])
-        recurrent = quantised(arrays[1][0], scales[2], scales[3])
-    else:
-        inputs, recurrent = (_gates(graph, name) for name in node.input[1:3])
+    if unusual:
+        raise StructureError("an LSTM with other options or peepholes")
+    inputs, recurrent = graph.lstm_weights(node)
+    biases = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
     rows = recurrent.values.shape[0]
-    bias = np.zeros(2 * rows, np.float32) if arrays[2] is None else np.asarray(arrays[2][0], np.float32)
+    bias = np.zeros(2 * rows, np.float32) if biases is None else np.asarray(biases[0], np.float32)
     return LstmLayer(inputs, recurrent, bias[:rows] + bias[rows:])
 
 
@@ -206,25 +197,6 @@ def _state_row(graph: Walker, name: str) -> tuple[str, int | None]:
     if node.op_type == "Split":
         return graph.strip(node.input[0]), list(node.output).index(name)
     raise StructureError(f"a {node.op_type} node makes an LSTM's first state")
-
-
-def _behind_dequantise(graph: Walker, name: str) -> Any:
-    """Return the constant at `name`, or the 8-bit levels that a DequantizeLinear makes it from."""
-    node = graph.maker(name)
-    return graph.constant(node.input[0] if node is not None and node.op_type == "DequantizeLinear" else name)
-
-
-def _gates(graph: Walker, name: str) -> Matrix:
-    """Return an LSTM's weights [1, 4 H, K] as rows, with their levels where they are stored in 8 bits."""
-    node = graph.maker(name)
-    levels = _behind_dequantise(graph, name)[0]
-    if node is None or node.op_type != "DequantizeLinear":
-        return Matrix(np.ascontiguousarray(levels, np.float32))
-    scale = graph.constant(node.input[1])
-    zero = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.int8)
-    if scale is None or zero is None or scale.size not in (1, len(levels)):
-        raise StructureError("an LSTM whose 8-bit weights have other scales than one a row")
-    return quantised(levels.T, scale, zero)
 
 
 def _embedding(graph: Walker, name: str) -> Float32:

@@ -161,7 +161,7 @@ def test_without_a_card_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_environment_names_what_the_figures_depend_on(tmp_path: Any) -> None:
-    block = environment.environment()
+    block = environment.environment_block()
     assert block["cores"] >= 1
     assert {"numpy", "numba"} <= set(block["packages"])
     assert block["packages"]["numpy"] in environment.describe(block)
