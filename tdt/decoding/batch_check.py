@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from tdt.stages import DecoderState, Encoded
 
 
-def check_batch(encoded: Encoded, states: Sequence[DecoderState | None] | None, spec: ModelSpec) -> None:
-    """Refuse a batch that does not fit the model.
+def check_batch(
+    encoded: Encoded, states: Sequence[DecoderState | None] | None, spec: ModelSpec
+) -> list[DecoderState | None]:
+    """Refuse a batch that does not fit the model; return the carried states, one (or None) an utterance.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def check_batch(encoded: Encoded, states: Sequence[DecoderState | None] | None, 
             "encoded.lengths", lengths.tolist(), f"numbers from 0 to the {shape[1]} frames that are there"
         )
     if states is None:
-        return
+        return [None] * shape[0]
     if len(states) != shape[0]:
         raise OptionError("states", f"{len(states)} states", f"one, or None, for each of the {shape[0]} utterances")
     expected = (spec.predictor_layers, spec.predictor_hidden)
@@ -43,3 +45,4 @@ def check_batch(encoded: Encoded, states: Sequence[DecoderState | None] | None, 
         if state is not None and not state.hidden.shape == state.cell.shape == expected:
             given = f"a state of shapes {state.hidden.shape} and {state.cell.shape}"
             raise OptionError("states", given, f"hidden and cell of shape {expected}: the state of another model?")
+    return list(states)

@@ -90,13 +90,12 @@ class DeviceEngine:
         """Decode a batch; see :class:`tdt.protocols.Engine`. `projected` may lie on the device already."""
         if self._closed:
             raise ClosedError
-        check_batch(encoded, states, self.spec)
-        batch = len(encoded.lengths)
+        before = check_batch(encoded, states, self.spec)
+        batch = len(before)
         if not batch:
             return [], []
         with self._lock:
             workspace = self._workspace(batch)
-            before: list[DecoderState | None] = [None] * batch if states is None else list(states)
             running = any((state.skip if state else 0) < n for state, n in zip(before, encoded.lengths, strict=True))
             rounds: list[Any] = []
             with self.queue.work(timeline) as stage:

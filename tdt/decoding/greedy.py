@@ -63,9 +63,8 @@ class OnnxEngine:
         """Decode a batch; see :class:`tdt.protocols.Engine`."""
         if self._closed:
             raise ClosedError
-        check_batch(encoded, states, self.spec)
-        batch = len(encoded.lengths)
-        before: list[DecoderState | None] = [None] * batch if states is None else list(states)
+        before = check_batch(encoded, states, self.spec)
+        batch = len(before)
         if not batch:
             return [], []
         started = perf_counter_ns()
