@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -84,3 +85,14 @@ def test_the_encoders_of_both_layouts_are_one_graph(models: Path) -> None:
         assert told.graph == plain.graph
         assert (told.ir_version, told.opset_import) == (plain.ir_version, plain.opset_import)
         assert {entry.key: entry.value for entry in told.metadata_props} == said
+
+
+def test_the_tool_writes_the_models_of_the_tests(models: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "tools/make_tiny_model"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(tmp_path / name) for name in parakeet_tiny.FOLDERS.values()]
+    written = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert written == {path.relative_to(models): path.read_bytes() for path in models.rglob("*.*")}
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "is there already" in again.stderr

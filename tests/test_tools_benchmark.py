@@ -38,6 +38,17 @@ def test_peers_run_on_the_same_clips(models: Path, tmp_path: Path) -> None:
     assert done.stderr.count("BEAT onnx-asr") + done.stderr.count("beats onnx-asr") == 1
 
 
+@pytest.mark.slow
+def test_quick_needs_no_folder(tmp_path: Path) -> None:
+    out = tmp_path / "b.json"
+    budget = ["--min-runs", "2", "--min-seconds", "0.01", "--precision", "int8"]
+    done = benchmark("--quick", *budget, "--format", "json", "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert {(row["contender"], row["precision"]) for row in rows} == {("tdt", "int8"), ("onnx-asr", "int8")}
+    assert len(rows) == 6
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

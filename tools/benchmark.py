@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import parakeet_tiny
 
 from tdt.commands import bench as command
@@ -166,15 +166,19 @@ def quick_cases(args: argparse.Namespace) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.quick and not args.model:  # the bundled folder has no int8 files
+            folder = Path(scratch) / parakeet_tiny.FOLDERS["onnx-asr"]
+            args.model = [str(parakeet_tiny.write(folder, "onnx-asr"))]
+        return run(args)
+
+
+def run(args: argparse.Namespace) -> int:
     if args.report or args.soak is not None:
         return command.run(args)
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            if args.quick and not args.model:  # the bundled folder has no int8 files
-                folder = Path(scratch) / parakeet_tiny.FOLDERS["onnx-asr"]
-                args.model = [str(parakeet_tiny.write(folder, "onnx-asr"))]
-            cases = quick_cases(args) if args.quick else cases_of(args)
-            return run_sweep(args, cases, lambda model: peers_of(model, args), verdict)
+        cases = quick_cases(args) if args.quick else cases_of(args)
+        return run_sweep(args, cases, lambda model: peers_of(model, args), verdict)
     except OptionError as error:
         sys.stderr.write(f"tools/benchmark.py: {error}\n")
         return 2
