@@ -29,13 +29,13 @@ DIGITS = "Seven, four, eight, seven, four, eight, three."
 
 
 @pytest.fixture(scope="module")
-def hello(shared: Path) -> str:
-    return str(shared / "models/goldens/15_hello_world.flac")
+def hello(golden_folder: Path) -> str:
+    return str(golden_folder / "15_hello_world.flac")
 
 
 @pytest.fixture(scope="module")
-def digits(shared: Path) -> str:
-    return str(shared / "models/goldens/06_digits_theo.flac")
+def digits(golden_folder: Path) -> str:
+    return str(golden_folder / "06_digits_theo.flac")
 
 
 def transcribe(capsys: pytest.CaptureFixture[str], *words: str) -> SimpleNamespace:
@@ -49,8 +49,8 @@ def test_text_of_several_files_one_a_line(capsys: pytest.CaptureFixture[str], he
     assert (ran.status, ran.out, ran.err) == (0, f"{HELLO}\n{DIGITS}\n", "")
 
 
-def test_json_lines(capsys: pytest.CaptureFixture[str], hello: str, shared: Path) -> None:
-    silence = str(shared / "models/goldens/09_silence_1s.flac")
+def test_json_lines(capsys: pytest.CaptureFixture[str], hello: str, golden_folder: Path) -> None:
+    silence = str(golden_folder / "09_silence_1s.flac")
     ran = transcribe(capsys, hello, silence, "--format", "json")
     first, second = (json.loads(line) for line in ran.out.splitlines())
     assert list(first) == ["file", "text", "audio_seconds", "tokens", "words", "segments"]
@@ -82,8 +82,8 @@ def test_one_bad_file_costs_no_other(
     assert "2 of 4 files failed" in ran.err
 
 
-def test_options_reach_the_recogniser(capsys: pytest.CaptureFixture[str], hello: str, shared: Path) -> None:
-    model = str(shared / "models/sherpa-onnx-parakeet-tdt-tiny")
+def test_options_reach_the_recogniser(capsys: pytest.CaptureFixture[str], hello: str, models: Path) -> None:
+    model = str(models / "sherpa-onnx-parakeet-tdt-tiny")
     words = ["--model", model, "--precision", "int8", "--decoder", "onnx", "--confidence", "max_prob"]
     ran = transcribe(capsys, hello, *words, "--threads", "1", "--batch-size", "1", "--channel", "0")
     assert (ran.status, ran.out) == (0, HELLO + "\n")

@@ -47,8 +47,8 @@ def test_json_is_one_object_with_everything(tmp_path: Path, layout: str, capsys:
     assert "quantised: method" in capsys.readouterr().out
 
 
-def test_int8_files_are_shown_for_what_they_are(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = str(shared / "models/sherpa-onnx-parakeet-tdt-tiny")
+def test_int8_files_are_shown_for_what_they_are(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(models / "sherpa-onnx-parakeet-tdt-tiny")
     assert main(["inspect", folder, "--precision", "int8"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("dynamically quantised") == 3

@@ -92,12 +92,14 @@ def test_recordings_are_joined_to_a_length() -> None:
     assert joined(clips, 8.0) == []
 
 
-def test_the_command_writes_every_report(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, folder = str(shared / "models/parakeet-tdt-tiny-onnx"), shared / "models/eval"
-    recordings = [str(path) for path in sorted(folder.glob("p2[0-5]*.flac"))]
+def test_the_command_writes_every_report(
+    models: Path, eval_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(models / "parakeet-tdt-tiny-onnx")
+    recordings = [str(path) for path in sorted(eval_folder.glob("p2[0-5]*.flac"))]
     files = {name: tmp_path / f"report.{name}" for name in ("json", "md", "png")}
     arguments = ["compare", f"{model}#float32", f"{model}#int8", "--audio", *recordings, "--lengths", "5,10", "-q"]
-    arguments += ["--references", str(folder / "transcripts.tsv"), "--runs", "1", "--normalizer", "whisper"]
+    arguments += ["--references", str(eval_folder / "transcripts.tsv"), "--runs", "1", "--normalizer", "whisper"]
     arguments += ["--json", str(files["json"]), "--markdown", str(files["md"]), "--plot", str(files["png"])]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
@@ -123,11 +125,11 @@ def test_the_command_writes_every_report(shared: Path, tmp_path: Path, capsys: p
 
 
 def test_one_variant_or_models_that_do_not_compare_are_refused(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    eval_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ..tiny_models import Shape, write
 
-    recording = str(next((shared / "models/eval").glob("*.flac")))
+    recording = str(next(eval_folder.glob("*.flac")))
     assert main(["compare", "parakeet-tdt-tiny", "--audio", recording]) == 2
     assert "two at least" in capsys.readouterr().err
     write(tmp_path / "other", Shape(), "onnx-asr")
