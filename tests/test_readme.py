@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -18,7 +20,7 @@ import pytest
 
 import tdt
 from tdt.audio.loading import load_audio
-from tdt.commands import COMMANDS, build_parser
+from tdt.commands import COMMANDS, main
 from tdt.runtime import backend
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,10 +134,10 @@ def test_tests_that_are_named_exist() -> None:
 
 @cache
 def options_of(command: str) -> frozenset[str]:
-    """Return the options of a subcommand."""
-    parser = build_parser(command)
-    subcommands: Any = next(action for action in parser._actions if action.dest == "command")
-    return frozenset(subcommands.choices[command]._option_string_actions)
+    """Return the options that a subcommand's help names."""
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        main([command, "--help"])
+    return frozenset(OPTION.findall(shown.getvalue()))
 
 
 def options_of_tool(path: str) -> frozenset[str]:
