@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """Draw the pipeline with its shapes: tools/readme/pipeline.svg, readable on light and dark pages.
 
     tools/draw_pipeline.py [FILE]
