@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tdt.profiling.bench_runs import run_report as run_report
     from tdt.profiling.bench_runs import run_soak as run_soak
     from tdt.profiling.bench_runs import run_sweep as run_sweep
+    from tdt.profiling.breakdown import break_down as break_down
     from tdt.profiling.environment import cpu_name as cpu_name
     from tdt.profiling.environment import describe as describe
     from tdt.profiling.environment import environment_block as environment_block
@@ -44,6 +45,7 @@ __getattr__, __all__ = door(
     __name__,
     {
         "bench_runs": "run_report run_soak run_sweep",
+        "breakdown": "break_down",
         "environment": "cpu_name describe environment_block invocation",
         "nodes": "top_nodes",
         "output": "check_writable open_output say",
