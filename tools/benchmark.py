@@ -148,9 +148,13 @@ def verdict(rows: Sequence[Row]) -> list[str]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tools/benchmark.py")
+    parser = argparse.ArgumentParser(
+        prog="tools/benchmark.py",
+        description=__doc__,
+        epilog=command.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.add_arguments(parser)
-    parser.description = __doc__
     parser.add_argument("--against", default="onnx-asr,sherpa-onnx", help="peers (default: onnx-asr,sherpa-onnx)")
     parser.add_argument(
         "--quick", action="store_true", help="the tiny model against onnx-asr, three cases, two minutes"
@@ -170,9 +174,9 @@ def quick_cases(args: argparse.Namespace) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    if args.report or args.soak is not None:
-        return command.run(args)
     try:
+        if args.report or args.soak is not None:
+            return command.run(args)
         cases = quick_cases(args) if args.quick else cases_of(args)
         return run_sweep(args, cases, lambda model: peers_of(model, args), verdict)
     except OptionError as error:
