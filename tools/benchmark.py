@@ -10,13 +10,13 @@ Needs the packages of the peers: pip install 'parakeet-tdt[dev]'. All options of
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.commands import bench as command
+from tdt.commands.parsing import Parser
 from tdt.errors import OptionError, TdtError
 from tdt.profiling.bench import Entry
 from tdt.profiling.bench_runs import cases_of, label_of, precisions_of, recordings_of, run_sweep
@@ -25,6 +25,7 @@ from tdt.profiling.rows import versus
 from tdt.profiling.worker import Answer, Facts
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from tdt.profiling.cases import Case
@@ -148,12 +149,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="tools/benchmark.py",
-        description=__doc__,
-        epilog=command.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("tools/benchmark.py", __doc__ or "", command.EPILOG)
     command.add_arguments(parser)
     parser.add_argument("--against", default="onnx-asr,sherpa-onnx", help="peers (default: onnx-asr,sherpa-onnx)")
     parser.add_argument(

@@ -10,6 +10,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Protocol, cast
 
+from tdt.commands.parsing import Parser
 from tdt.errors import OptionError, TdtError
 from tdt.version import __version__
 
@@ -66,12 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 def command_parser(name: str) -> argparse.ArgumentParser:
     """Return the parser of a subcommand."""
     command = _command(name)
-    parser = argparse.ArgumentParser(
-        prog=f"tdt {name}",
-        description=_summary(name),
-        epilog=command.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(f"tdt {name}", _summary(name), command.EPILOG)
     command.add_arguments(parser)
     return parser
 

@@ -22,6 +22,7 @@ from tdt.commands.values import (
     provider_or_auto,
     seconds,
     targets,
+    variant,
 )
 from tdt.loading import DECODERS, WEIGHTS
 from tdt.spec import Precision
@@ -87,7 +88,7 @@ _MODEL, _AUDIO, _LONG, _OUTPUT = "model", "audio", "long recordings", "output"
 _MEASURING, _QUANTISING, _ENGINE = "measuring", "quantising", "engine"
 _PICTURE: dict[str, Any] = {"type": picture, "metavar": "FILE"}
 _FILE: dict[str, Any] = {"type": path, "metavar": "FILE"}
-_MOST_THREADS, _MOST_BATCH, _MOST_RUNS = 1024, 4096, 1_000_000
+_MOST_THREADS, _MOST_BATCH, _MOST_RUNS = 256, 4096, 1_000_000
 
 _model = _option("--model", _MODEL, "model folder, or a name such as parakeet-tdt-0.6b-v3", shown=BUNDLED,
                  type=path, metavar="MODEL")  # fmt: skip
@@ -102,7 +103,7 @@ OPTIONS: dict[str, Option] = {
     "models": _repeated(_model),
     "model_argument": replace(_model, flags=("model",)),
     "variants": _option("variants", _MODEL, "models to compare, two or more: MODEL[@PROVIDER][#PRECISION]",
-                        nargs="+", metavar="VARIANT", type=path),
+                        nargs="+", metavar="VARIANT", type=variant),
     "provider": _provider,
     "provider_or_auto": replace(_provider, help=_provider.help + "; or auto",
                                 settings={**_provider.settings, "type": provider_or_auto}),

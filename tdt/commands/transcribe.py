@@ -14,6 +14,7 @@ from tdt.commands.outputs import Folder, Output, Stream
 from tdt.commands.progress import Bars
 from tdt.commands.running import STDIN, Run, journal_path
 from tdt.errors import OptionError
+from tdt.longform.limits import DEFAULT_CHUNK_SECONDS
 from tdt.text.render import FORMATS
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("resume", "skip_existing"):
         if getattr(args, name) and not args.output:
             raise OptionError("--" + name.replace("_", "-"), "given", "an output folder with it: -o DIR")
+    window = args.chunk_seconds or DEFAULT_CHUNK_SECONDS
+    if args.context_seconds is not None and args.context_seconds > window / 4:
+        expected = f"seconds from 0 to {window / 4:g}, a quarter of the window"
+        raise OptionError("--context-seconds", args.context_seconds, expected)
     if args.jobs > 1 and not args.output:
         raise OptionError("--jobs", args.jobs, "1, or an output folder: -o DIR, as several files cannot print at once")
 

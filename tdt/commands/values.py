@@ -195,6 +195,13 @@ def provider_or_auto(text: str) -> str:
     return text if text == "auto" else provider(text)
 
 
+def variant(text: str) -> str:
+    """Read a model with the provider and precision that it runs in; the text itself is the value."""
+    from tdt.quantization.comparison import Variant
+
+    return _checked(text, Variant.parse)
+
+
 def targets(text: str) -> str:
     """Read the cards that engines are built for; the text itself is the value."""
     from tdt.quantization.engines.targets import parse_targets
@@ -206,5 +213,5 @@ def _checked(text: str, parse: Callable[[str], object]) -> str:
     try:
         parse(text)
     except OptionError as error:
-        raise ArgumentTypeError(str(error)) from error
+        raise refuse(text, str(error).partition("expected ")[2].rstrip(".")) from error
     return text
