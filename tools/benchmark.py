@@ -10,17 +10,13 @@ Needs the packages of the peers: pip install 'parakeet-tdt[dev]'. All options of
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-import parakeet_tiny
-
 from tdt.commands import bench as command
+from tdt.commands.parsing import Parser
 from tdt.errors import OptionError, TdtError
 from tdt.profiling.bench import Entry
 from tdt.profiling.bench_runs import run_sweep
@@ -30,12 +26,14 @@ from tdt.profiling.selecting import cases_of, label_of, precisions_of, recording
 from tdt.profiling.worker import Answer, Facts
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from tdt.profiling.cases import Case
     from tdt.profiling.rows import Row
     from tdt.profiling.worker import Clips
 
+ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_RATE_HZ = 16000
 
 
@@ -134,6 +132,12 @@ def peers_of(model: str | None, args: argparse.Namespace) -> list[Entry]:
     return entries
 
 
+def models_at_hand() -> list[str | None]:
+    """Return the tiny model's folder with both precisions where it stands beside the checkout, else the bundled one."""
+    beside = ROOT.parent / "shared" / "models" / "parakeet-tdt-tiny-onnx"
+    return [str(beside)] if beside.is_dir() else [None]
+
+
 def verdict(rows: Sequence[Row]) -> list[str]:
     """Return a line for each row of ours: whether it beats the peers on the same case and precision."""
     lines = []
@@ -146,15 +150,15 @@ def verdict(rows: Sequence[Row]) -> list[str]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tools/benchmark.py")
+    parser = Parser("tools/benchmark.py", __doc__ or "", command.EPILOG)
     command.add_arguments(parser)
-    parser.description = __doc__
     parser.add_argument("--against", default="onnx-asr,sherpa-onnx", help="peers (default: onnx-asr,sherpa-onnx)")
     parser.add_argument(
         "--quick", action="store_true", help="the tiny model against onnx-asr, three cases, two minutes"
     )
     args = parser.parse_args(argv)
     if args.quick:
+        args.model = args.model or models_at_hand()
         args.against, args.max_seconds = "onnx-asr", min(args.max_seconds, 6.0)
     return args
 
@@ -167,17 +171,9 @@ def quick_cases(args: argparse.Namespace) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    with tempfile.TemporaryDirectory() as scratch:
-        if args.quick and not args.model:  # the bundled folder has no int8 files
-            folder = Path(scratch) / parakeet_tiny.FOLDERS["onnx-asr"]
-            args.model = [str(parakeet_tiny.write(folder, "onnx-asr"))]
-        return run(args)
-
-
-def run(args: argparse.Namespace) -> int:
-    if args.report or args.soak is not None:
-        return command.run(args)
     try:
+        if args.report or args.soak is not None:
+            return command.run(args)
         cases = quick_cases(args) if args.quick else cases_of(args)
         return run_sweep(args, cases, lambda model: peers_of(model, args), verdict)
     except OptionError as error:

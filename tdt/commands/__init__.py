@@ -1,5 +1,6 @@
-"""The `tdt` command: one module a subcommand, imported only when it is the one asked for or help is shown.
+"""The `tdt` command: one module a subcommand, imported only when it is the one asked for.
 
+Exit status of every subcommand: 0 done, 1 something failed (a message says what), 2 wrong usage, 130 interrupted.
 Knows options, files, streams and exit statuses. Knows nothing of how the work is done.
 """
 
@@ -10,12 +11,14 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Protocol, cast
 
+from tdt.commands.parsing import Parser
+from tdt.errors import OptionError, TdtError
 from tdt.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# name -> (module, one-line help). A module offers add_arguments(parser) and run(args) -> exit status.
+# name -> (module, one-line help). A module offers EPILOG, add_arguments(parser) and run(args) -> exit status.
 COMMANDS: dict[str, tuple[str, str]] = {
     "transcribe": ("tdt.commands.transcribe", "turn speech files into text, JSON or subtitles"),
     "inspect": ("tdt.commands.inspection", "show what a model folder holds and check it"),
@@ -31,12 +34,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class Command(Protocol):
     """What a subcommand module offers."""
 
+    EPILOG: str
+    """What stands below the options in its help: examples, and what its exit status means."""
+
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options."""
+        """Take the options from the table."""
         ...
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do the work and return the exit status."""
+        """Do the work and return the exit status; errors may leave as they are."""
         ...
 
 
@@ -44,21 +50,40 @@ def _command(name: str) -> Command:
     return cast("Command", importlib.import_module(COMMANDS[name][0]))
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only the chosen subcommand's module is imported, to start fast."""
+def _summary(name: str) -> str:
+    text = COMMANDS[name][1]
+    return text[0].upper() + text[1:] + "."
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser that lists the subcommands; their options are in parsers of their own, to start fast."""
     parser = argparse.ArgumentParser(prog="tdt", description="Parakeet-TDT speech recognition on ONNX Runtime.")
     parser.add_argument("--version", action="version", version=f"tdt {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, summary) in COMMANDS.items():
-        sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        if name == chosen:
-            _command(name).add_arguments(sub)
+        subparsers.add_parser(name, help=summary)
+    return parser
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a subcommand."""
+    command = _command(name)
+    parser = Parser(f"tdt {name}", _summary(name), command.EPILOG)
+    command.add_arguments(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `tdt` with `argv` and return its exit status (0 done, 1 something failed, 2 usage)."""
+    """Run `tdt` with `argv` and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((word for word in words if word in COMMANDS), None)
-    args = build_parser(chosen).parse_args(words)
-    return _command(args.command).run(args)
+    if not words or words[0] not in COMMANDS:
+        parser = build_parser()
+        parser.parse_args(words)
+        parser.error("the COMMAND comes first")
+    name = words[0]
+    args = command_parser(name).parse_args(words[1:])
+    try:
+        return _command(name).run(args)
+    except TdtError as error:
+        sys.stderr.write(f"tdt {name}: {error}\n")
+        return 2 if isinstance(error, OptionError) else 1

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdt.commands.options import add
 from tdt.errors import OptionError, TdtError
+from tdt.quantization import NORMALIZERS
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
     from tdt.commands.progress import Bars
 
-EXAMPLES = """\
+EPILOG = """\
 A variant is MODEL[@PROVIDER][#PRECISION]; the first is what the others are held against.
 
 examples:
@@ -28,42 +30,14 @@ Exit status: 0 done, 1 a model or the audio cannot be used, 2 wrong usage.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EXAMPLES
-    parser.add_argument("variants", nargs="+", metavar="VARIANT", help="two or more models to compare")
-    parser.add_argument("--audio", nargs="+", required=True, metavar="PATH", help="recordings, or folders of them")
-    parser.add_argument(
-        "--references",
-        metavar="FILE",
-        help="tab-separated file name and text (default: the .txt beside each recording)",
-    )
-    parser.add_argument(
-        "--normalizer",
-        choices=["simple", "whisper", "none"],
-        default="simple",
-        help="what texts go through before errors are counted (default: simple)",
-    )
-    parser.add_argument(
-        "--lengths",
-        type=_seconds,
-        default=(10.0, 20.0, 40.0),
-        metavar="S,S,...",
-        help="seconds of joined audio to compare encoders on (default: 10,20,40)",
-    )
-    parser.add_argument("--runs", type=int, default=3, help="encoder runs a length; the median counts (default: 3)")
-    parser.add_argument("--threads", type=int, help="threads (default: one a core)")
-    parser.add_argument("--json", metavar="FILE", help="write everything as JSON ('-': to standard output)")
-    parser.add_argument("--markdown", metavar="FILE", help="write the tables as Markdown")
-    parser.add_argument("--plot", metavar="FILE", help="draw the encoder error by clip length")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-
-
-def _seconds(text: str) -> tuple[float, ...]:
-    values = tuple(float(word) for word in text.split(","))
-    if not all(value > 0 for value in values):
-        raise argparse.ArgumentTypeError(f"{text!r} holds a length that is not above 0")
-    return values
+    """Take the options from the table."""
+    add(
+        parser, "variants", "threads", "audio", "references", "normalizer", "lengths", "runs", "json_file", "markdown",
+        "plot", "quiet",
+        references={"shown": "the .txt beside each recording"},
+        normalizer={"choices": NORMALIZERS},
+        runs={"default": 3, "shown": "3; the median counts"},
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,10 +48,9 @@ def run(args: argparse.Namespace) -> int:
         with Bars(quiet=args.quiet) as bars:
             content = _compare(args, bars)
         _write(args, content)
-    except TdtError as error:
-        sys.stderr.write(f"tdt compare: {error}\n")
-        return 2 if isinstance(error, OptionError) else 1
     except OSError as error:
+        if isinstance(error, TdtError):
+            raise
         sys.stderr.write(f"tdt compare: the report cannot be written: {error}\n")
         return 1
     return 0

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdt.audio import expand
-from tdt.commands.messages import Messages, memory, positive
+from tdt.commands.messages import Messages
+from tdt.commands.options import add
 from tdt.commands.outputs import Folder, Output, Stream
 from tdt.commands.progress import Bars
 from tdt.commands.running import STDIN, Run, journal_path
-from tdt.errors import OptionError, TdtError
-from tdt.loading import DECODERS, WEIGHTS
-from tdt.text import CONFIDENCES, FORMATS
+from tdt.errors import OptionError
+from tdt.longform import DEFAULT_CHUNK_SECONDS
+from tdt.text import FORMATS
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from tdt.recognizer import Recognizer
 
-_EPILOG = """\
+EPILOG = """\
 examples:
   tdt transcribe talk.flac                              the text
   tdt transcribe *.wav --format json > all.jsonl        one JSON object per file and line
@@ -38,30 +39,13 @@ Exit status: 0 all done, 1 some file failed (the others are done and printed), 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
-    add = parser.add_argument
-    add("files", nargs="+", metavar="FILE", help="audio files, or folders of them; - reads audio from standard input")
-    add("--format", choices=tuple(FORMATS), default="txt", help="of the results (default: txt)")
-    add("-o", "--output", metavar="DIR", help="write a file for each input into this folder instead of printing")
-    add("--model", metavar="DIR|NAME", help="model folder or name (default: the bundled parakeet-tdt-tiny)")
-    add("--provider", default="cpu", help="execution provider, such as cpu, cuda:0 or tensorrt:0,fp16 (default: cpu)")
-    add("--precision", choices=("float32", "int8"), help="which model files (default: float32 where there)")
-    add("--decoder", choices=DECODERS, default="auto", help="decoding engine (default: native where it can)")
-    add("--weights", choices=WEIGHTS, default="auto", help="weights of the native decoder (default: as the model's)")
-    add("--confidence", choices=CONFIDENCES, default="entropy", help="measure of the confidences (default: entropy)")
-    add("--channel", type=int, metavar="N", help="take this channel, from 0 (default: the mean of all)")
-    add("--batch-size", type=positive, metavar="N", help="most files to a batch (default: chosen by length, up to 8)")
-    add("--recursive", action="store_true", help="search the folders in folders, too")
-    add("--resume", action="store_true", help="with -o: go on where a run was stopped; what is done is skipped")
-    add("--skip-existing", action="store_true", help="with -o: skip inputs whose output file is there")
-    add("--jobs", type=positive, default=1, metavar="N", help="long recordings that share batches (default: 1)")
-    add("--chunk-seconds", type=float, metavar="S", help="longest window; shorter audio is not cut (default: 60)")
-    add("--context-seconds", type=float, metavar="S", help="heard beyond a cut through speech (default: 2)")
-    add("--max-memory", type=memory, metavar="SIZE", help="for the encoder's activations, such as 500M or 4G")
-    add("--threads", type=positive, metavar="N", help="threads inside each stage (default: all cores)")
-    add("-q", "--quiet", action="store_true", help="no progress and no warnings; errors are still told")
+    """Take the options from the table."""
+    add(
+        parser, "inputs", "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "recursive",
+        "channel", "batch_size", "chunk_seconds", "context_seconds", "max_memory", "jobs", "format", "folder",
+        "confidence", "resume", "skip_existing", "quiet",
+        format={"choices": tuple(FORMATS), "default": "txt"},
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,12 +64,6 @@ def run(args: argparse.Namespace) -> int:
                 messages.warn("the subtitles of several files follow one another; -o DIR gives each its own file")
             with _load(args) as recognizer:
                 return _transcribe(recognizer, args, output, messages, files)
-        except OptionError as error:
-            messages.error(str(error))
-            return 2
-        except TdtError as error:
-            messages.error(str(error))
-            return 1
         except KeyboardInterrupt:
             messages.error("interrupted; the results so far are complete")
             return 130
@@ -97,11 +75,13 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.files.count(STDIN) > 1:
         raise OptionError("FILE", STDIN, "standard input once, as it can be read only once")
-    if args.channel is not None and args.channel < 0:
-        raise OptionError("--channel", args.channel, "a channel number from 0 on")
     for name in ("resume", "skip_existing"):
         if getattr(args, name) and not args.output:
             raise OptionError("--" + name.replace("_", "-"), "given", "an output folder with it: -o DIR")
+    window = args.chunk_seconds or DEFAULT_CHUNK_SECONDS
+    if args.context_seconds is not None and args.context_seconds > window / 4:
+        expected = f"seconds from 0 to {window / 4:g}, a quarter of the window"
+        raise OptionError("--context-seconds", args.context_seconds, expected)
     if args.jobs > 1 and not args.output:
         raise OptionError("--jobs", args.jobs, "1, or an output folder: -o DIR, as several files cannot print at once")
 

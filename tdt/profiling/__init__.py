@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tdt.profiling.nodes import top_nodes as top_nodes
     from tdt.profiling.output import check_writable as check_writable
     from tdt.profiling.output import open_output as open_output
-    from tdt.profiling.output import say as say
     from tdt.profiling.page import profile_page as profile_page
     from tdt.profiling.picture import draw_stages as draw_stages
     from tdt.profiling.profile_run import Options as Options
@@ -48,7 +47,7 @@ __getattr__, __all__ = door(
         "breakdown": "break_down",
         "environment": "cpu_name describe environment_block invocation",
         "nodes": "top_nodes",
-        "output": "check_writable open_output say",
+        "output": "check_writable open_output",
         "page": "profile_page",
         "picture": "draw_stages",
         "profile_run": "Options Profile run_profile",

@@ -244,7 +244,15 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--resume"], ["--skip-existing"], ["--jobs", "2"], ["--max-memory", "x"], ["--chunk-seconds", "999"]]
+    "words",
+    [
+        ["--resume"],
+        ["--skip-existing"],
+        ["--jobs", "2"],
+        ["--max-memory", "x"],
+        ["--chunk-seconds", "999"],
+        ["--context-seconds", "16"],
+    ],
 )
 def test_wrong_usage(words: list[str], meeting: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
