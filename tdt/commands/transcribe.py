@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", choices=WEIGHTS, default="auto", help="weights of the native decoder (default: as the model's)")
     add("--confidence", choices=CONFIDENCES, default="entropy", help="measure of the confidences (default: entropy)")
     add("--channel", type=int, metavar="N", help="take this channel, from 0 (default: the mean of all)")
+    add("--track", type=int, metavar="N", help="take this audio track, from 0 (default: the one marked as default)")
     add("--batch-size", type=positive, metavar="N", help="most files to a batch (default: chosen by length, up to 8)")
     add("--recursive", action="store_true", help="search the folders in folders, too")
     add("--resume", action="store_true", help="with -o: go on where a run was stopped; what is done is skipped")
@@ -100,6 +101,8 @@ def _check(args: argparse.Namespace) -> None:
         raise OptionError("FILE", STDIN, "standard input once, as it can be read only once")
     if args.channel is not None and args.channel < 0:
         raise OptionError("--channel", args.channel, "a channel number from 0 on")
+    if args.track is not None and args.track < 0:
+        raise OptionError("--track", args.track, "a track number from 0 on; `tdt inspect FILE` lists them")
     for name in ("resume", "skip_existing"):
         if getattr(args, name) and not args.output:
             raise OptionError("--" + name.replace("_", "-"), "given", "an output folder with it: -o DIR")
