@@ -15,7 +15,7 @@ import av
 import av.logging
 import numpy as np
 
-from tdt.audio.ending import claimed_frames, problem_of
+from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
 from tdt.errors import OptionError
 
@@ -100,8 +100,10 @@ def open_container(
             if stream is not streams[chosen] and hasattr(stream, "discard"):
                 stream.discard = _DISCARD_ALL
         seconds = tracks[chosen].seconds
-        exact = seconds if fmt.exact else None
-        blocks = _blocks(container, streams[chosen], file, name, exact, _Gathering(block_seconds))
+        timed = fmt.timed and len(container.streams) == 1
+        claims = Claims(seconds if fmt.exact else None, seconds if timed else None)
+        packets = _Packets(container, streams[chosen], file, name)
+        blocks = _blocks(packets, claims, _Gathering(block_seconds))
         yield Decoding(blocks, tracks, chosen, seconds, container.format.name)
     finally:
         container.close()
@@ -138,7 +140,9 @@ def _opened(file: Kept, fmt: Format) -> Any:
 
 
 def _said(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).strip(" .:") or type(error).__name__
+    """Return what FFmpeg says, which knows many errors by a number alone."""
+    known = not isinstance(error, av.error.FFmpegError) or isinstance(error, av.error.PatchWelcomeError)
+    return (str(error).strip(" .:") if known else "") or "its data is damaged"
 
 
 def _tracks(container: Any, streams: list[Any]) -> tuple[Track, ...]:
@@ -180,41 +184,62 @@ def _choose(tracks: tuple[Track, ...], streams: list[Any], track: int | None, na
     return track
 
 
-def _blocks(
-    container: Any, stream: Any, file: Kept, name: str, exact_seconds: float | None, gathered: _Gathering
-) -> Blocks:
+def _blocks(packets: _Packets, claims: Claims, gathered: _Gathering) -> Blocks:
     """Decode packet by packet; what cannot be decoded in the middle is passed over, at the end it is a break."""
-    stream.codec_context.thread_type = "NONE"
-    stream.codec_context.thread_count = 1
-    total = damaged = 0
-    trouble = ""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except _ERRORS as error:
-            trouble = _said(error)
-            break
-        finally:
-            file.check()
-        if packet is None:
-            break
-        try:
-            frames = packet.decode()
-        except _ERRORS as error:
-            file.check()
-            if packet.size:  # the last is empty, and asks for what the decoder still holds
-                damaged, trouble = damaged + 1, _said(error)
-            continue
-        if frames:
-            trouble = ""
-        for frame in frames:
-            total += frame.samples
-            yield from gathered.add(frame.sample_rate, _samples(frame))
+    total, rate_hz = 0, 0
+    for frame in packets:
+        total, rate_hz = total + frame.samples, frame.sample_rate
+        yield from gathered.add(rate_hz, _samples(frame))
     yield from gathered.rest()
-    if damaged:
-        _log.warning("%s: %d damaged packets could not be decoded and are left out", name, damaged)
-    return problem_of("", trouble, total, claimed_frames(exact_seconds, stream.codec_context.sample_rate))
+    return claims.problem(total, rate_hz, packets.seconds, packets.trouble)
+
+
+class _Packets:
+    """The frames of a track, packet by packet.
+
+    Attributes
+    ----------
+    seconds : float
+        Up to where the times of the packets have come.
+    trouble : str
+        What the decoder said of the packets since the last that it could decode.
+    """
+
+    def __init__(self, container: Any, stream: Any, file: Kept, name: str) -> None:
+        self._packets = container.demux(stream)
+        self._stream, self._file, self._name = stream, file, name
+        self.seconds, self.trouble = 0.0, ""
+        stream.codec_context.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield frames."""
+        damaged = 0
+        while (packet := self._next()) is not None:
+            try:
+                frames = packet.decode()
+            except _ERRORS as error:
+                if packet.size:  # the last is empty, and asks for what the decoder still holds
+                    damaged, self.trouble = damaged + 1, "its last frames cannot be decoded"
+                continue
+            if frames:
+                self.trouble = ""
+            yield from frames
+        if damaged:
+            _log.warning("%s: %d damaged packets cannot be decoded and are left out", self._name, damaged)
+
+    def _next(self) -> Any:
+        """Return the next packet; None where none can be had."""
+        try:
+            packet = next(self._packets, None)
+        except _ERRORS as error:
+            self.trouble = f"the rest cannot be taken apart: {_said(error)}"
+            packet = None
+        self._file.check()
+        if packet is not None and packet.pts is not None:
+            ticks = packet.pts + (packet.duration or 0) - (self._stream.start_time or 0)
+            self.seconds = max(self.seconds, float(ticks * self._stream.time_base))
+        return packet
 
 
 class _Gathering:

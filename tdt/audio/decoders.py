@@ -16,6 +16,7 @@ from tdt.audio.pipes import open_pipe
 from tdt.audio.sound import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from tdt.audio.sources import Encoded, Pipe
 from tdt.audio.structure.chunks import wav_header
+from tdt.audio.structure.tags import end_of_sound
 from tdt.audio.views import View
 from tdt.errors import AudioReadError, OptionError
 
@@ -90,6 +91,7 @@ def open_sound(source: Encoded | Pipe, track: int | None = None) -> Iterator[Sou
 
 
 def _open_encoded(source: Encoded, track: int | None, closing: ExitStack) -> Sound:
+    source.trim(end_of_sound(source))
     fmt = formats.sniff(source)
     outline = fmt.walk(source)
     if outline.note:
@@ -151,7 +153,10 @@ def _check_wav(source: Encoded, piece: Piece) -> None:
 
 
 def _joined(source: Encoded, fmt: Format, outline: Outline, track: int | None, first: Decoding) -> Blocks:
-    """Give the blocks of all pieces; what is wrong with one does not cost the others."""
+    """Give the blocks of all pieces; what is wrong with one does not cost the others.
+
+    Where a stream of frames goes on behind junk, the frame before it is damaged, and no break.
+    """
     troubles = [(yield from first.blocks)]
     for piece in outline.pieces[1:]:
         with ExitStack() as closing:
@@ -159,7 +164,7 @@ def _joined(source: Encoded, fmt: Format, outline: Outline, track: int | None, f
                 troubles.append((yield from _open_piece(source, piece, fmt, track, closing).blocks))
             except _RefusedError as error:
                 troubles.append(f"what was joined to it at byte {piece.start} cannot be read: {error}")
-    return outline.problem or next(filter(None, troubles), "")
+    return outline.problem or next(filter(None, troubles[-1:] if fmt.frames else troubles), "")
 
 
 def _ended(blocks: Blocks) -> Iterator[Block]:

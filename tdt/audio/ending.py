@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tdt.errors import AudioReadError
 
-# Containers that count frames exactly may still round to their own clock, or leave out the last frame's padding.
-SLACK_SECONDS = 0.2
+# Containers round to their own clock, and the last packet may be padding; where samples are counted, nothing is.
+SLACK_SECONDS = 0.5
+EXACT_SLACK_SECONDS = 0.01
 # Who sees the sound of a small file go on for longer than this is looking at a bomb: 18 hours at 16 kHz.
 MOST_SAMPLES = 1 << 30
 # The least bytes a second of it; the tightest codec for speech in use takes 88.
@@ -20,39 +23,56 @@ class BreakOffError(AudioReadError):
         super().__init__(problem)
 
 
-def problem_of(walked: str, decoder: str, frames: int, claimed: int | None) -> str:
-    """Return how it shows that a source broke off, or "".
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a header promises of the sound, where that can be trusted.
 
     Parameters
     ----------
-    walked : str
-        What the outline of the file lacks.
-    decoder : str
-        What the decoder said at its end.
-    frames : int
-        Samples a channel that came.
-    claimed : int or None
-        How many the header promises, where that can be trusted to the last one.
-
-    Examples
-    --------
-    >>> problem_of("", "", 16000, 16000)
-    ''
-    >>> problem_of("", "lost sync", 16000, 48000)
-    '16000 of 48000 samples are there'
-    >>> problem_of("", "lost sync", 16000, 16000)  # junk behind the sound
-    ''
+    exact_seconds : float, optional
+        As much must be decoded.
+    timed_seconds : float, optional
+        So far the times of the packets must come; sound may be left out between them.
+    samples : int, optional
+        As many must be decoded, to the last.
     """
-    if walked:
-        return walked
-    if claimed is not None:
-        return "" if frames >= claimed else f"{frames} of {claimed} samples are there"
-    return decoder
 
+    exact_seconds: float | None = None
+    timed_seconds: float | None = None
+    samples: int | None = None
 
-def claimed_frames(seconds: float | None, rate_hz: int) -> int | None:
-    """Return how many samples must come of a container that claims so many seconds."""
-    return None if seconds is None else int(max(0.0, seconds - SLACK_SECONDS) * rate_hz)
+    def problem(self, samples: int, rate_hz: int, seconds: float, decoder: str) -> str:
+        """Return how it shows that a source broke off, or "".
+
+        Parameters
+        ----------
+        samples : int
+            Samples a channel that came, at `rate_hz`.
+        rate_hz : int
+        seconds : float
+            Up to where the times of the packets came.
+        decoder : str
+            What the decoder said at its end.
+
+        Examples
+        --------
+        >>> Claims(samples=48000).problem(16000, 16000, 0.0, "lost sync")
+        '16000 of 48000 samples are there'
+        >>> Claims(samples=48000).problem(48000, 16000, 0.0, "lost sync")  # junk behind the sound
+        ''
+        >>> Claims(timed_seconds=60.0).problem(960_000, 16000, 58.0, "")
+        '58.0 of 60.0 s are there'
+        """
+        if self.samples is not None:
+            return "" if samples >= self.samples else f"{samples} of {self.samples} samples are there"
+        came = samples / rate_hz if rate_hz else 0.0
+        for claimed, there, slack in (
+            (self.exact_seconds, came, EXACT_SLACK_SECONDS),
+            (self.timed_seconds, seconds, SLACK_SECONDS),
+        ):
+            if claimed is not None and there < claimed - slack:
+                return f"{there:.1f} of {claimed:.1f} s are there"
+        return decoder if self.exact_seconds is None else ""
 
 
 def unpacks_without_end(seconds: float, size_bytes: int) -> bool:

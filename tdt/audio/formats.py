@@ -34,6 +34,10 @@ class Format:
         Returns the outline of a source.
     exact : bool
         Whether the length that its container claims is that of the sound, to the frame.
+    timed : bool
+        Whether its container claims a length that the times of its packets must reach, where it holds nothing else.
+    frames : bool
+        Whether it is nothing but frames, each of which can be found again behind damage.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Format:
     sndfile: bool = False
     walk: Callable[[ByteSource], Outline] = outline.whole
     exact: bool = False
+    timed: bool = False
+    frames: bool = False
 
 
 # libsndfile knows more formats than these, by their own first bytes; none of them can name another file.
@@ -51,12 +57,12 @@ FLAC = Format("FLAC", "flac", sndfile=True, walk=chunks.walk_flac, exact=True)
 MP4 = Format("MP4", "mov", walk=boxes.walk_mp4)
 OGG = Format("Ogg", "ogg", sndfile=True, walk=pages.walk)
 _FRAMES = {
-    "mpeg": Format("MP3", "mp3", sndfile=True, walk=lambda source: frames.walk(source, "mpeg")),
-    "adts": Format("AAC", "aac", walk=lambda source: frames.walk(source, "adts")),
-    "loas": Format("AAC", "loas", walk=lambda source: frames.walk(source, "loas")),
-    "ac3": Format("AC-3", "ac3", walk=lambda source: frames.walk(source, "ac3")),
+    "mpeg": Format("MP3", "mp3", sndfile=True, walk=frames.walker("mpeg"), frames=True),
+    "adts": Format("AAC", "aac", walk=frames.walker("adts"), frames=True),
+    "loas": Format("AAC", "loas", walk=frames.walker("loas"), frames=True),
+    "ac3": Format("AC-3", "ac3", walk=frames.walker("ac3"), frames=True),
 }
-_EAC3 = Format("E-AC-3", "eac3", walk=lambda source: frames.walk(source, "ac3"))
+_EAC3 = Format("E-AC-3", "eac3", walk=frames.walker("ac3"), frames=True)
 _TRANSPORT = Format("MPEG transport stream", "mpegts", walk=boxes.walk_transport)
 _AVI = Format("AVI", "avi", walk=chunks.walk_avi)
 _MPC = Format("Musepack", "mpc", exact=True)
@@ -70,9 +76,9 @@ _STARTS: tuple[tuple[bytes, Format], ...] = (
     (b".snd", AU),
     (b"dns.", AU),
     (b"caff", Format("CAF", "caf", sndfile=True, walk=chunks.walk_caf)),
-    (b"Creative Voice File", Format("VOC", "voc", sndfile=True)),
-    (b"NIST_1A", Format("NIST SPHERE", "", sndfile=True)),
-    (b"\x1aE\xdf\xa3", Format("Matroska", "matroska", walk=boxes.walk_matroska)),
+    (b"Creative Voice File", Format("VOC", "voc", sndfile=True, walk=chunks.walk_voc)),
+    (b"NIST_1A", Format("NIST SPHERE", "", sndfile=True, walk=chunks.walk_nist)),
+    (b"\x1aE\xdf\xa3", Format("Matroska", "matroska", walk=boxes.walk_matroska, timed=True)),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", Format("ASF", "asf", walk=boxes.walk_asf)),
     (b"#!AMR", Format("AMR", "amr", walk=frames.walk_amr)),
     (b"FLV\x01", Format("FLV", "flv", walk=boxes.walk_flv)),
@@ -86,8 +92,8 @@ _STARTS: tuple[tuple[bytes, Format], ...] = (
     (b"DSD ", Format("DSF", "dsf", exact=True)),
     (b"ajkg", Format("Shorten", "shn")),
     (b"qoaf", Format("QOA", "qoa", exact=True)),
-    (b".RMF", Format("RealMedia", "rm")),
-    (b"nut/multimedia container", Format("NUT", "nut")),
+    (b".RMF", Format("RealMedia", "rm", timed=True)),
+    (b"nut/multimedia container", Format("NUT", "nut", timed=True)),
     (b"\x06\x0e\x2b\x34\x02\x05\x01\x01", Format("MXF", "mxf")),
     (b"EA3\x01", Format("OpenMG", "oma")),
     (b"\x7f\xfe\x80\x01", Format("DTS", "dts")),

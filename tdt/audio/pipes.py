@@ -32,17 +32,18 @@ if TYPE_CHECKING:
 
 # Who speaks into a pipe should not wait long for the words.
 BLOCK_SECONDS = 0.5
-# Integers, floats, A-law, µ-law; IMA ADPCM and GSM 6.10, whose decoders agree.
-_WAV_TAGS = {1, 3, 6, 7, 0x11, 0x31}
+# Integers, floats, A-law, µ-law.
+_WAV_TAGS = {1, 3, 6, 7}
 _REST_BYTES = 1 << 16
 _AU_CODES = {1, 2, 3, 4, 5, 6, 7, 27}
 
 
 class _Start(NamedTuple):
-    """What is about to come from a pipe: its format, and the bytes up to the end of its sound, where they are known."""
+    """What is about to come from a pipe: its format, where its sound begins and, where known, ends, in bytes."""
 
     fmt: Format
-    length: int | None
+    begin: int = 0
+    end: int | None = None
     seconds: float | None = None
 
 
@@ -72,10 +73,10 @@ def _start(pipe: Pipe) -> _Start | None:
     if fmt is formats.AU:
         order: Literal["big", "little"] = "big" if head[:1] == b"." else "little"
         begin, length, code = (int.from_bytes(head[at : at + 4], order) for at in (4, 8, 12))
-        return _Start(fmt, begin + length if length < UNKNOWN_BYTES else None) if code in _AU_CODES else None
+        return _Start(fmt, begin, begin + length if length < UNKNOWN_BYTES else None) if code in _AU_CODES else None
     if fmt is formats.FLAC:
         rate_and_samples = flac_info(head)
-        return _Start(fmt, None) if rate_and_samples is not None and rate_and_samples[1] == 0 else None
+        return _Start(fmt) if rate_and_samples is not None and rate_and_samples[1] == 0 else None
     return None
 
 
@@ -87,16 +88,16 @@ def _wav_start(pipe: Pipe) -> _Start | None:
     if header.data_bytes == 0:
         unknown = not is_name(pipe.peek(header.data_at + 4)[header.data_at :])
     if unknown:
-        return _Start(formats.WAV, None)
+        return _Start(formats.WAV)
     frames = frames_of(header, header.data_bytes)
     seconds = frames / header.rate_hz if frames is not None and header.rate_hz else None
-    return _Start(formats.WAV, header.data_at + header.data_bytes, seconds)
+    return _Start(formats.WAV, header.data_at, header.data_at + header.data_bytes, seconds)
 
 
 def _open(pipe: Pipe, start: _Start, closing: ExitStack) -> tuple[PipeView, Decoding]:
     from tdt.audio import containers
 
-    file = PipeView(pipe, start.length)
+    file = PipeView(pipe, start.end)
     try:
         opening = containers.open_container(file, start.fmt, pipe.name, block_seconds=BLOCK_SECONDS)
         return file, closing.enter_context(opening)
@@ -107,16 +108,18 @@ def _open(pipe: Pipe, start: _Start, closing: ExitStack) -> tuple[PipeView, Deco
 
 
 def _blocks(pipe: Pipe, start: _Start, file: PipeView, blocks: Blocks) -> Blocks:
-    """Give the blocks of a file from a pipe, then of the WAV files that were joined to it."""
+    """Give the blocks of a file from a pipe, then of those that were joined to it."""
     trouble = yield from blocks
     while file.read(_REST_BYTES):  # a part of a block
         pass
     file.check()
-    if start.length is None:
+    if start.end is None:
         return trouble
-    if file.taken + SLACK_BYTES < start.length:
-        return f"{file.taken} of {start.length} bytes are there"
-    following = _wav_start(pipe) if start.fmt is formats.WAV and _at_next_riff(pipe) else None
+    if file.taken + SLACK_BYTES < start.end:
+        return f"{max(0, file.taken - start.begin)} of {start.end - start.begin} bytes of sound are there"
+    if start.fmt is formats.WAV:
+        _pass_chunks(pipe)
+    following = _start(pipe) if formats.by_head(pipe.peek(formats.HEAD_BYTES)) is start.fmt else None
     if following is None:
         return trouble
     with ExitStack() as closing:
@@ -125,17 +128,15 @@ def _blocks(pipe: Pipe, start: _Start, file: PipeView, blocks: Blocks) -> Blocks
     return trouble or further
 
 
-def _at_next_riff(pipe: Pipe) -> bool:
-    """Pass over the chunks behind the sound of a WAV file; say whether another one follows."""
+def _pass_chunks(pipe: Pipe) -> None:
+    """Pass over the chunks behind the sound of a WAV file, up to the next file where one follows."""
     padded = pipe.peek(5)
     if padded[:1] == b"\0" and (len(padded) == 1 or is_name(padded[1:])):
         pipe.read(1)
     while True:
         head = pipe.peek(12)
-        if head[:4] in RIFFS and head[8:] == b"WAVE":
-            return True
-        if len(head) < 8 or not is_name(head[:4]):
-            return False
+        if (head[:4] in RIFFS and head[8:] == b"WAVE") or len(head) < 8 or not is_name(head[:4]):
+            return
         left = 8 + int.from_bytes(head[4:8], "little")
         left += left % 2
         while left > 0 and (part := pipe.read(left)):

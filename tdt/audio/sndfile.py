@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from tdt.audio.ending import problem_of
+from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
 from tdt.audio.views import View
 
@@ -88,4 +88,4 @@ def _blocks(opened: soundfile.SoundFile, view: View, claimed: int | None) -> Blo
             break
         start += count
         yield Block(rate_hz, buffer[:count])
-    return problem_of("", trouble, start, claimed)
+    return Claims(samples=claimed).problem(start, rate_hz, 0.0, trouble)

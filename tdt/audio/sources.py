@@ -45,7 +45,7 @@ class Encoded:
         self._file, self._own = file, own
         self._lock = threading.Lock()
         self._start = 0 if own else self._ask(file.tell)
-        self.size = max(0, self._ask(file.seek, 0, io.SEEK_END) - self._start)
+        self.size = self._length = max(0, self._ask(file.seek, 0, io.SEEK_END) - self._start)
 
     def read_at(self, at: int, count: int) -> bytes:
         """Return up to `count` bytes from `at` on; fewer only at the end.
@@ -76,13 +76,17 @@ class Encoded:
                 f"{self.name} cannot be read: {error}. An open binary file was expected: check it, and pass it again."
             ) from error
 
+    def trim(self, size: int) -> None:
+        """Leave out what lies behind the first `size` bytes."""
+        self.size = min(self.size, size)
+
     def close(self) -> None:
         """Close the file, or leave a caller's at its end: it has been read."""
         if self._own:
             self._file.close()
             return
         with suppress(Exception):  # closed, or never good
-            self._file.seek(self._start + self.size)
+            self._file.seek(self._start + self._length)
 
 
 class Pipe:

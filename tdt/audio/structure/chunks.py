@@ -19,7 +19,7 @@ SLACK_BYTES = 256
 # A header's chunks before the sound: pictures and studio notes may take this much.
 HEADER_BYTES = 1 << 20
 RIFFS = {b"RIFF", b"RIFX", b"RF64"}
-_W64RIFFS = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 # Where coding, channels, rate, bytes of a block and bits of a sample stand in the chunk "fmt ".
 _FMT = ((0, 2), (2, 4), (4, 8), (12, 14), (14, 16))
@@ -80,16 +80,18 @@ def walk_wav(source: ByteSource) -> Outline:
     while (header := wav_header(cursor.get, at)) is not None:
         there = source.size - header.data_at
         claimed = header.data_bytes
-        bare = claimed == 0 and there > 0 and not _is_chunk(cursor, header.data_at)
-        if bare or claimed >= there:
-            pieces.append(Piece(at, source.size, frames_of(header, there), header.rate_hz, bare))
+        unfinished = claimed == 0 and there > 0 and not _is_chunk(cursor, header.data_at)
+        if unfinished or claimed >= there:
+            pieces.append(Piece(at, source.size, frames_of(header, there), header.rate_hz, unfinished))
             return Outline(tuple(pieces), _missing(there, claimed))
-        at, left = _next_riff(cursor, header.data_at + claimed)
-        pieces.append(Piece(pieces[-1].stop if pieces else 0, at, frames_of(header, claimed), header.rate_hz))
-    if not pieces:
-        return whole(source)
+        stop, following = _behind(cursor, header.data_at + claimed)
+        pieces.append(Piece(at, stop, frames_of(header, claimed), header.rate_hz))
+        if following is None:
+            left = source.size - stop
+            break
+        at = following
     note = f"the {left} bytes behind the sound that its header tells of are not read" if left > SLACK_BYTES else ""
-    return Outline(tuple(pieces), note=note)
+    return Outline(tuple(pieces), note=note) if pieces else whole(source)
 
 
 def frames_of(header: WavHeader, data_bytes: int) -> int | None:
@@ -109,21 +111,21 @@ def is_name(letters: bytes) -> bool:
     return len(letters) == 4 and all(32 <= byte < 127 for byte in letters)
 
 
-def _next_riff(cursor: Cursor, at: int) -> tuple[int, int]:
-    """Return where the next WAV file begins behind the chunks at `at`, or the end, and how many bytes are no chunks."""
+def _behind(cursor: Cursor, at: int) -> tuple[int, int | None]:
+    """Return where the chunks behind the sound end, and where the next WAV file begins, where one follows."""
     here = at
     while here < cursor.size:
         head = cursor.get(here, 12)
         if head[:4] in RIFFS and head[8:] == b"WAVE":
-            return here, 0
+            return here, here
         if _is_chunk(cursor, here):
             length = int.from_bytes(head[4:8], "little")
-            here += 8 + length + length % 2
+            here = min(here + 8 + length + length % 2, cursor.size)
         elif here == at:
             here += 1  # the byte that makes lengths even
         else:
             break
-    return cursor.size, max(0, cursor.size - here)
+    return here, None
 
 
 def _missing(there: int, claimed: int) -> str:
@@ -142,46 +144,91 @@ def walk_avi(source: ByteSource) -> Outline:
     return whole(source, problem)
 
 
-def walk_w64(source: ByteSource) -> Outline:
-    """Return the outline of a Sony Wave64 file."""
-    at = 40
-    while len(head := source.read_at(at, 24)) == 24:
-        length = int.from_bytes(head[16:], "little")
-        if head[:16] == _W64_DATA:
-            return whole(source, _missing(source.size - at - 24, length - 24))
-        at += max(24, length + -length % 8)
-    return whole(source)
-
-
 def walk_aiff(source: ByteSource) -> Outline:
-    """Return the outline of an AIFF file."""
-    at = 12
-    while len(head := source.read_at(at, 8)) == 8:
-        length = int.from_bytes(head[4:])
-        if head[:4] == b"SSND":
-            return whole(source, _missing(source.size - at - 8, length))
-        at += 8 + length + length % 2
-    return whole(source)
+    """Return the AIFF files that a source is joined of."""
 
+    def sound(at: int) -> tuple[int, int, int]:
+        end = at + 8 + int.from_bytes(source.read_at(at + 4, 4))
+        begin, length = _chunk(source, at + 12, 8, b"SSND")
+        return end + end % 2, begin, length
 
-def walk_au(source: ByteSource) -> Outline:
-    """Return the outline of an AU file."""
-    head = source.read_at(0, 12)
-    order: Literal["big", "little"] = "big" if head[:4] == b".snd" else "little"
-    return whole(source, _missing(source.size - int.from_bytes(head[4:8], order), int.from_bytes(head[8:], order)))
+    return _repeated(source, (b"FORM",), sound)
 
 
 def walk_caf(source: ByteSource) -> Outline:
     """Return the outline of a CAF file; a length of -1 is not known."""
-    at = 8
-    while len(head := source.read_at(at, 12)) == 12:
-        length = int.from_bytes(head[4:], signed=True)
-        if head[:4] == b"data":
-            there = source.size - at - 12
-            short = length > there + SLACK_BYTES
-            return whole(source, f"{there} of {length} bytes of sound are there" if short else "")
-        at += 12 + max(0, length)
-    return whole(source)
+    begin, length = _chunk(source, 8, 12, b"data")
+    return whole(source, "" if length >= 1 << 63 else _missing(source.size - begin, length))
+
+
+def walk_w64(source: ByteSource) -> Outline:
+    """Return the Sony Wave64 files that a source is joined of."""
+
+    def sound(at: int) -> tuple[int, int, int]:
+        begin, length = _chunk(source, at + 40, 24, _W64_DATA)
+        return at + int.from_bytes(source.read_at(at + 16, 8), "little"), begin, length - 24
+
+    return _repeated(source, (_W64_RIFF,), sound)
+
+
+def walk_au(source: ByteSource) -> Outline:
+    """Return the AU files that a source is joined of."""
+
+    def sound(at: int) -> tuple[int, int, int]:
+        head = source.read_at(at, 12)
+        order: Literal["big", "little"] = "big" if head[:4] == b".snd" else "little"
+        begin, length = at + int.from_bytes(head[4:8], order), int.from_bytes(head[8:], order)
+        return begin + length, begin, length
+
+    return _repeated(source, (b".snd", b"dns."), sound)
+
+
+def walk_voc(source: ByteSource) -> Outline:
+    """Return the outline of a VOC file: blocks with lengths of three bytes, and an end."""
+    at = int.from_bytes(source.read_at(20, 2), "little")
+    while at < source.size and source.read_at(at, 1) != b"\0":
+        at += 4 + int.from_bytes(source.read_at(at + 1, 3), "little")
+    return whole(source, "its last block is cut off" if at > source.size else "")
+
+
+def walk_nist(source: ByteSource) -> Outline:
+    """Return the outline of a NIST SPHERE file, whose header is text."""
+    words = source.read_at(0, 1024).split()
+    values = {name: words[at + 2] for at, name in enumerate(words[:-2]) if words[at + 1] == b"-i"}
+    try:
+        counts = [int(values[name]) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    except (KeyError, ValueError):
+        return whole(source)
+    return whole(source, _missing(source.size - 1024, counts[0] * counts[1] * counts[2]))
+
+
+def _chunk(source: ByteSource, at: int, header: int, name: bytes) -> tuple[int, int]:
+    """Return where the body of the first chunk of this name begins, and its length; the end, and 0, without one.
+
+    Lengths stand in big-endian order, but in Wave64, where they count their header, too, and fill up to eight bytes.
+    """
+    w64 = header == 24
+    while len(head := source.read_at(at, header)) == header:
+        length = int.from_bytes(head[len(name) :], "little" if w64 else "big")
+        if head.startswith(name):
+            return at + header, length
+        at += max(header, length + -length % 8) if w64 else header + length + (length % 2 if header == 8 else 0)
+    return source.size, 0
+
+
+def _repeated(source: ByteSource, magics: tuple[bytes, ...], sound: Callable[[int], tuple[int, int, int]]) -> Outline:
+    """Return the files of one format that a source is joined of.
+
+    `sound` returns, of the file that begins at a place: where it ends, where its sound begins, and the bytes of that.
+    """
+    at, pieces = 0, list[Piece]()
+    while True:
+        end, begin, length = sound(at)
+        if not at < end < source.size or not source.read_at(end, len(magics[0])).startswith(magics):
+            pieces.append(Piece(at, source.size))
+            return Outline(tuple(pieces), _missing(source.size - begin, length))
+        pieces.append(Piece(at, end))
+        at = end
 
 
 def flac_info(head: bytes) -> tuple[int, int] | None:

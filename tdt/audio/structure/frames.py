@@ -30,8 +30,6 @@ _KBITS = {
 _AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 _AMR_BYTES = {b"#!AMR\n": (13, 14, 16, 18, 20, 21, 27, 32, 6), b"#!AMR-WB\n": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6)}
 _SYNC = {"mpeg": b"\xff", "adts": b"\xff", "loas": b"\x56", "ac3": b"\x0b"}
-# A count of bytes may or may not include the frame that it stands in.
-_SLACK_BYTES = 2048
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 
 
@@ -147,6 +145,11 @@ class _Run:
     bytes: int = 0
 
 
+def walker(name: str) -> Callable[[ByteSource], Outline]:
+    """Return :func:`walk` for one kind of frames."""
+    return lambda source: walk(source, name)
+
+
 def walk(source: ByteSource, name: str) -> Outline:
     """Return the runs of frames of a stream as pieces, without the tags and the junk between.
 
@@ -222,9 +225,8 @@ def _outline(source: ByteSource, runs: list[_Run], cut: bool) -> Outline:
     if not runs:
         return whole(source)
     pieces = [Piece(run.start, run.stop, run.samples or None, run.rate_hz or None) for run in runs]
-    ends = {source.size, source.size - 128 if source.read_at(source.size - 128, 3) == b"TAG" else source.size}
-    if len(runs) == 1 and runs[0].start == skip_id3(source) and runs[0].stop in ends:
-        pieces = [pieces[0]._replace(start=0, stop=source.size)]
+    if runs[0].start == skip_id3(source):
+        pieces[0] = pieces[0]._replace(start=0)
     return Outline(tuple(pieces), _problem(runs, cut))
 
 
@@ -234,9 +236,10 @@ def _problem(runs: list[_Run], cut: bool) -> str:
         return "its last frame is cut off" if cut else ""
     first = runs[begun]
     found = sum(run.frames for run in runs[begun:])
-    # What is damaged in the middle lacks frames, but no bytes.
-    bytes_missing = not first.bytes or runs[-1].stop - first.start < first.bytes - _SLACK_BYTES
-    return f"{found} of {first.count} frames are there" if found + 1 < first.count and bytes_missing else ""
+    # What is damaged in the middle lacks frames, but no bytes; and some count the frame in which the count stands.
+    bytes_missing = not first.bytes or runs[-1].stop - first.start < first.bytes
+    missing = bytes_missing and (found + 1 < first.count or (cut and found < first.count))
+    return f"{found} of {first.count} frames are there" if missing else ""
 
 
 def walk_amr(source: ByteSource) -> Outline:
@@ -252,11 +255,15 @@ def walk_amr(source: ByteSource) -> Outline:
             start, frames, lengths, rate_hz = at, 0, _AMR_BYTES[magic], 16000 if len(magic) > 6 else 8000
             at += len(magic)
             continue
-        mode = cursor.get(at, 1)[0] >> 3 & 15
-        length = lengths[mode] if mode < len(lengths) else 1
-        if at + length > cursor.size:
+        mode = cursor.get(at, 1)[0]
+        length = 1 if mode & 0x7C == 0x7C else lengths[mode >> 3] if mode >> 3 < len(lengths) else 0
+        if length == 0 or mode & 3 or at + length > cursor.size:
             break
         at += length
         frames += 1
-    pieces.append(Piece(start, cursor.size, frames * rate_hz // 50, rate_hz))
-    return Outline(tuple(pieces), "its last frame is cut off" if at < cursor.size else "")
+    pieces.append(Piece(start, at, frames * rate_hz // 50, rate_hz))
+    left = cursor.size - at
+    long = f"its last {left} bytes are no frames"
+    return Outline(
+        tuple(pieces), long if left > max(lengths, default=0) else "its last frame is cut off" if left else ""
+    )

@@ -55,12 +55,12 @@ class Link:
         return Piece(self.start, self.stop, max(0, sound.granule - sound.skip), sound.rate_hz, ffmpeg)
 
 
-def links(source: ByteSource) -> tuple[list[Link], int]:
-    """Return the chained files, and the bytes that whole pages take; damage between pages is passed over."""
+def links(source: ByteSource) -> tuple[list[Link], int, int]:
+    """Return the chained files, where the last whole page ends, and how many bytes before are no pages."""
     cursor, at = Cursor(source), 0
     found: list[Link] = []
     data = True  # pages that are no stream's first have come: the next first page begins a new file
-    done = 0
+    done = junk = 0
     while (at := cursor.find(b"OggS", at, cursor.size)) >= 0:
         head = cursor.get(at, 27)
         if len(head) < 27 or head[4] != 0:
@@ -70,7 +70,7 @@ def links(source: ByteSource) -> tuple[list[Link], int]:
         body = at + 27 + head[26]
         end = body + sum(lacing)
         if end > cursor.size or len(lacing) < head[26]:
-            return found, at
+            return found, at, junk
         begins = bool(head[5] & _BEGINS)
         if begins and data:
             found.append(Link(at, end))
@@ -78,8 +78,9 @@ def links(source: ByteSource) -> tuple[list[Link], int]:
         if found:
             _take(found[-1], head, cursor.get(body, 64) if begins else b"")
             found[-1].stop = end
+        junk += at - done
         at = done = end
-    return found, done
+    return found, done, junk
 
 
 def _take(link: Link, head: bytes, packet: bytes) -> None:
@@ -109,12 +110,11 @@ def _stream(packet: bytes) -> _Stream:
 
 def walk(source: ByteSource) -> Outline:
     """Return the chained files as pieces; the last must say where it ends, as every encoder that finishes does."""
-    found, done = links(source)
+    found, done, junk = links(source)
     if not found:
         return whole(source)
     ended = all(stream.ended for stream in found[-1].streams.values() if stream.codec in SOUND)
     pieces = tuple(link.piece() for link in found)
-    if ended:
-        return Outline(pieces)
-    left = source.size - done
-    return Outline(pieces, "its last page is cut off" if left else "the page that ends it is not there")
+    note = f"{junk} damaged bytes in the middle are left out" if junk else ""
+    problem = "its last page is cut off" if done < source.size else "the page that ends it is not there"
+    return Outline(pieces, "" if ended else problem, note)
