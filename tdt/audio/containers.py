@@ -218,7 +218,7 @@ class _Packets:
         while (packet := self._next()) is not None:
             try:
                 frames = packet.decode()
-            except _ERRORS as error:
+            except _ERRORS:
                 if packet.size:  # the last is empty, and asks for what the decoder still holds
                     damaged, self.trouble = damaged + 1, "its last frames cannot be decoded"
                 continue
