@@ -52,6 +52,7 @@ class Recognizer:
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
+        track: int | None = None,
         timeline: Recorder = NULL,
     ) -> Features:
         """Return the log-mel features of one or several clips; nothing is padded to a second here.
@@ -64,6 +65,8 @@ class Recognizer:
             Rate of the arrays in Hz; 16000 by default.
         channel : int, optional
             Which channel to take; the mean of all by default.
+        track : int, optional
+            Which audio track of a file to take, from 0; the default one by default.
         timeline : Recorder, optional
 
         Returns
@@ -77,7 +80,7 @@ class Recognizer:
             In its kinds, for the first clip that cannot be read.
         """
         sources: list[Any] = [audio] if is_one(audio) else list(audio)  # type: ignore[arg-type]
-        reading = Reading(sample_rate, channel)
+        reading = Reading(sample_rate, channel, track=track)
         with self._lifetime.use():
             samples = [reading.samples(source, timeline)[0] for source in sources]
             return self._stages.extractor(samples, timeline)
@@ -175,6 +178,7 @@ class Recognizer:
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
+        track: int | None = None,
         batch_size: int | None = None,
         chunk_seconds: float | None = None,
         context_seconds: float | None = None,
@@ -192,6 +196,8 @@ class Recognizer:
             them gives a list.
         sample_rate, channel : int, optional
             Rate of arrays in Hz, 16000 by default; which channel to take, the mean of all by default.
+        track : int, optional
+            Which audio track of a file to take, from 0; by default the first that is marked as default, else the first.
         batch_size : int, optional
             Clips to a batch; by default up to 8, fewer where they are long.
         chunk_seconds : float, optional
@@ -231,7 +237,8 @@ class Recognizer:
         recorder: Recorder = timeline if not isinstance(timeline, bool) else Timeline() if timeline else NULL
         results: list[Any] = [None] * len(sources)
         cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
-        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size, cutting), recorder)
+        reading = Reading(sample_rate, channel, batch_size, cutting, track)
+        finished = self._stages.results(sources, reading, recorder)
         with self._lifetime.use(), recorder.span(CALL):
             for done, (index, result) in enumerate(finished, start=1):
                 results[index] = result
@@ -249,8 +256,8 @@ class Recognizer:
         ----------
         audio : iterable of sources
         **options
-            `sample_rate`, `channel`, `batch_size`, `chunk_seconds`, `context_seconds` and `max_memory_bytes` as in
-            :meth:`transcribe`; `timeline`, a Recorder.
+            `sample_rate`, `channel`, `track`, `batch_size`, `chunk_seconds`, `context_seconds` and `max_memory_bytes`
+            as in :meth:`transcribe`; `timeline`, a Recorder.
 
         Yields
         ------

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdt.audio.loading import load_audio as load_audio
     from tdt.audio.reader import BlockReader as BlockReader
     from tdt.audio.recordings import Opened as Opened
+    from tdt.audio.recordings import glance as glance
     from tdt.audio.recordings import open_source as open_source
 
 __getattr__, __all__ = door(
@@ -22,6 +23,6 @@ __getattr__, __all__ = door(
         "folders": "expand",
         "loading": "load_audio",
         "reader": "BlockReader",
-        "recordings": "Opened open_source",
+        "recordings": "Opened glance open_source",
     },
 )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.audio import open_source
+from tdt.audio import glance, open_source
 from tdt.errors import AudioTailError, TdtError
 from tdt.longform import Journal, source_identity, take_up
-from tdt.text import ConsoleWriter, FileWriter
+from tdt.text import ConsoleWriter, FileWriter, Transcript
 
 if TYPE_CHECKING:
     import argparse
@@ -82,6 +82,7 @@ class Run:
         self._bars = bars
         self._long_form = recognizer.long_form(
             channel=args.channel,
+            track=args.track,
             batch_size=args.batch_size,
             chunk_seconds=args.chunk_seconds,
             context_seconds=args.context_seconds,
@@ -107,11 +108,11 @@ class Run:
     # --- short ----------------------------------------------------------------------------------------------------
 
     def _run_short(self, tasks: Sequence[Task]) -> None:
-        piped = tasks[0].opened
-        sources: list[Any] = [task.file for task in tasks] if piped is None else [piped.short]
+        sources: list[Any] = [task.opened or task.file for task in tasks]
         results = self._recognizer.transcribe_each(
             sources,
-            channel=self._args.channel if piped is None else None,
+            channel=self._args.channel,
+            track=self._args.track,
             batch_size=self._args.batch_size,
             chunk_seconds=self._args.chunk_seconds,
             context_seconds=self._args.context_seconds,
@@ -122,6 +123,8 @@ class Run:
 
     def _finish(self, task: Task, result: Result) -> None:
         try:
+            if isinstance(result, AudioTailError) and isinstance(result.partial, Transcript):
+                self._output.write(task.index, task.file, result.partial)
             if isinstance(result, TdtError):
                 raise result
             self._output.write(task.index, task.file, result)
@@ -159,9 +162,9 @@ class Run:
     def _recording(self, task: Task) -> Recording | None:
         """Open a long input, and go on from its journal where it has one."""
         try:
-            opened = task.opened or open_source(task.file, self._long_form.longest_uncut, channel=self._args.channel)
-            assert opened.long is not None
-            recording = self._long_form.recording(opened.long, task.index)
+            opened = task.opened or self._open(task.file)
+            assert opened.reader is not None
+            recording = self._long_form.recording(opened.reader, task.index)
             self._writers[task.index] = writer = self._writer(task)
             parts = []
             if isinstance(writer, FileWriter) and task.file != STDIN:
@@ -213,7 +216,7 @@ class Run:
     def _journal(self, task: Task, path: Path) -> Journal:
         args, files = self._args, self._recognizer.files
         graphs = [files.encoder, files.decoder_joint, files.decoder, files.joiner, files.vocabulary]
-        options = ("format", "provider", "precision", "decoder", "weights", "confidence", "channel")
+        options = ("format", "provider", "precision", "decoder", "weights", "confidence", "channel", "track")
         identity = {
             "source": source_identity(Path(task.file)),
             "model": [[str(graph), graph.stat().st_size] for graph in graphs if graph is not None],
@@ -226,18 +229,19 @@ class Run:
     # --- both -----------------------------------------------------------------------------------------------------
 
     def _task(self, index: int, file: str) -> Task | None:
-        source: Any = sys.stdin.buffer if file == STDIN else file
+        limit, channel, track = self._long_form.longest_uncut, self._args.channel, self._args.track
         try:
-            opened = open_source(source, self._long_form.longest_uncut, channel=self._args.channel)
+            if file == STDIN:
+                opened = self._open(sys.stdin.buffer)
+                return Task(index, file, opened.seconds or 0.0, opened.long, opened)
+            seconds, long = glance(file, limit, channel=channel, track=track)
         except TdtError as error:
             self._fail(Task(index, file, 0.0, long=False), error)
             return None
-        task = Task(index, file, opened.seconds or 0.0, opened.long is not None)
-        if file == STDIN:
-            return replace(task, opened=opened)
-        if opened.long is not None:
-            opened.long.close()
-        return task
+        return Task(index, file, seconds or 0.0, long)
+
+    def _open(self, source: Any) -> Opened:
+        return open_source(source, self._long_form.longest_uncut, channel=self._args.channel, track=self._args.track)
 
     def _fail(self, task: Task, error: Exception, kept: str = "") -> None:
         self.tally.failed += 1

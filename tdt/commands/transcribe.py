@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
     add(
         parser, "inputs", "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "recursive",
-        "channel", "batch_size", "chunk_seconds", "context_seconds", "max_memory", "jobs", "format", "folder",
+        "channel", "track", "batch_size", "chunk_seconds", "context_seconds", "max_memory", "jobs", "format", "folder",
         "confidence", "resume", "skip_existing", "quiet",
         format={"choices": tuple(FORMATS), "default": "txt"},
     )  # fmt: skip
