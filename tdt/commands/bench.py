@@ -42,6 +42,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and write; return the exit status."""
     from tdt.profiling import bench_runs
 
+    if args.plot:
+        from tdt.profiling.picture import require_plotting
+
+        require_plotting()
     if args.soak is not None:
         return bench_runs.run_soak(args)
     if args.report:
