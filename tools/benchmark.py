@@ -156,7 +156,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="the tiny model against onnx-asr, three cases, two minutes"
     )
-    args = parser.parse_args(argv)
+    args = parser.read(sys.argv[1:] if argv is None else argv)
     if args.quick:
         args.model = args.model or models_at_hand()
         args.against, args.max_seconds = "onnx-asr", min(args.max_seconds, 6.0)

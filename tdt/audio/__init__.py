@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.audio.folders import audio_files as audio_files
     from tdt.audio.folders import expand as expand
     from tdt.audio.loading import load_audio as load_audio
     from tdt.audio.reader import BlockReader as BlockReader
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
-        "folders": "expand",
+        "folders": "audio_files expand",
         "loading": "load_audio",
         "reader": "BlockReader",
         "recordings": "Opened glance open_source",

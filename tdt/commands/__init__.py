@@ -1,17 +1,21 @@
 """The `tdt` command: one module a subcommand, imported only when it is the one asked for.
 
-Exit status of every subcommand: 0 done, 1 something failed (a message says what), 2 wrong usage, 130 interrupted.
-Knows options, files, streams and exit statuses. Knows nothing of how the work is done.
+Exit status of every subcommand: 0 done, 1 something failed (a message says what), 2 wrong usage, 130 interrupted, 141
+nobody reads the output on (see :mod:`tdt.commands.streams`). Knows options, files, streams and exit statuses. Knows
+nothing of how the work is done.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tdt.commands.parsing import Parser
+from tdt.commands.streams import NOBODY_READS, ReaderGoneError, prepare, settle
 from tdt.errors import OptionError, TdtError
 from tdt.version import __version__
 
@@ -29,6 +33,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("tdt.commands.compare", "compare models, providers and precisions on the same audio"),
     "build-engine": ("tdt.commands.build_engine", "build TensorRT-RTX engines ahead of time, without a GPU"),
 }
+
+_ENDINGS = (
+    "Everywhere: 130 interrupted, 141 nobody reads the output on (| head); what is printed is UTF-8 in any locale.\n"
+)
+
+_log = logging.getLogger("tdt")
 
 
 class Command(Protocol):
@@ -55,35 +65,66 @@ def _summary(name: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser that lists the subcommands; their options are in parsers of their own, to start fast."""
-    parser = argparse.ArgumentParser(prog="tdt", description="Parakeet-TDT speech recognition on ONNX Runtime.")
+    parser = Parser("tdt", "Parakeet-TDT speech recognition on ONNX Runtime.")
     parser.add_argument("--version", action="version", version=f"tdt {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=argparse.ArgumentParser
+    )
     for name, (_, summary) in COMMANDS.items():
         subparsers.add_parser(name, help=summary)
     return parser
 
 
-def command_parser(name: str) -> argparse.ArgumentParser:
+def command_parser(name: str) -> Parser:
     """Return the parser of a subcommand."""
     command = _command(name)
-    parser = Parser(f"tdt {name}", _summary(name), command.EPILOG)
+    parser = Parser(f"tdt {name}", _summary(name), command.EPILOG + _ENDINGS)
     command.add_arguments(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `tdt` with `argv` and return its exit status."""
+    """Run `tdt` with `argv` and return its exit status; help and wrong usage raise SystemExit, as argparse does."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] not in COMMANDS:
-        parser = build_parser()
-        parser.parse_args(words)
-        parser.error("the COMMAND comes first")
-    name = words[0]
-    args = command_parser(name).parse_args(words[1:])
+    prepare()
+    name = words[0] if words and words[0] in COMMANDS else ""
     try:
-        return _command(name).run(args)
-    except TdtError as error:
-        sys.stderr.write(f"tdt {name}: {error}\n")
-        return 2 if isinstance(error, OptionError) else 1
+        return _run(name, words)
+    except ReaderGoneError:
+        return NOBODY_READS
+    except KeyboardInterrupt:
+        return _tell(name, "interrupted", 130)
+    except OptionError as error:
+        return _tell(name, error, 2)
+    except (TdtError, OSError) as error:
+        _log.debug("tdt %s failed", name, exc_info=error)
+        return _tell(name, error, 1)
+    finally:
+        settle()
+
+
+def _run(name: str, words: Sequence[str]) -> int:
+    """Do what the words say; what was printed is written out when this returns or ends."""
+    try:
+        if name:
+            status = _command(name).run(command_parser(name).read(words[1:]))
+        else:
+            parser = build_parser()
+            if not words:
+                parser.print_help(sys.stderr)
+                parser.exit(2)
+            parser.parse_args(words)
+            parser.error("the COMMAND comes first")
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
+
+
+def _tell(name: str, problem: object, status: int) -> int:
+    with suppress(OSError):
+        sys.stderr.write(f"{f'tdt {name}'.rstrip()}: {problem}\n")
+    return status

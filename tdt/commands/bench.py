@@ -42,6 +42,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and write; return the exit status."""
     from tdt.profiling import cases_of, run_report, run_soak, run_sweep
 
+    if args.plot:
+        from tdt.profiling import require_plotting
+
+        require_plotting()
     if args.soak is not None:
         return run_soak(args)
     if args.report:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.commands.options import add
-from tdt.errors import OptionError, TdtError
+from tdt.errors import OptionError
+from tdt.profiling import check_writable, write_file
 from tdt.quantization import NORMALIZERS
 
 if TYPE_CHECKING:
@@ -43,35 +44,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, write the report, and return the exit status."""
     from tdt.commands.progress import Bars
+    from tdt.profiling import require_plotting
 
-    try:
-        with Bars(quiet=args.quiet) as bars:
-            content = _compare(args, bars)
-        _write(args, content)
-    except OSError as error:
-        if isinstance(error, TdtError):
-            raise
-        sys.stderr.write(f"tdt compare: the report cannot be written: {error}\n")
-        return 1
+    for name in (args.markdown, args.plot, None if args.json == "-" else args.json):
+        check_writable(name)
+    if args.plot:
+        require_plotting()
+    with Bars(quiet=args.quiet) as bars:
+        content = _compare(args, bars)
+    _write(args, content)
     return 0
 
 
 def _compare(args: argparse.Namespace, bars: Bars) -> dict[str, Any]:
-    from tdt.quantization import Variant, compare, read_audio, read_references, report
+    from tdt.quantization import Variant, check_scoring, compare, find_audio, read_audio, read_references, report
 
     variants = [Variant.parse(text) for text in args.variants]
     if len(variants) < 2:
         raise OptionError("variants", args.variants, "two at least, such as: tdt compare model/ model-int8/ --audio …")
-    audio = read_audio([Path(path) for path in args.audio])
+    found = find_audio([Path(path) for path in args.audio])
+    if not found:
+        raise OptionError("--audio", args.audio, "at least one recording")
+    references = read_references(Path(args.references) if args.references else None, found)
+    if references:
+        check_scoring(args.normalizer)
+    audio = read_audio(found)
     for path, reason in audio.skipped:
         sys.stderr.write(f"tdt compare: skipped {path}: {reason}\n")
     if not audio.clips:
         raise OptionError("--audio", args.audio, "at least one readable recording")
     paths = [clip.path for clip in audio.clips]
-    references = read_references(Path(args.references) if args.references else None, paths)
+    said = {path: references[path] for path in paths if path in references}
     samples = [clip.samples for clip in audio.clips]
     results = compare(variants, samples, args.lengths, threads=args.threads, runs=args.runs, progress=bars)
-    return report(results, paths, audio.seconds, references, args.normalizer)
+    return report(results, paths, audio.seconds, said, args.normalizer)
 
 
 def _write(args: argparse.Namespace, content: Mapping[str, Any]) -> None:
@@ -82,9 +88,9 @@ def _write(args: argparse.Namespace, content: Mapping[str, Any]) -> None:
     else:
         sys.stdout.write(text(content))
         if args.json:
-            Path(args.json).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write_file(args.json, json.dumps(content, indent=1) + "\n")
     if args.markdown:
-        Path(args.markdown).write_text(markdown(content), encoding="utf-8")
+        write_file(args.markdown, markdown(content))
     if args.plot:
         rows = [
             (row["name"], [item["seconds"] for item in row["lengths"]], [item["error"] for item in row["lengths"]])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tdt.doctor import Report, Verdict
 
 
-EPILOG = "Exit status: 0 all is well, 1 something is wrong, 2 wrong usage."
+EPILOG = "Exit status: 0 all is well, 1 something is wrong, 2 wrong usage.\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

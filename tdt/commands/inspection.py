@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tdt.model import FoundModel
 
 
-EPILOG = "Exit status: 0 fine, 1 the model cannot be used or a check failed, 2 wrong usage."
+EPILOG = "Exit status: 0 fine, 1 the model cannot be used or a check failed, 2 wrong usage.\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -181,7 +181,7 @@ OPTIONS: dict[str, Option] = {
     "min_seconds": _option("--min-seconds", _MEASURING, "and at least so many seconds", default=3.0, shown="3",
                            type=seconds(0), metavar="S"),
     "max_seconds": _option("--max-seconds", _MEASURING, "but no further run after so many", default=60.0, shown="60",
-                           type=seconds(0), metavar="S"),
+                           type=seconds(0.01), metavar="S"),
     "summary": _flag("--report", _MEASURING, "which model file on which provider, with the reasons"),
     "soak": _option("--soak", _MEASURING, "does memory grow over so many clips (1000 where no number is given)",
                     nargs="?", const=1000, type=Whole(10, _MOST_RUNS), metavar="CLIPS"),
@@ -207,7 +207,7 @@ OPTIONS: dict[str, Option] = {
     "no_narrow": _flag("--no-narrow", _QUANTISING, "8 bits even where a CPU without VNNI saturates"),
     "no_centre": _flag("--no-centre", _QUANTISING, "grids around 0 even for tensors that are one-sided"),
     "calibration_seconds": _option("--max-seconds", _QUANTISING, "audio to calibrate on at most", default=600.0,
-                                   shown="600", type=seconds(1), metavar="S"),
+                                   shown="600", type=seconds(60), metavar="S"),
     "sensitivity": _option("--sensitivity", _QUANTISING, "rank groups of layers by the damage each does alone "
                            "(by layer-part where no grouping is given)", nargs="?", const="layer-part"),
     "sensitivity_seconds": _option("--sensitivity-seconds", _QUANTISING, "audio to rank on", default=30.0, shown="30",

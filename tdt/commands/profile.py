@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Profile and report; return the exit status."""
     check_writable(args.picture)
+    if args.picture:
+        from tdt.profiling import require_plotting
+
+        require_plotting()
     with open_output(args.output) as stream:
         profile = _profile(args)
         stream.write(_render(profile, args))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tdt.commands.options import add
 from tdt.errors import OptionError
+from tdt.profiling import check_writable
 
 if TYPE_CHECKING:
     import argparse
@@ -59,6 +60,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    check_writable(args.plot)
+    if args.plot:
+        from tdt.profiling import require_plotting
+
+        require_plotting()
     if not args.output and not args.sensitivity:
         raise OptionError("--output", None, "a folder for the model (or --sensitivity, to rank layers only)")
     if args.plot and not (args.sensitivity or args.budget):

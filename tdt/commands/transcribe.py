@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,11 @@ examples:
 
 Results appear in the order of the files, as they are done, those of recordings longer than a minute while they run;
 messages go to standard error. Output files are valid at any time, whatever ends the run.
+
+Names in DIR: talk.wav gives talk.srt; where another input of the call could take that name, or the result of another
+file has it, talk.wav.srt, then talk.wav-1a2b3c4d.srt with a mark of the path. --skip-existing goes by these names.
+Names over 255 bytes are cut and end in ~ and a mark. No input is overwritten. In folders, the name tells what is audio.
+JSON names the input in UTF-8; bytes of its name that are none stand as \\xNN.
 Exit status: 0 all done, 1 some file failed (the others are done and printed), 2 wrong usage.
 """
 
@@ -53,23 +57,17 @@ def run(args: argparse.Namespace) -> int:
     with Messages("tdt transcribe", quiet=args.quiet) as messages:
         try:
             _check(args)
-            entries = expand(args.files, recursive=args.recursive)
-            files = [entry.file for entry in entries]
-            output: Output = (
-                Folder(args.output, files, args.format, [entry.parent for entry in entries])
-                if args.output
-                else Stream(args.format)
-            )
+            files, parents, refused = _inputs(args, messages)
+            output: Output = Folder(args.output, files, args.format, parents) if args.output else Stream(args.format)
+            if not files:
+                return 1
             if isinstance(output, Stream) and len(files) > 1 and args.format in {"srt", "vtt"}:
                 messages.warn("the subtitles of several files follow one another; -o DIR gives each its own file")
             with _load(args) as recognizer:
-                return _transcribe(recognizer, args, output, messages, files)
+                return _transcribe(recognizer, args, output, messages, files, refused)
         except KeyboardInterrupt:
             messages.error("interrupted; the results so far are complete")
             return 130
-        except BrokenPipeError:
-            _silence_stdout()
-            return 1
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -84,6 +82,18 @@ def _check(args: argparse.Namespace) -> None:
         raise OptionError("--context-seconds", args.context_seconds, expected)
     if args.jobs > 1 and not args.output:
         raise OptionError("--jobs", args.jobs, "1, or an output folder: -o DIR, as several files cannot print at once")
+
+
+def _inputs(args: argparse.Namespace, messages: Messages) -> tuple[list[str], list[Path], int]:
+    """Return the inputs, the folder of each result below the output folder, and how many were none."""
+    entries = expand(args.files, recursive=args.recursive, tell=messages.warn)
+    refused = [entry.error for entry in entries if entry.error is not None]
+    for error in refused:
+        messages.error(str(error))
+    good = [entry for entry in entries if entry.error is None]
+    if args.output:  # one file for each: what is given twice is done once
+        good = list({(os.path.abspath(entry.file), entry.parent): entry for entry in reversed(good)}.values())[::-1]  # noqa: PTH100
+    return [entry.file for entry in good], [entry.parent for entry in good], len(refused)
 
 
 def _load(args: argparse.Namespace) -> Recognizer:
@@ -101,18 +111,24 @@ def _load(args: argparse.Namespace) -> Recognizer:
 
 
 def _transcribe(
-    recognizer: Recognizer, args: argparse.Namespace, output: Output, messages: Messages, files: Sequence[str]
+    recognizer: Recognizer,
+    args: argparse.Namespace,
+    output: Output,
+    messages: Messages,
+    files: Sequence[str],
+    refused: int,
 ) -> int:
     """Write each result as it comes; return 1 where some failed."""
     wanted = [(index, file) for index, file in enumerate(files) if not _done_before(args, output, index, file)]
     with Bars(quiet=args.quiet or output.on_terminal) as bars:
         run = Run(recognizer, args, output, messages, bars)
+        run.tally.failed = refused
         run(wanted)
     skipped = len(files) - len(wanted)
     if args.output and (len(files) > 1 or skipped):
         messages.warn(run.tally.summary(skipped))
-    elif len(files) > 1 and run.tally.failed:
-        messages.error(f"{run.tally.failed} of {len(files)} files failed; the others are done")
+    elif len(files) + refused > 1 and run.tally.failed:
+        messages.error(f"{run.tally.failed} of {len(files) + refused} files failed; the others are done")
     return 1 if run.tally.failed else 0
 
 
@@ -126,11 +142,3 @@ def _done_before(args: argparse.Namespace, output: Output, index: int, file: str
     except OSError:
         return False
     return newer and not journal_path(path).exists()
-
-
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining about the closed pipe when it flushes at exit."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        return

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from tdt.profiling.nodes import top_nodes as top_nodes
     from tdt.profiling.output import check_writable as check_writable
     from tdt.profiling.output import open_output as open_output
+    from tdt.profiling.output import write_file as write_file
     from tdt.profiling.page import profile_page as profile_page
     from tdt.profiling.picture import draw_stages as draw_stages
+    from tdt.profiling.picture import require_plotting as require_plotting
     from tdt.profiling.profile_run import Options as Options
     from tdt.profiling.profile_run import Profile as Profile
     from tdt.profiling.profile_run import run_profile as run_profile
@@ -47,9 +49,9 @@ __getattr__, __all__ = door(
         "breakdown": "break_down",
         "environment": "cpu_name describe environment_block invocation",
         "nodes": "top_nodes",
-        "output": "check_writable open_output",
+        "output": "check_writable open_output write_file",
         "page": "profile_page",
-        "picture": "draw_stages",
+        "picture": "draw_stages require_plotting",
         "profile_run": "Options Profile run_profile",
         "profile_tables": "load_table memory_table node_table operator_table overlap_table setup_table stage_table",
         "selecting": "cases_of",

@@ -99,8 +99,12 @@ def recordings_of(files: Sequence[str], references: str | None) -> list[Recordin
     ------
     AudioError
         A file cannot be read.
+    OptionError
+        The references cannot be read, or are of other files.
     """
-    said = read_references(Path(references)) if references else {}
+    said = read_references(Path(references)) if references is not None else {}
     bundled = sorted((Path(__file__).parents[1] / "models" / "recordings").glob("*.flac"))
     paths = [Path(name) for name in files] or bundled
+    if references is not None and not any(reference_for(path, said) for path in paths):
+        raise OptionError("references", references, f"lines of file name and text for clips such as {paths[0].name}")
     return [Recording(path.stem, load_audio(path).samples, reference_for(path, said)) for path in paths]

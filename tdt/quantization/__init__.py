@@ -11,6 +11,7 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.quantization.budget import choose as choose
+    from tdt.quantization.clips import find_audio as find_audio
     from tdt.quantization.clips import read_audio as read_audio
     from tdt.quantization.comparison import Variant as Variant
     from tdt.quantization.comparison import compare as compare
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tdt.quantization.recipe import DECODER_WEIGHTS as DECODER_WEIGHTS
     from tdt.quantization.recipe import Recipe as Recipe
     from tdt.quantization.scoring import NORMALIZERS as NORMALIZERS
+    from tdt.quantization.scoring import check_scoring as check_scoring
     from tdt.quantization.scoring import read_references as read_references
     from tdt.quantization.sensitivity import LEVELS as LEVELS
     from tdt.quantization.sensitivity import Bench as Bench
@@ -50,7 +52,7 @@ __getattr__, __all__ = door(
     __name__,
     {
         "budget": "choose",
-        "clips": "read_audio",
+        "clips": "find_audio read_audio",
         "comparison": "Variant compare",
         "comparison_report": "markdown report text",
         "engines.folder": "BuiltEngine build_engine",
@@ -62,7 +64,7 @@ __getattr__, __all__ = door(
         "pictures": "draw_lengths draw_sensitivity",
         "pipeline": "Calibrated Options Quantised calibrate_source load_clips write_model",
         "recipe": "BODIES DECODER_WEIGHTS Recipe",
-        "scoring": "NORMALIZERS read_references",
+        "scoring": "NORMALIZERS check_scoring read_references",
         "sensitivity": "Bench LEVELS Level Ranked rank",
         "source": "open_source",
         "thresholds": "METHODS",

@@ -20,9 +20,9 @@ from tdt.model.sidecar import SIDECAR, read_sidecar
 from tdt.onnxfile.graph import read_graph
 from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.calibration import Checkpoint, calibrate
-from tdt.quantization.clips import Clip, read_audio, sounding_seconds
+from tdt.quantization.clips import Clip, read_audio, require_speech, sounding_seconds
 from tdt.quantization.comparison import agreement, joined
-from tdt.quantization.pipeline import Options, quantize
+from tdt.quantization.pipeline import Options, load_clips, quantize
 from tdt.quantization.recipe import Recipe
 from tdt.quantization.scoring import error_rates, read_references, simple_normalizer
 from tdt.quantization.sidecar import file_hash
@@ -230,6 +230,36 @@ def test_max_seconds_bounds_the_audio(recordings: list[Path]) -> None:
     assert audio.seconds == pytest.approx(10.0, abs=0.11)
     assert all(clip.seconds >= 0.1 for clip in audio.clips)
     assert len(audio.clips) + len(audio.skipped) == len(recordings)
+
+
+def test_the_bound_on_the_audio_does_not_refuse_itself(tmp_path: Path) -> None:
+    """A minute of speech holds pauses: 60 s of audio are not 60 s of sound, and no more could be read."""
+    tone = 0.1 * np.sin(np.arange(58 * 16000) * 0.3).astype(np.float32)
+    speech = np.concatenate([np.zeros(2 * 16000, np.float32), tone])
+    paths = [tmp_path / f"{index}.wav" for index in range(2)]
+    for path in paths:
+        soundfile.write(path, speech, 16000)
+    audio = read_audio(paths, 60.0)
+    assert audio.seconds == 60.0
+    assert 58.0 <= audio.sounding_seconds < 60.0
+    require_speech(audio, 60.0)
+    assert len(load_clips(paths, Options(60.0)).clips) == 1
+    with pytest.raises(CalibrationAudioError, match=r"at least 60 s.*Pass more recordings"):
+        require_speech(read_audio(paths[:1], 61.0), 61.0)  # here it is the recordings that end
+
+
+def test_a_bound_that_silence_fills_says_to_raise_it(tmp_path: Path) -> None:
+    path = tmp_path / "quiet.wav"
+    tone = 0.1 * np.sin(np.arange(40 * 16000) * 0.3).astype(np.float32)
+    soundfile.write(path, np.concatenate([tone, np.zeros(100 * 16000, np.float32), tone]), 16000)
+    with pytest.raises(CalibrationAudioError, match=r"40\.\d s of sound .* at least 56 s .*Raise the bound"):
+        load_clips([path], Options(70.0))
+
+
+@pytest.mark.parametrize("bound", [59.9, 0.0, -1.0, float("nan")])
+def test_a_bound_below_what_is_needed_is_refused_before_anything_is_read(bound: float) -> None:
+    with pytest.raises(OptionError, match="60 or more"):
+        load_clips(["/does/not/exist"], Options(bound))
 
 
 class Noise:
