@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tdt.audio.recordings import Opened as Opened
     from tdt.audio.recordings import glance as glance
     from tdt.audio.recordings import open_source as open_source
+    from tdt.audio.tracks import contents as contents
 
 __getattr__, __all__ = door(
     __name__,
@@ -25,5 +26,6 @@ __getattr__, __all__ = door(
         "loading": "load_audio",
         "reader": "BlockReader",
         "recordings": "Opened glance open_source",
+        "tracks": "contents",
     },
 )

@@ -55,8 +55,15 @@ _CODECS = frozenset({
     "dsd_lsbf_planar", "dsd_msbf", "dsd_msbf_planar", "dst", "s302m", "sbc", "xma1", "xma2",
 })  # fmt: skip
 _CODEC_FAMILIES = ("pcm_", "adpcm_")
-# Full scale of FFmpeg's sample formats, planar or not.
-_FULL_SCALE = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63, "flt": 1, "dbl": 1}
+# Types and full scale of FFmpeg's sample formats, planar or not.
+_CODINGS = {
+    "u8": (np.uint8, 1 << 7),
+    "s16": (np.int16, 1 << 15),
+    "s32": (np.int32, 1 << 31),
+    "s64": (np.int64, 1 << 63),
+    "flt": (np.float32, 1),
+    "dbl": (np.float64, 1),
+}
 _NAMES = {"libopencore_amrnb": "amrnb", "libopencore_amrwb": "amrwb"}
 
 
@@ -199,8 +206,6 @@ class _Packets:
 
     Attributes
     ----------
-    seconds : float
-        Up to where the times of the packets have come.
     trouble : str
         What the decoder said of the packets since the last that it could decode.
     """
@@ -208,9 +213,15 @@ class _Packets:
     def __init__(self, container: Any, stream: Any, file: Kept, name: str) -> None:
         self._packets = container.demux(stream)
         self._stream, self._file, self._name = stream, file, name
-        self.seconds, self.trouble = 0.0, ""
+        self.trouble = ""
+        self._ticks = 0
         stream.codec_context.thread_type = "NONE"
         stream.codec_context.thread_count = 1
+
+    @property
+    def seconds(self) -> float:
+        """Up to where the times of the packets have come."""
+        return float((self._ticks - (self._stream.start_time or 0)) * (self._stream.time_base or 0))
 
     def __iter__(self) -> Iterator[Any]:
         """Yield frames."""
@@ -237,8 +248,7 @@ class _Packets:
             packet = None
         self._file.check()
         if packet is not None and packet.pts is not None:
-            ticks = packet.pts + (packet.duration or 0) - (self._stream.start_time or 0)
-            self.seconds = max(self.seconds, float(ticks * self._stream.time_base))
+            self._ticks = max(self._ticks, packet.pts + (packet.duration or 0))
         return packet
 
 
@@ -250,6 +260,7 @@ class _Gathering:
         self._held: list[Float32] = []
         self._count = 0
         self._kind = (0, 0)
+        self._full = 0
 
     def add(self, rate_hz: int, samples: Float32) -> Iterator[Block]:
         """Take samples [shape=(n, channels)]; yield what is full, or of another kind."""
@@ -257,9 +268,10 @@ class _Gathering:
         if kind != self._kind:
             yield from self.rest()
             self._kind = kind
+            self._full = block_frames(*kind) if self._seconds is None else block_frames(*kind, self._seconds)
         self._held.append(samples)
         self._count += len(samples)
-        if self._count >= (block_frames(*kind) if self._seconds is None else block_frames(*kind, self._seconds)):
+        if self._count >= self._full:
             yield from self.rest()
 
     def rest(self) -> Iterator[Block]:
@@ -272,9 +284,14 @@ class _Gathering:
 def _samples(frame: Any) -> Float32:
     """Return a frame's samples [shape=(n, channels)], float32, integers divided by their full scale."""
     kind = frame.format.name
-    values = frame.to_ndarray()
-    values = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
-    scale = _FULL_SCALE[kind.removesuffix("p")]
+    coding, scale = _CODINGS[kind.removesuffix("p")]
+    # Of the planes themselves: PyAV's own to_ndarray takes as long as decoding does.
+    planes = [np.frombuffer(plane, coding) for plane in frame.planes]
+    if frame.format.is_planar:
+        values = planes[0][: frame.samples, None] if len(planes) == 1 else np.stack(planes, 1)[: frame.samples]
+    else:
+        channels = frame.layout.nb_channels
+        values = planes[0][: frame.samples * channels].reshape(-1, channels)
     made: Float32 = values.astype(np.float32, copy=False)
     if scale == 1:
         return made

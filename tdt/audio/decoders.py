@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tdt.audio import formats
@@ -43,6 +43,10 @@ class Sound:
         The one that is decoded.
     seconds : float or None
         Length that the source claims; None where it does not say.
+    files : int
+        How many files it is joined of.
+    problem : str
+        What is missing at its end, as far as that is known before decoding.
     blocks : iterator of Block
         Raises BreakOffError at its end where the source broke off.
     """
@@ -51,6 +55,8 @@ class Sound:
     tracks: tuple[Track, ...]
     track: int
     seconds: float | None
+    files: int
+    problem: str
     blocks: Iterator[Block]
 
 
@@ -83,7 +89,7 @@ def open_sound(source: Encoded | Pipe, track: int | None = None) -> Iterator[Sou
             decoding = closing.enter_context(open_pipe(source))
             if decoding is not None:
                 _only_track(source.name, track)
-                yield _sound(source.name, decoding, decoding.seconds, _ended(decoding.blocks))
+                yield _sound(source.name, decoding, decoding.container, _ended(decoding.blocks))
                 return
             source = source.spooled()
             closing.callback(source.close)
@@ -103,9 +109,12 @@ def _open_encoded(source: Encoded, track: int | None, closing: ExitStack) -> Sou
             f"{source.name} cannot be read as audio ({outline.problem or error}); WAV, FLAC, OGG, MP3, M4A or another "
             "sound file was expected. Check that it is complete and is sound."
         ) from error
-    blocks = _ended(_joined(source, fmt, outline, track, first))
+    blocks = _bounded(_ended(_joined(source, fmt, outline, track, first)), source)
+    sound = _sound(source.name, first, fmt.name if fmt.demuxer else first.container, blocks)
     known = outline.seconds is not None or len(outline.pieces) > 1
-    return _sound(source.name, first, outline.seconds if known else first.seconds, _bounded(blocks, source))
+    files = 1 if fmt.frames else len(outline.pieces)
+    seconds = outline.seconds if known else first.seconds
+    return replace(sound, seconds=seconds, files=files, problem=outline.problem)
 
 
 class _RefusedError(Exception):
@@ -184,11 +193,12 @@ def _bounded(blocks: Iterator[Block], source: Encoded) -> Iterator[Block]:
         yield block
 
 
-def _sound(name: str, first: Decoding, seconds: float | None, blocks: Iterator[Block]) -> Sound:
+def _sound(name: str, first: Decoding, container: str, blocks: Iterator[Block]) -> Sound:
     rate_hz = first.tracks[first.track].rate_hz
     if rate_hz:
         check_rate(rate_hz, name)
-    return Sound(first.container, first.tracks, first.track, seconds, _of_usual_rates(blocks, name))
+    blocks = _of_usual_rates(blocks, name)
+    return Sound(container, first.tracks, first.track, first.seconds, files=1, problem="", blocks=blocks)
 
 
 def _of_usual_rates(blocks: Iterator[Block], name: str) -> Iterator[Block]:

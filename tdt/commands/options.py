@@ -102,6 +102,7 @@ OPTIONS: dict[str, Option] = {
     "model": _model,
     "models": _repeated(_model),
     "model_argument": replace(_model, flags=("model",)),
+    "inspected": replace(_model, flags=("model",), help=_model.help + "; or a sound file"),
     "variants": _option("variants", _MODEL, "models to compare, two or more: MODEL[@PROVIDER][#PRECISION]",
                         nargs="+", metavar="VARIANT", type=variant),
     "provider": _provider,

@@ -81,6 +81,8 @@ class Cursor:
 
     def find(self, needle: bytes, at: int, stop: int) -> int:
         """Return where `needle` begins first from `at` on and before `stop`, or -1."""
+        if self.get(at, len(needle)) == needle:
+            return at if at < stop else -1
         while at < stop:
             held = self.get(at, min(self._window, stop - at + len(needle) - 1))
             found = held.find(needle)
