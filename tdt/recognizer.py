@@ -110,25 +110,12 @@ class Recognizer:
             return self._stages.encoder.encode(features, timeline)
 
     def decode(self, encoded: Encoded, *, timeline: Recorder = NULL) -> list[Hypothesis]:
-        """Decode whole utterances greedily, as NeMo's label looping does.
-
-        Parameters
-        ----------
-        encoded : Encoded
-            From :meth:`encode` or made by hand.
-        timeline : Recorder, optional
-
-        Returns
-        -------
-        list of Hypothesis
-            One an utterance.
+        """Decode whole utterances greedily, as NeMo's label looping does; one hypothesis each.
 
         Raises
         ------
-        DecodingError
-            Where the networks give NaN.
-        OptionError
-            Where the shapes do not fit the model.
+        DecodingError, OptionError
+            As :meth:`decode_piece` does.
         """
         return self.decode_piece(encoded, timeline=timeline)[0]
 
@@ -154,8 +141,10 @@ class Recognizer:
 
         Raises
         ------
-        DecodingError, OptionError
-            As :meth:`decode` does.
+        DecodingError
+            Where the networks give NaN.
+        OptionError
+            Where the shapes do not fit the model.
         """
         with self._lifetime.use():
             return self._stages.engine.decode(encoded, states, timeline)
