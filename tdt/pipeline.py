@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tdt.errors import AudioTailError, OptionError, TdtError
+from tdt.lifetime import Bound
 from tdt.longform import (
     BATCH_SIZE,
     DEFAULT_CUT,
@@ -87,7 +88,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(Bound):
     """The parts of a recogniser, connected."""
 
     spec: ModelSpec

@@ -10,6 +10,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Protocol, cast
 
+from tdt.commands.interrupts import INTERRUPTED, Interrupts
 from tdt.version import __version__
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("tdt.commands.compare", "compare models, providers and precisions on the same audio"),
     "build-engine": ("tdt.commands.build_engine", "build TensorRT-RTX engines ahead of time, without a GPU"),
 }
+
+# What Ctrl-C may end at any moment; transcribe says itself when that is over.
+_NOTHING_TO_LOSE = frozenset({"transcribe", "inspect", "doctor"})
 
 
 class Command(Protocol):
@@ -57,8 +61,16 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `tdt` with `argv` and return its exit status (0 done, 1 something failed, 2 usage)."""
+    """Run `tdt` with `argv` and return its exit status (0 done, 1 something failed, 2 usage, 130 interrupted)."""
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if word in COMMANDS), None)
-    args = build_parser(chosen).parse_args(words)
-    return _command(args.command).run(args)
+    called = f"tdt {chosen}" if chosen else "tdt"
+    try:
+        with Interrupts(called) as interrupts:
+            args = build_parser(chosen).parse_args(words)
+            if args.command not in _NOTHING_TO_LOSE:
+                interrupts.end_in_order()
+            return _command(args.command).run(args)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{called}: interrupted\n")
+        return INTERRUPTED
