@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tdt.errors import AudioTailError, OptionError, TdtError
+from tdt.lifetime import Bound
 from tdt.longform import (
     BATCH_SIZE,
     DEFAULT_CUT,
@@ -105,7 +106,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(Bound):
     """The parts of a recogniser, connected."""
 
     spec: ModelSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from tdt.errors import OptionError, TdtError, TranscriptionError
-from tdt.lifetime import Lifetime
+from tdt.lifetime import Bound, Lifetime
 from tdt.longform import CutOptions
 from tdt.pipeline import Reading, Stages, is_one, reading_of
 from tdt.spec import SAMPLE_RATE_HZ
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from tdt.stages import DecoderState, Encoded, Features, Hypothesis
 
 
-class Recognizer:
+class Recognizer(Bound):
     """A loaded model; made by :func:`tdt.load`.
 
-    One recogniser may be used from several threads, with equal results. It is a context manager.
+    One recogniser may be used from several threads, with equal results. It is a context manager. It belongs to the
+    process that loaded it: it is not pickled, and in a process forked later each method raises a ForkError.
 
     Parameters
     ----------
@@ -287,7 +288,8 @@ class Recognizer:
 
     def long_form(self, *, jobs: int = 1, **options: Unpack[StreamOptions]) -> LongForm:
         """Return the pipeline for long recordings; `jobs` of them share their batches."""
-        return self._stages.long_form(reading_of(options)[0], jobs)
+        with self._lifetime.use():
+            return self._stages.long_form(reading_of(options)[0], jobs)
 
     def warmup(self) -> None:
         """Run every stage once on a second of silence, so that the first call pays for nothing."""

@@ -14,6 +14,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
+from tdt.commands.interrupts import INTERRUPTED, Interrupts
 from tdt.commands.parsing import Parser
 from tdt.commands.streams import NOBODY_READS, ReaderGoneError, prepare, settle
 from tdt.errors import OptionError, TdtError
@@ -39,6 +40,8 @@ _ENDINGS = (
 )
 
 _log = logging.getLogger("tdt")
+# What Ctrl-C may end at any moment; transcribe says itself when that is over.
+_NOTHING_TO_LOSE = frozenset({"transcribe", "inspect", "doctor"})
 
 
 class Command(Protocol):
@@ -91,11 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare()
     name = words[0] if words and words[0] in COMMANDS else ""
     try:
-        return _run(name, words)
+        with Interrupts(f"tdt {name}".rstrip()) as interrupts:
+            return _run(name, words, interrupts)
     except ReaderGoneError:
         return NOBODY_READS
     except KeyboardInterrupt:
-        return _tell(name, "interrupted", 130)
+        return _tell(name, "interrupted", INTERRUPTED)
     except OptionError as error:
         return _tell(name, error, 2)
     except (TdtError, OSError) as error:
@@ -105,11 +109,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         settle()
 
 
-def _run(name: str, words: Sequence[str]) -> int:
+def _run(name: str, words: Sequence[str], interrupts: Interrupts) -> int:
     """Do what the words say; what was printed is written out when this returns or ends."""
     try:
         if name:
-            status = _command(name).run(command_parser(name).read(words[1:]))
+            args = command_parser(name).read(words[1:])
+            if name not in _NOTHING_TO_LOSE:
+                interrupts.end_in_order()
+            status = _command(name).run(args)
         else:
             parser = build_parser()
             if not words:

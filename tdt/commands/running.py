@@ -153,15 +153,15 @@ class Run:
                     yield recording
 
         parts = self._long_form.run(recordings())
-        try:
-            with closing(parts):
+        with closing(parts):
+            try:
                 for part in parts:
                     self._take(open_tasks[part.recording.index], part)
-        except KeyboardInterrupt:
-            for writer in self._writers.values():
-                with suppress(OSError):
-                    writer.pause()
-            raise
+            except KeyboardInterrupt:  # before the threads are ended, which takes as long as what they are doing
+                for writer in self._writers.values():
+                    with suppress(OSError):
+                        writer.pause()
+                raise
 
     def _recording(self, task: Task) -> Recording | None:
         """Open a long input, and go on from its journal where it has one."""

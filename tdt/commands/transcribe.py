@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdt.audio import expand
+from tdt.commands.interrupts import end_in_order
 from tdt.commands.messages import Messages
 from tdt.commands.options import add
 from tdt.commands.outputs import Folder, Output, Stream
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.recognizer import Recognizer
+
+_ORDERLY_SECONDS = 5.0  # to write what is known of long recordings
 
 EPILOG = """\
 examples:
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(output, Stream) and len(files) > 1 and args.format in {"srt", "vtt"}:
                 messages.warn("the subtitles of several files follow one another; -o DIR gives each its own file")
             with _load(args) as recognizer:
+                end_in_order(_ORDERLY_SECONDS)
                 return _transcribe(recognizer, args, output, messages, files, refused)
         except KeyboardInterrupt:
             messages.error("interrupted; the results so far are complete")

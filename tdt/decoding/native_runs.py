@@ -14,6 +14,7 @@ import numpy as np
 
 from tdt.decoding.cores import idle_cores, teams_for
 from tdt.errors import ClosedError, OptionError
+from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ _COMPILE_NOTICE_SECONDS = 1.0
 _SMALL_OUTPUT_BYTES = 1 << 20
 # Steps that read fewer bytes of weights gain nothing from a second core: waiting for each other has its price.
 _SHARED_BYTES = 2 << 20
-_compiling = threading.Lock()
+_compiling = ProcessLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Job:
     helpers: int = 0
 
 
-class Runs:
+class Runs(Bound):
     """Runs jobs on packed weights.
 
     Parameters
@@ -71,6 +72,7 @@ class Runs:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self.closed = False
+        self.origin = Origin()
         self._prepare(options.isa, options.screening)
 
     def _prepare(self, isa: str | None, screening: bool | None) -> None:
@@ -78,7 +80,7 @@ class Runs:
         message = "compiling the decoder for this processor (once; it is kept on disk)"
         notice = threading.Timer(_COMPILE_NOTICE_SECONDS, _log.info, (message,))
         notice.daemon = True
-        with _compiling:
+        with setting_up(), _compiling:
             notice.start()
             try:
                 self._choose(isa, screening)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from tdt.lifetime import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,19 +63,14 @@ class Runner(Protocol):
         ...
 
 
-_session: Runner | None = None
-_session_lock = threading.Lock()
+def _open() -> Runner:
+    from tdt.runtime import Backend, Session
+
+    return Session(MODEL_PATH, Backend.parse("cpu"), threads=1)
 
 
-def shared_session() -> Runner:
-    """Return the bundled detector's session, opened on the CPU with one thread at the first call."""
-    global _session  # noqa: PLW0603
-    with _session_lock:
-        if _session is None:
-            from tdt.runtime import Backend, Session
-
-            _session = Session(MODEL_PATH, Backend.parse("cpu"), threads=1)
-        return _session
+# The bundled detector's session, opened on the CPU with one thread at the first call.
+shared_session = PerProcess(_open)
 
 
 class SpeechDetector:
