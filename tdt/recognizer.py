@@ -62,12 +62,8 @@ class Recognizer(Bound):
         ----------
         audio : source or iterable of sources
             Arrays [n] or [n, channels] of int16, float32 or float64; paths; bytes; file objects.
-        sample_rate : int, optional
-            Rate of the arrays in Hz; 16000 by default.
-        channel : int, optional
-            Which channel to take; the mean of all by default.
-        track : int, optional
-            Which audio track of a file to take, from 0; the default one by default.
+        sample_rate, channel, track : int, optional
+            As in :meth:`transcribe`.
         timeline : Recorder, optional
 
         Returns
@@ -184,16 +180,14 @@ class Recognizer(Bound):
         audio : source or iterable of sources
             A path, bytes, file object or array [n] or [n, channels] gives one transcript; a list, tuple or generator of
             them gives a list.
-        sample_rate, channel : int, optional
-            Rate of arrays in Hz, 16000 by default; which channel to take, the mean of all by default.
-        track : int, optional
-            Which audio track of a file to take, from 0; by default the first that is marked as default, else the first.
+        sample_rate, channel, track : int, optional
+            Rate of arrays in Hz, 16000 by default; which channel to take, the mean of all by default; which audio track
+            of a file, from 0, by default the first that is marked as default, else the first.
         batch_size : int, optional
-            Clips to a batch; by default up to 8, fewer where they are long.
-        chunk_seconds : float, optional
+            Clips to a batch; up to 8 by default, fewer where they are long.
+        chunk_seconds, context_seconds : float, optional
             Longest window, a minute by default where model, provider and memory allow it; shorter audio is not cut.
-        context_seconds : float, optional
-            Audio heard on each side of a cut through speech; 2 by default.
+            Audio heard on each side of a cut through speech, 2 by default.
         max_memory_bytes : int, optional
             For the encoder's activations: fewer and shorter windows share a run where it is small.
         errors : {"raise", "return"}
@@ -227,8 +221,7 @@ class Recognizer(Bound):
         recorder: Recorder = timeline if not isinstance(timeline, bool) else Timeline() if timeline else NULL
         results: list[Any] = [None] * len(sources)
         cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
-        reading = Reading(sample_rate, channel, batch_size, cutting, track)
-        finished = self._stages.results(sources, reading, recorder)
+        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size, cutting, track), recorder)
         with self._lifetime.use(), recorder.span(CALL):
             for done, (index, result) in enumerate(finished, start=1):
                 results[index] = result

@@ -27,6 +27,7 @@ OTHER_MEANINGS = {
     "--precision": {"precision", "precisions"},
     "--provider": {"provider", "provider_or_auto", "providers", "card"},
     "files": {"inputs", "files"},
+    "model": {"model_argument", "inspected"},
 }
 
 
