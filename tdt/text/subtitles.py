@@ -41,16 +41,16 @@ class _Piece(NamedTuple):
 def cues(transcript: Transcript, after_ms: int = 0) -> list[Cue]:
     """Return the subtitle cues of a transcript.
 
+    A cue ends with its sentence, before a pause of a second, and before it would hold more than two lines of 42
+    characters or last longer than 7 s; where it is full, it is cut after the last comma of its second half, if there is
+    one. Cues never overlap; short ones stay for a second where the next leaves room. One that takes no time, as a lone
+    punctuation mark does, comes earlier where it cannot stay; a cue always lasts.
+
     Parameters
     ----------
     transcript : Transcript
     after_ms : int
         Where the last cue before these ends, for the parts of a running transcript.
-
-    A cue ends with its sentence, before a pause of a second, and before it would hold more than two lines of 42
-    characters or last longer than 7 s; where it is full, it is cut after the last comma of its second half, if there is
-    one. Cues never overlap; short ones stay for a second where the next leaves room. One that takes no time, as a lone
-    punctuation mark does, comes earlier where it cannot stay; a cue always lasts.
     """
     pieces = list(_pieces(transcript.words))
     groups: list[list[_Piece]] = []
