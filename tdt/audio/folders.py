@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tdt.audio.formats import HEAD_BYTES, by_head
 from tdt.errors import AudioNotFoundError, AudioReadError
 
 if TYPE_CHECKING:
@@ -13,20 +14,25 @@ if TYPE_CHECKING:
 
     from tdt.errors import AudioError
 
-# Formats that hold sound and are told by a file's name; a file of another name can still be given by itself. Endings
-# that are rather something else's (.ts, .raw, .dat) are not here.
+# Names of the formats of tdt.audio.formats, and of others that libsndfile reads; a file of another name can still be
+# given by itself.
 _LOSSLESS = {
     ".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".bwf", ".wv", ".tta",
     ".ape", ".voc", ".8svx", ".svx", ".sph", ".nist", ".ircam", ".sf", ".paf", ".pvf", ".htk", ".avr", ".wve", ".dsf",
+    ".tak", ".shn", ".qoa", ".sds",
 }  # fmt: skip
 _LOSSY = {
     ".mp3", ".mp2", ".mp1", ".mpga", ".ogg", ".oga", ".opus", ".spx", ".m4a", ".m4b", ".m4r", ".aac", ".adts", ".wma",
-    ".amr", ".awb", ".gsm", ".ac3", ".eac3", ".dts", ".ra", ".qcp", ".mka", ".weba",
+    ".amr", ".awb", ".gsm", ".ac3", ".eac3", ".dts", ".ra", ".qcp", ".mka", ".weba", ".mpc",
+    ".mp+", ".oma", ".aa3", ".loas", ".latm",
 }  # fmt: skip
 _VIDEO = {
     ".mp4", ".m4v", ".webm", ".mkv", ".mov", ".3gp", ".3g2", ".avi", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".mpg",
-    ".mpeg", ".mts", ".m2ts", ".vob", ".rm", ".mxf",
+    ".mpeg", ".mts", ".m2ts", ".vob", ".rm", ".mxf", ".m2t",
+    ".qt", ".nut", ".rmvb",
 }  # fmt: skip
+# Endings that other files have as often, as program text has .ts: there the first bytes tell.
+SHARED_SUFFIXES = frozenset({".ts"})
 AUDIO_SUFFIXES = frozenset(_LOSSLESS | _LOSSY | _VIDEO)
 
 
@@ -93,13 +99,26 @@ def _look_into(folder: Path, *, recursive: bool) -> _Found:
     audio, others, folders = [], Counter[str](), 0
     for item in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         # macOS keeps what its own file system would about talk.wav in ._talk.wav: no sound, whatever the ending.
-        if item.suffix.lower() in AUDIO_SUFFIXES and not item.name.startswith("._") and item.is_file():
+        if not item.name.startswith("._") and item.is_file() and _is_audio(item):
             audio.append(item)
         elif item.is_dir():
             folders += not recursive
         else:
             others["hidden" if item.name.startswith(".") else item.suffix.lower() or "without an ending"] += 1
     return _Found(audio, others, folders)
+
+
+def _is_audio(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in AUDIO_SUFFIXES or (suffix in SHARED_SUFFIXES and _begins_as_audio(path))
+
+
+def _begins_as_audio(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return by_head(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _left_out(found: _Found) -> str:

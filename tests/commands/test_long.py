@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +25,10 @@ from tdt.commands import main
 from tdt.commands.running import journal_path
 from tdt.longform import recording
 from tdt.longform.checkpoint import Journal
+from tdt.text.writers import FileWriter
+
+if TYPE_CHECKING:
+    from tdt.text.transcript import Transcript
 
 CHUNK = ["--chunk-seconds", "4"]
 
@@ -286,3 +292,30 @@ def test_segments_are_printed_as_they_come(meeting: Path) -> None:
         assert process.poll() is None, "it still waits for more"
         process.stdin.close()
         process.wait(60)
+
+
+def test_a_file_that_cannot_be_written_any_more_costs_its_own_recording_only(
+    meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk fills up while two long recordings share batches."""
+    copies = [str(shutil.copy(meeting, tmp_path / f"{name}.flac")) for name in ("first", "second")]
+    add = FileWriter.add
+
+    def full(writer: FileWriter, part: Transcript) -> None:
+        if writer.path.stem == "first":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add(writer, part)
+
+    monkeypatch.setattr(FileWriter, "add", full)
+    ran = transcribe(capsys, *copies, "--format", "srt", "-o", str(tmp_path), "--jobs", "2", *CHUNK)
+    assert ran.status == 1
+    assert ran.err.count("first.flac: [Errno 28] No space left on device") == 1
+    assert "1 done, 1 failed" in ran.err
+    assert check_valid(tmp_path / "second.srt") >= 10
+    assert not journal_path(tmp_path / "second.srt").exists()
+    # What was done before the disk was full is not lost: there is room again, and the run goes on.
+    monkeypatch.setattr(FileWriter, "add", add)
+    again = transcribe(capsys, *copies, "--format", "srt", "-o", str(tmp_path), "--resume", *CHUNK)
+    assert again.status == 0
+    assert "1 done, 1 skipped" in again.err
+    assert (tmp_path / "first.srt").read_bytes() == (tmp_path / "second.srt").read_bytes()
