@@ -43,8 +43,10 @@ class Parser(argparse.ArgumentParser):
         unknown = [word for word in rest if word.startswith("-") and word != "-"]
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}; a file of such a name goes behind --")
+        files = [*rest, *words[end + 1 :]]
         with self._only(lambda action: not action.option_strings):
-            values, left = self.parse_known_args(["--", *rest, *words[end + 1 :]], values)
+            values, left = self.parse_known_args(["--", *files] if files else [], values)
+        left = [word for word in left if word != "--"]
         if left:
             self.error(f"unrecognized arguments: {' '.join(left)}")
         return values

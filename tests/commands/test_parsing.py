@@ -51,6 +51,8 @@ def test_other_subcommands_take_them_too() -> None:
     assert values("build-engine", "-o", "out", "model", "--json").model == "model"
     assert values("inspect", "--json", "model").model == "model"
     assert values("inspect", "--json").model is None
+    assert values("doctor", "--json").json
+    assert values("doctor", "--json", "--").json
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,8 @@ def test_wrong_usage_is_a_line(words: list[str], message: str, capsys: pytest.Ca
 def test_too_many_models_and_missing_options_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         (["inspect", "a", "b"], "unrecognized arguments: b"),
+        (["doctor", "a"], "unrecognized arguments: a"),
+        (["doctor", "--json", "--", "a"], "unrecognized arguments: a"),
         (["quantize", "a", "--audio", "x", "-o", "y", "b"], "unrecognized arguments: b"),
         (["quantize", "a"], "required: --audio"),
         (["build-engine", "a"], "required: -o/--output"),
