@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tdt.errors import OptionError
-from tdt.profiling.bench_runs import recordings_of
 from tdt.profiling.cases import read_references as bench_references
+from tdt.profiling.selecting import recordings_of
 from tdt.quantization.scoring import read_references as compare_references
 from tdt.text.references import read_rows, read_text
 
