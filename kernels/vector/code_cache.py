@@ -1,8 +1,9 @@
 """Compiled code on the disk: found in any folder that may be trusted, kept in the first that can be written to.
 
 In this order: where NUMBA_CACHE_DIR says, beside the sources, in the user's cache folder, in a temporary folder of this
-user; where none can be written to, code stays in memory. A folder that can only be read serves too: code compiled as an
-image was built is there for whoever runs it. Entries count for the contents of all sources, not for their dates.
+user; where none can be written to, code stays in memory. Folders before it that can only be read serve too: what was
+compiled when an image was built is there for whoever runs it. Entries count for the contents of all sources, not for
+their dates.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ def places(source: Path) -> Places:
     below = f"{source.name}_{hashlib.sha256(str(source).encode()).hexdigest()[:16]}"
     shared = [source / "__pycache__"]
     if config.CACHE_DIR:
-        shared.insert(0, Path(config.CACHE_DIR) / below)
+        given = Path(config.CACHE_DIR) / below
+        if _may_be_read(given, source) and folders.is_writable(given):
+            return Places((given,), given, own=False)
+        shared.insert(0, given)
     own = [folder / "code" / below for folder in (folders.user_cache(), folders.temporary()) if folder is not None]
     trusted = [folder for folder in shared if _may_be_read(folder, source)]
     write = folders.first_writable([*trusted, *own])
