@@ -83,6 +83,13 @@ class MissingDependencyError(TdtError, ImportError):
         super().__init__(f"{purpose} needs the package {package!r}, which is not installed. Install it with: {install}")
 
 
+class OutputError(TdtError, OSError):
+    """A result cannot be written: its stream is closed, or the disk is full."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} cannot be written: {problem}. Give the output another place, or make room for it.")
+
+
 class BrokenDependencyError(TdtError, ImportError):
     """A package that is needed is there, but cannot be used."""
 
@@ -265,11 +272,14 @@ class QuantizationError(TdtError, ValueError):
 class CalibrationAudioError(QuantizationError):
     """Too little speech to calibrate on."""
 
-    def __init__(self, clips: int, seconds: float, sounding: float, minimum: float, skipped: int) -> None:
+    def __init__(
+        self, clips: int, seconds: float, sounding: float, minimum: float, skipped: int, *, bounded: bool = False
+    ) -> None:
+        more = "Raise the bound on the audio (--max-seconds), or pass" if bounded else "Pass more"
         super().__init__(
             f"The calibration audio holds {sounding:.1f} s of sound in {clips} recordings of {seconds:.1f} s "
             f"({skipped} files were skipped); at least {minimum:.0f} s are needed for ranges that hold on other audio. "
-            "Pass more recordings of the kind the model shall transcribe."
+            f"{more} recordings of the kind the model shall transcribe."
         )
 
 

@@ -209,6 +209,8 @@ def test_a_door_hands_on_what_others_use(wing: str) -> None:
         for module, name in imports_of(other)
         if module == f"tdt.{wing}"
     }
+    for document in [ROOT / "README.md", *(ROOT / "tools" / "readme").glob("*.md")]:  # what users are told to import
+        used |= set(re.findall(rf"^from tdt\.{wing} import (\w+)$", document.read_text(encoding="utf-8"), re.MULTILINE))
     assert used == set(DOORS[wing]), f"{wing} hands on what nobody takes"
     for_types = {
         name: f"{module}.{name}" if f"{module}.{name}" in MODULES else module for module, name in imports_of(path)

@@ -34,10 +34,10 @@ def transcribe(capsys: pytest.CaptureFixture[str], *words: str) -> SimpleNamespa
 
 
 @pytest.fixture(scope="module")
-def meeting(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def meeting(golden_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three quarters of a minute of digits and greetings with pauses."""
     clips = [
-        soundfile.read(shared / f"models/goldens/{name}.flac", dtype="float32")[0]
+        soundfile.read(golden_folder / f"{name}.flac", dtype="float32")[0]
         for name in ("15_hello_world", "06_digits_theo")
     ]
     pause = np.zeros(12_000, np.float32)
@@ -204,12 +204,12 @@ def test_a_corrupt_tail_is_told_and_the_rest_is_written(
     assert check_valid(tmp_path / "cut.srt") >= 6
 
 
-def test_folders(capsys: pytest.CaptureFixture[str], meeting: Path, shared: Path, tmp_path: Path) -> None:
+def test_folders(capsys: pytest.CaptureFixture[str], meeting: Path, golden_folder: Path, tmp_path: Path) -> None:
     tree = tmp_path / "talks"
     (tree / "day 1").mkdir(parents=True)
     shutil.copy(meeting, tree / "day 1" / "talk.flac")
-    shutil.copy(shared / "models/goldens/15_hello_world.flac", tree / "talk.flac")
-    shutil.copy(shared / "models/goldens/15_hello_world.flac", tree / "TALK2.FLAC")
+    shutil.copy(golden_folder / "15_hello_world.flac", tree / "talk.flac")
+    shutil.copy(golden_folder / "15_hello_world.flac", tree / "TALK2.FLAC")
     (tree / "notes.txt").write_text("no audio")
     (tree / "broken.wav").write_bytes(b"RIFF")
     words = [str(tree), "--recursive", "-o", str(tmp_path / "out"), *CHUNK]
@@ -244,7 +244,15 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--resume"], ["--skip-existing"], ["--jobs", "2"], ["--max-memory", "x"], ["--chunk-seconds", "999"]]
+    "words",
+    [
+        ["--resume"],
+        ["--skip-existing"],
+        ["--jobs", "2"],
+        ["--max-memory", "x"],
+        ["--chunk-seconds", "999"],
+        ["--context-seconds", "16"],
+    ],
 )
 def test_wrong_usage(words: list[str], meeting: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:

@@ -152,11 +152,11 @@ def test_a_driver_that_is_not_there_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("provider", ["cuda:0", "tensorrt:0", "tensorrt-rtx:0"])
-def test_a_provider_that_cannot_start_raises(shared: Path, provider: str) -> None:
+def test_a_provider_that_cannot_start_raises(models: Path, provider: str) -> None:
     if not read_driver().problem:
         pytest.skip("this machine has a card")
     with pytest.raises(ProviderError, match=rf"{provider} cannot start: .*[Ii]nstall"):
-        Session(shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx", Backend.parse(provider))
+        Session(models / "parakeet-tdt-tiny-onnx/encoder-model.onnx", Backend.parse(provider))
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "tensorrt-rtx"])
@@ -247,10 +247,10 @@ def test_shape_arithmetic_is_told_from_computation() -> None:
         placement.require_on_device(dynamic, "encoder.int8.onnx", "cuda:0")
 
 
-def test_float_outputs_are_known_by_node(shared: Path) -> None:
+def test_float_outputs_are_known_by_node(models: Path) -> None:
     import onnx
 
-    floats = placement.float_outputs(onnx.load(shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx"))
+    floats = placement.float_outputs(onnx.load(models / "parakeet-tdt-tiny-onnx/encoder-model.onnx"))
     kinds = {name: known for name, known in floats.items() if name.endswith(("/Softmax", "/Shape"))}
     assert len(kinds) > 10
     assert all(known == name.endswith("/Softmax") for name, known in kinds.items())
@@ -300,8 +300,8 @@ def test_a_build_says_that_it_takes_minutes_and_that_it_lives(
     assert not caplog.text
 
 
-def test_model_keys_follow_the_content(tmp_path: Path, shared: Path) -> None:
-    whole = (shared / "models/parakeet-tdt-tiny-onnx/decoder_joint-model.onnx").read_bytes()
+def test_model_keys_follow_the_content(tmp_path: Path, models: Path) -> None:
+    whole = (models / "parakeet-tdt-tiny-onnx/decoder_joint-model.onnx").read_bytes()
     path = tmp_path / "model.onnx"
     path.write_bytes(whole)
     assert model_key(path) == model_key(whole)
