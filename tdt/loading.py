@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tdt.aside import both
+from tdt.compiler import require_compiler
 from tdt.errors import OptionError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
 from tdt.text import CONFIDENCES, Confidence
@@ -143,6 +144,7 @@ def load(
                 return make_encoder(files, spec, *backends, threads, queues[0])
 
         # Imported here, not by the thread: an interrupt amid an import can leave Python's import lock closed to others.
+        require_compiler()
         onnxruntime()
         # A profile runs one after another, so that each part is charged with its own time.
         engine, encoder = both(make_decoder, make_acoustic_encoder, together=timeline is NULL)

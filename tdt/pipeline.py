@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tdt.errors import AudioTailError, OptionError, TdtError
-from tdt.lifetime import Bound
+from tdt.lifetime import Bound, Origin
 from tdt.longform import (
     BATCH_SIZE,
     DEFAULT_CUT,
@@ -114,6 +114,7 @@ class Stages(Bound):
     encoder: AcousticEncoder
     engine: Engine
     confidence: Confidence = "entropy"
+    origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     def results(
         self, sources: Iterable[AudioSource], reading: Reading, timeline: Recorder = NULL
@@ -176,6 +177,7 @@ class Stages(Bound):
             self.confidence,
             batch_size,
             jobs,
+            self.origin,
         )
 
     def _long(self, long_form: LongForm, reader: BlockReader, timeline: Recorder) -> Result:

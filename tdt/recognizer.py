@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 class Recognizer(Bound):
     """A loaded model; made by :func:`tdt.load`.
 
-    One recogniser may be used from several threads, with equal results. It is a context manager. It belongs to the
-    process that loaded it: it is not pickled, and in a process forked later each method raises a ForkError.
+    Any number of threads may use it, with equal results; another process may not. It is a context manager.
 
     Parameters
     ----------
@@ -281,8 +280,7 @@ class Recognizer(Bound):
 
     def long_form(self, *, jobs: int = 1, **options: Unpack[StreamOptions]) -> LongForm:
         """Return the pipeline for long recordings; `jobs` of them share their batches."""
-        with self._lifetime.use():
-            return self._stages.long_form(reading_of(options)[0], jobs)
+        return self._stages.long_form(reading_of(options)[0], jobs)
 
     def warmup(self) -> None:
         """Run every stage once on a second of silence, so that the first call pays for nothing."""

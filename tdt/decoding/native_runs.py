@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.compiler import require_compiler
 from tdt.decoding.cores import idle_cores, teams_for
 from tdt.errors import ClosedError, OptionError
 from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
@@ -90,6 +91,7 @@ class Runs(Bound):
 
     def _choose(self, isa: str | None, screening: bool | None) -> None:
         """Choose instructions and evaluation."""
+        require_compiler()
         from tdt.kernels.decoder import buffers, joint, lockstep, tables, task, team
         from tdt.kernels.vector import simd
         from tdt.kernels.vector.jit import host_features

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from tdt.compiler import require_compiler
 from tdt.cuda_arrays import as_cupy, enqueue_on, on_device, require_cupy
 from tdt.errors import AudioTooShortError, AudioValueError, OptionError
 from tdt.lifetime import Bound, setting_up
@@ -143,6 +144,7 @@ class FeatureExtractor(Bound):
         with timeline.span("compile"), setting_up(), self._lock:
             notice.start()
             try:
+                require_compiler()
                 from tdt.kernels.logmel.mel_cpu import LogMel
 
                 made = LogMel(self.n_mels, self.normalize, self.edges)

@@ -115,6 +115,8 @@ class LongForm(Bound):
         Most windows to a batch; by default up to 8, fewer where they are long.
     jobs : int
         Recordings under way at once, decoded in lockstep.
+    origin : Origin, optional
+        Where the stages were made; it runs nowhere else.
     """
 
     spec: ModelSpec
@@ -125,7 +127,7 @@ class LongForm(Bound):
     confidence: Confidence = "entropy"
     batch_size: int | None = None
     jobs: int = 1
-    origin: Origin = field(default_factory=Origin, init=False, repr=False, compare=False)
+    origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     @property
     def longest_uncut(self) -> int:
