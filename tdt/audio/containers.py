@@ -17,7 +17,7 @@ import numpy as np
 
 from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
-from tdt.errors import OptionError
+from tdt.errors import AudioReadError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,9 +194,13 @@ def _choose(tracks: tuple[Track, ...], streams: list[Any], track: int | None, na
 def _blocks(packets: _Packets, claims: Claims, gathered: _Gathering) -> Blocks:
     """Decode packet by packet; what cannot be decoded in the middle is passed over, at the end it is a break."""
     total, rate_hz = 0, 0
-    for frame in packets:
-        total, rate_hz = total + frame.samples, frame.sample_rate
-        yield from gathered.add(rate_hz, _samples(frame))
+    try:
+        for frame in packets:
+            total, rate_hz = total + frame.samples, frame.sample_rate
+            yield from gathered.add(rate_hz, _samples(frame))
+    except AudioReadError:  # of the source, not of what it holds
+        yield from gathered.rest()
+        raise
     yield from gathered.rest()
     return claims.problem(total, rate_hz, packets.seconds, packets.trouble)
 

@@ -154,7 +154,10 @@ def _only_track(name: str, track: int | None) -> None:
 
 def _check_wav(source: Encoded, piece: Piece) -> None:
     header = wav_header(source.read_at, piece.start)
-    if header is not None and header.channels == 0:
+    if header is None:
+        return
+    check_rate(header.rate_hz, source.name)
+    if header.channels == 0:
         raise AudioReadError(
             f"{source.name} claims 0 channels; one or more were expected. Its header is damaged: record or export it "
             "again."

@@ -111,6 +111,12 @@ class Pipe:
         part, self._head = self._head[:count], self._head[count:]
         return part
 
+    def skip(self, count: int) -> bool:
+        """Take `count` bytes and forget them; say whether there were so many."""
+        while count > 0 and (part := self.read(min(count, _CHUNK_BYTES))):
+            count -= len(part)
+        return count <= 0
+
     def _more(self, count: int) -> bytes:
         try:
             part = self._read(max(count, 1))

@@ -36,6 +36,7 @@ class WavHeader(NamedTuple):
     bits: int
     data_at: int
     data_bytes: int
+    riff: bytes = b"RIFF"
 
 
 def wav_header(get: Callable[[int, int], bytes], at: int = 0) -> WavHeader | None:
@@ -65,7 +66,7 @@ def wav_header(get: Callable[[int, int], bytes], at: int = 0) -> WavHeader | Non
             tag = int.from_bytes(body[24:26], order) if values[0] == 0xFFFE and len(body) >= 26 else values[0]
             fields = (tag, values[1], values[2], values[3], values[4])
         elif chunk[:4] == b"data":
-            return WavHeader(*fields, here + 8, large if large and length == 0xFFFFFFFF else length)
+            return WavHeader(*fields, here + 8, large if large and length == 0xFFFFFFFF else length, head[:4])
         here += 8 + length + length % 2
     return None
 
