@@ -23,16 +23,19 @@ if TYPE_CHECKING:
     from tdt.errors import AudioTooLongError as AudioTooLongError
     from tdt.errors import AudioTooShortError as AudioTooShortError
     from tdt.errors import AudioValueError as AudioValueError
+    from tdt.errors import BrokenDependencyError as BrokenDependencyError
     from tdt.errors import ClosedError as ClosedError
     from tdt.errors import DecodingError as DecodingError
     from tdt.errors import DownloadError as DownloadError
     from tdt.errors import ExternalDataError as ExternalDataError
+    from tdt.errors import ForkError as ForkError
     from tdt.errors import MissingDependencyError as MissingDependencyError
     from tdt.errors import ModelError as ModelError
     from tdt.errors import ModelFileCorruptError as ModelFileCorruptError
     from tdt.errors import ModelFileNotFoundError as ModelFileNotFoundError
     from tdt.errors import ModelMismatchError as ModelMismatchError
     from tdt.errors import ModelNotFoundError as ModelNotFoundError
+    from tdt.errors import NotPicklableError as NotPicklableError
     from tdt.errors import OptionError as OptionError
     from tdt.errors import ProviderError as ProviderError
     from tdt.errors import RunError as RunError

@@ -2,6 +2,7 @@
 
 Each error is a :class:`TdtError` and also its standard kin, so `except FileNotFoundError` works as expected. A message
 says what was given, what was expected, and what to do; the sentence lives here, the raise site passes the facts.
+Errors cross process boundaries: whatever their constructors ask for, a copy has the same message and attributes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Attributes that OSError and ImportError keep beside an instance's dictionary.
+_HIDDEN = ("errno", "strerror", "filename", "filename2", "name", "path")
+
+
 class TdtError(Exception):
     """Root of all errors of this package."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Otherwise an exception is made anew from its message alone, which a constructor that takes facts refuses.
+        hidden = {name: getattr(self, name, None) for name in _HIDDEN}
+        state = {name: value for name, value in hidden.items() if value is not None} | self.__dict__
+        return _remade, (type(self), self.args), state
+
+
+def _remade(kind: type[TdtError], args: tuple[object, ...]) -> TdtError:
+    """Return an error of a kind as it was, past its constructor."""
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class OptionError(TdtError, ValueError):
@@ -31,11 +49,53 @@ class ClosedError(TdtError, RuntimeError):
         super().__init__("This recogniser has been closed. Load another one with tdt.load().")
 
 
+class ForkError(TdtError, RuntimeError):
+    """A model was loaded in one process and is used in another that was forked from it."""
+
+    def __init__(self, loaded: int, used: int, *, loading: bool = False) -> None:
+        problem = (
+            f"Process {used} was forked from process {loaded} while another thread there was loading a model, so that "
+            "none can be loaded here. Fork before that, or when it is done, and load"
+            if loading
+            else f"This model was loaded in process {loaded} and is used in process {used}, which was forked from it; "
+            "its threads and sessions stayed behind. Load it"
+        )
+        super().__init__(
+            f"{problem} in each worker, after the fork: in Pool(initializer=…), in gunicorn's post_fork or without "
+            "--preload; or start workers with spawn."
+        )
+
+
+class NotPicklableError(TdtError, TypeError):
+    """Something was pickled or copied that is bound to its process."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"A {kind} cannot be pickled or copied: it holds threads, sessions and their memory. Pass files or arrays "
+            "to the worker and load the model there, once, as Pool(initializer=…) does; transcripts can be passed back."
+        )
+
+
 class MissingDependencyError(TdtError, ImportError):
     """An optional package is needed and absent."""
 
     def __init__(self, package: str, purpose: str, install: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}, which is not installed. Install it with: {install}")
+
+
+class OutputError(TdtError, OSError):
+    """A result cannot be written: its stream is closed, or the disk is full."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} cannot be written: {problem}. Give the output another place, or make room for it.")
+
+
+class BrokenDependencyError(TdtError, ImportError):
+    """A package that is needed is there, but cannot be used."""
+
+    def __init__(self, package: str, problem: str, remedy: str = "") -> None:
+        todo = remedy or "`tdt doctor` says what is wrong with this installation and what to do."
+        super().__init__(f"The package {package!r} cannot be used: {problem}. {todo}")
 
 
 # --- models -----------------------------------------------------------------------------------------------------------
@@ -178,9 +238,9 @@ class TranscriptionError(TdtError, RuntimeError):
     def __init__(self, results: Sequence[object]) -> None:
         self.results = list(results)
         failed = [(index, item) for index, item in enumerate(self.results) if isinstance(item, BaseException)]
-        first_index, first = failed[0]
+        first = f"; the first, number {failed[0][0]}: {failed[0][1]}" if failed else "."
         super().__init__(
-            f"{len(failed)} of {len(self.results)} inputs failed; the first, number {first_index}: {first} "
+            f"{len(failed)} of {len(self.results)} inputs failed{first} "
             "The others are done: see .results, or pass errors='return'."
         )
 
@@ -212,11 +272,14 @@ class QuantizationError(TdtError, ValueError):
 class CalibrationAudioError(QuantizationError):
     """Too little speech to calibrate on."""
 
-    def __init__(self, clips: int, seconds: float, sounding: float, minimum: float, skipped: int) -> None:
+    def __init__(
+        self, clips: int, seconds: float, sounding: float, minimum: float, skipped: int, *, bounded: bool = False
+    ) -> None:
+        more = "Raise the bound on the audio (--max-seconds), or pass" if bounded else "Pass more"
         super().__init__(
             f"The calibration audio holds {sounding:.1f} s of sound in {clips} recordings of {seconds:.1f} s "
             f"({skipped} files were skipped); at least {minimum:.0f} s are needed for ranges that hold on other audio. "
-            "Pass more recordings of the kind the model shall transcribe."
+            f"{more} recordings of the kind the model shall transcribe."
         )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
+from tdt.aside import both
+from tdt.compiler import require_compiler
 from tdt.errors import OptionError, UnrecognizedGraphError
+from tdt.lifetime import setting_up
 from tdt.text import CONFIDENCES, Confidence
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tdt.protocols import AcousticEncoder, Engine, Extractor
@@ -30,9 +32,6 @@ DECODERS: tuple[str, ...] = get_args(DecoderKind)
 WEIGHTS: tuple[str, ...] = get_args(WeightsKind)
 FEATURE_VERSIONS: tuple[str, ...] = get_args(FeatureVersion)
 FEATURE_PLACES: tuple[str, ...] = get_args(FeaturePlace)
-
-_First = TypeVar("_First", bound="_Closable")
-_Second = TypeVar("_Second", bound="_Closable")
 
 _log = logging.getLogger("tdt")
 
@@ -123,10 +122,10 @@ def load(
     from tdt.model import find_model
     from tdt.pipeline import Stages
     from tdt.recognizer import Recognizer
-    from tdt.runtime import open_queues
+    from tdt.runtime import onnxruntime, open_queues
 
     began = time.perf_counter()
-    with timeline.span("load"):
+    with setting_up(), timeline.span("load"):
         with timeline.span("files"):
             files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
         backends = choose_backends(files, provider, encoder_provider, decoder_provider, decoder)
@@ -144,8 +143,11 @@ def load(
             with timeline.span("encoder"):
                 return make_encoder(files, spec, *backends, threads, queues[0])
 
+        # Imported here, not by the thread: an interrupt amid an import can leave Python's import lock closed to others.
+        require_compiler()
+        onnxruntime()
         # A profile runs one after another, so that each part is charged with its own time.
-        engine, encoder = _both(make_decoder, make_acoustic_encoder, together=timeline is NULL)
+        engine, encoder = both(make_decoder, make_acoustic_encoder, together=timeline is NULL)
     _log.info("loaded %s (%s) in %.2f s", spec.name, files.layout, time.perf_counter() - began)
     return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence))
 
@@ -259,27 +261,6 @@ def make_engine(
     from tdt.decoding import OnnxEngine
 
     return OnnxEngine(files, spec, backend, threads)
-
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-def _both(first: Callable[[], _First], second: Callable[[], _Second], *, together: bool) -> tuple[_First, _Second]:
-    """Make two things, side by side where `together`; where one fails, the other is closed and the error raised."""
-    with ThreadPoolExecutor(1, "tdt-load") as pool:
-        other = pool.submit(second) if together else None
-        try:
-            made = first()
-        except BaseException:
-            if other is not None and other.exception() is None:
-                other.result().close()
-            raise
-    try:
-        return made, other.result() if other is not None else second()
-    except BaseException:
-        made.close()
-        raise
 
 
 def _check(name: str, given: object, allowed: Sequence[str]) -> None:

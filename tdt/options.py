@@ -17,6 +17,7 @@ class ReadOptions(TypedDict, total=False):
 
     sample_rate: int | None
     channel: int | None
+    track: int | None
     batch_size: int | None
     chunk_seconds: float | None
     context_seconds: float | None

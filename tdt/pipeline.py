@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tdt.errors import AudioTailError, OptionError, TdtError
+from tdt.lifetime import Bound, Origin
 from tdt.longform import (
     BATCH_SIZE,
     DEFAULT_CUT,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from tdt.audio import BlockReader
+    from tdt.audio import BlockReader, Opened
     from tdt.longform import LongForm
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
@@ -43,11 +44,12 @@ Result: TypeAlias = Transcript | TdtError
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip that has been read: its place in the input, mono 16 kHz samples, and its length in seconds."""
+    """A clip that has been read: its place in the input, mono 16 kHz samples, its length, and where it broke off."""
 
     index: int
     samples: Float32
     seconds: float
+    problem: AudioTailError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Reading:
     channel: int | None = None
     batch_size: int | None = None
     cutting: CutOptions = DEFAULT_CUT
+    track: int | None = None
 
     def __post_init__(self) -> None:
         size = self.batch_size
@@ -82,12 +85,28 @@ class Reading:
 
         if isinstance(source, os.PathLike):
             source = Path(source)
-        audio = load_audio(source, sample_rate=self.sample_rate, channel=self.channel, timeline=timeline)
+        audio = load_audio(
+            source, sample_rate=self.sample_rate, channel=self.channel, track=self.track, timeline=timeline
+        )
         return audio.samples, audio.seconds
+
+    def open(self, source: Any, limit_samples: int) -> Opened:
+        """Open a source; one that is open already is handed back.
+
+        Raises
+        ------
+        AudioError
+            In its kinds.
+        """
+        from tdt.audio import Opened, open_source
+
+        if isinstance(source, Opened):
+            return source
+        return open_source(source, limit_samples, sample_rate=self.sample_rate, channel=self.channel, track=self.track)
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class Stages(Bound):
     """The parts of a recogniser, connected."""
 
     spec: ModelSpec
@@ -95,6 +114,7 @@ class Stages:
     encoder: AcousticEncoder
     engine: Engine
     confidence: Confidence = "entropy"
+    origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     def results(
         self, sources: Iterable[AudioSource], reading: Reading, timeline: Recorder = NULL
@@ -113,24 +133,20 @@ class Stages:
         tuple of int and (Transcript or TdtError)
             Place in the input and result of a clip, as soon as it is done.
         """
-        from tdt.audio import open_source
-
         long_form = self.long_form(reading)
         clips: list[Clip] = []
         for index, source in enumerate(sources):
             try:
                 with timeline.span("read"):
-                    opened = open_source(source, long_form.longest_uncut, reading.sample_rate, reading.channel)
-                if opened.long is not None:
-                    yield index, self._long(long_form, opened.long, timeline)
+                    opened = reading.open(source, long_form.longest_uncut)
+                if opened.long and opened.reader is not None:
+                    yield index, self._long(long_form, opened.reader, timeline)
                     continue
-                samples, seconds = replace(reading, sample_rate=opened.sample_rate, channel=opened.channel).samples(
-                    opened.short, timeline
-                )
+                audio, problem = opened.load(timeline)
             except TdtError as error:
                 yield index, error
                 continue
-            clips.append(Clip(index, samples, seconds))
+            clips.append(Clip(index, audio.samples, audio.seconds, problem))
             full = len(clips) >= window_size(long_form.batch_size)
             if full or sum(clip.seconds for clip in clips) >= WINDOW_SECONDS:
                 yield from self._window(clips, long_form.batch_size, timeline)
@@ -161,6 +177,7 @@ class Stages:
             self.confidence,
             batch_size,
             jobs,
+            self.origin,
         )
 
     def _long(self, long_form: LongForm, reader: BlockReader, timeline: Recorder) -> Result:
@@ -189,7 +206,12 @@ class Stages:
     ) -> Iterator[tuple[int, Result]]:
         for batch in plan_batches([clip.seconds for clip in clips], batch_size):
             members = [clips[place] for place in batch]
-            yield from zip((clip.index for clip in members), self._batch(members, timeline), strict=True)
+            for clip, result in zip(members, self._batch(members, timeline), strict=True):
+                if clip.problem is None or isinstance(result, TdtError):
+                    yield clip.index, result
+                    continue
+                clip.problem.partial = result
+                yield clip.index, clip.problem
 
     def _batch(self, clips: Sequence[Clip], timeline: Recorder) -> list[Result]:
         """Transcribe clips together; where that fails, one by one, so that one costs no other its result."""
@@ -228,7 +250,9 @@ class Stages:
 def reading_of(options: StreamOptions) -> tuple[Reading, Recorder]:
     """Return how the options of a call say that audio is read, and the call's recorder."""
     cutting = CutOptions(options.get("chunk_seconds"), options.get("context_seconds"), options.get("max_memory_bytes"))
-    reading = Reading(options.get("sample_rate"), options.get("channel"), options.get("batch_size"), cutting)
+    reading = Reading(
+        options.get("sample_rate"), options.get("channel"), options.get("batch_size"), cutting, options.get("track")
+    )
     unknown = set(options) - StreamOptions.__annotations__.keys() - ReadOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")

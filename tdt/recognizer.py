@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from tdt.errors import OptionError, TdtError, TranscriptionError
-from tdt.lifetime import Lifetime
+from tdt.lifetime import Bound, Lifetime
 from tdt.longform import CutOptions
 from tdt.pipeline import Reading, Stages, is_one, reading_of
 from tdt.spec import SAMPLE_RATE_HZ
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from tdt.stages import DecoderState, Encoded, Features, Hypothesis
 
 
-class Recognizer:
+class Recognizer(Bound):
     """A loaded model; made by :func:`tdt.load`.
 
-    One recogniser may be used from several threads, with equal results. It is a context manager.
+    Any number of threads may use it, with equal results; another process may not. It is a context manager.
 
     Parameters
     ----------
@@ -52,6 +52,7 @@ class Recognizer:
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
+        track: int | None = None,
         timeline: Recorder = NULL,
     ) -> Features:
         """Return the log-mel features of one or several clips; nothing is padded to a second here.
@@ -60,10 +61,8 @@ class Recognizer:
         ----------
         audio : source or iterable of sources
             Arrays [n] or [n, channels] of int16, float32 or float64; paths; bytes; file objects.
-        sample_rate : int, optional
-            Rate of the arrays in Hz; 16000 by default.
-        channel : int, optional
-            Which channel to take; the mean of all by default.
+        sample_rate, channel, track : int, optional
+            As in :meth:`transcribe`.
         timeline : Recorder, optional
 
         Returns
@@ -77,7 +76,7 @@ class Recognizer:
             In its kinds, for the first clip that cannot be read.
         """
         sources: list[Any] = [audio] if is_one(audio) else list(audio)  # type: ignore[arg-type]
-        reading = Reading(sample_rate, channel)
+        reading = Reading(sample_rate, channel, track=track)
         with self._lifetime.use():
             samples = [reading.samples(source, timeline)[0] for source in sources]
             return self._stages.extractor(samples, timeline)
@@ -107,25 +106,12 @@ class Recognizer:
             return self._stages.encoder.encode(features, timeline)
 
     def decode(self, encoded: Encoded, *, timeline: Recorder = NULL) -> list[Hypothesis]:
-        """Decode whole utterances greedily, as NeMo's label looping does.
-
-        Parameters
-        ----------
-        encoded : Encoded
-            From :meth:`encode` or made by hand.
-        timeline : Recorder, optional
-
-        Returns
-        -------
-        list of Hypothesis
-            One an utterance.
+        """Decode whole utterances greedily, as NeMo's label looping does; one hypothesis each.
 
         Raises
         ------
-        DecodingError
-            Where the networks give NaN.
-        OptionError
-            Where the shapes do not fit the model.
+        DecodingError, OptionError
+            As :meth:`decode_piece` does.
         """
         return self.decode_piece(encoded, timeline=timeline)[0]
 
@@ -151,8 +137,10 @@ class Recognizer:
 
         Raises
         ------
-        DecodingError, OptionError
-            As :meth:`decode` does.
+        DecodingError
+            Where the networks give NaN.
+        OptionError
+            Where the shapes do not fit the model.
         """
         with self._lifetime.use():
             return self._stages.engine.decode(encoded, states, timeline)
@@ -175,6 +163,7 @@ class Recognizer:
         *,
         sample_rate: int | None = None,
         channel: int | None = None,
+        track: int | None = None,
         batch_size: int | None = None,
         chunk_seconds: float | None = None,
         context_seconds: float | None = None,
@@ -190,14 +179,14 @@ class Recognizer:
         audio : source or iterable of sources
             A path, bytes, file object or array [n] or [n, channels] gives one transcript; a list, tuple or generator of
             them gives a list.
-        sample_rate, channel : int, optional
-            Rate of arrays in Hz, 16000 by default; which channel to take, the mean of all by default.
+        sample_rate, channel, track : int, optional
+            Rate of arrays in Hz, 16000 by default; which channel to take, the mean of all by default; which audio track
+            of a file, from 0, by default the first that is marked as default, else the first.
         batch_size : int, optional
-            Clips to a batch; by default up to 8, fewer where they are long.
-        chunk_seconds : float, optional
+            Clips to a batch; up to 8 by default, fewer where they are long.
+        chunk_seconds, context_seconds : float, optional
             Longest window, a minute by default where model, provider and memory allow it; shorter audio is not cut.
-        context_seconds : float, optional
-            Audio heard on each side of a cut through speech; 2 by default.
+            Audio heard on each side of a cut through speech, 2 by default.
         max_memory_bytes : int, optional
             For the encoder's activations: fewer and shorter windows share a run where it is small.
         errors : {"raise", "return"}
@@ -231,7 +220,7 @@ class Recognizer:
         recorder: Recorder = timeline if not isinstance(timeline, bool) else Timeline() if timeline else NULL
         results: list[Any] = [None] * len(sources)
         cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
-        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size, cutting), recorder)
+        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size, cutting, track), recorder)
         with self._lifetime.use(), recorder.span(CALL):
             for done, (index, result) in enumerate(finished, start=1):
                 results[index] = result
@@ -249,8 +238,8 @@ class Recognizer:
         ----------
         audio : iterable of sources
         **options
-            `sample_rate`, `channel`, `batch_size`, `chunk_seconds`, `context_seconds` and `max_memory_bytes` as in
-            :meth:`transcribe`; `timeline`, a Recorder.
+            `sample_rate`, `channel`, `track`, `batch_size`, `chunk_seconds`, `context_seconds` and `max_memory_bytes`
+            as in :meth:`transcribe`; `timeline`, a Recorder.
 
         Yields
         ------

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tdt.audio import open_source
-from tdt.errors import TdtError
+from tdt.errors import AudioTailError, TdtError
+from tdt.text import Transcript
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from tdt.audio import BlockReader
     from tdt.longform import LongForm
     from tdt.pipeline import Reading, Stages
-    from tdt.text import Transcript
 
 
 def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Recorder = NULL) -> Iterator[Transcript]:
@@ -35,12 +33,14 @@ def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Record
     """
     long_form = stages.long_form(reading)
     live = not isinstance(source, (str, bytes)) and hasattr(source, "__iter__") and not hasattr(source, "__len__")
-    opened = open_source(source, long_form.longest_uncut, reading.sample_rate, reading.channel)
-    if opened.long is not None:
-        yield from _long_parts(long_form, opened.long, timeline, live=live)
+    opened = reading.open(source, long_form.longest_uncut)
+    if opened.long and opened.reader is not None:
+        yield from _long_parts(long_form, opened.reader, timeline, live=live)
         return
-    short = replace(reading, sample_rate=opened.sample_rate, channel=opened.channel)
-    for _, result in stages.results([opened.short], short, timeline):
+    sources: list[Any] = [opened]
+    for _, result in stages.results(sources, reading, timeline):
+        if isinstance(result, AudioTailError) and isinstance(result.partial, Transcript):
+            yield result.partial
         if isinstance(result, TdtError):
             raise result
         yield result

@@ -47,6 +47,9 @@ class _Null:
 
     __slots__ = ()
 
+    def __reduce__(self) -> str:
+        return "NULL"  # the one there is, in any process
+
     def span(self, name: str, *, clock: Clock = "host") -> AbstractContextManager[None]:  # noqa: ARG002
         """Return a shared context manager that does nothing."""
         return _NOTHING
@@ -143,6 +146,9 @@ class _OpenSpan:
 class Timeline:
     """Records spans and tallies of any number of calls and threads; a :class:`Recorder`.
 
+    A copy, also one in another process, holds what had ended when it was made: open spans stay with the original, whose
+    threads they belong to.
+
     Parameters
     ----------
     now_ns : callable, optional
@@ -164,6 +170,10 @@ class Timeline:
         self.audio_seconds = 0.0
         self._lock = threading.Lock()
         self._local = threading.local()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # No clock goes with it: a monotonic one means nothing in another process.
+        return _recorded, (list(self.spans), list(self.tallies), self.audio_seconds)
 
     def span(self, name: str, *, clock: Clock = "host") -> AbstractContextManager[None]:
         """Time a block under `name`."""
@@ -190,3 +200,10 @@ class Timeline:
         except AttributeError:
             stack = self._local.stack = []
         return stack
+
+
+def _recorded(spans: list[Span], tallies: list[Tally], audio_seconds: float) -> Timeline:
+    """Return a timeline with what another one had recorded."""
+    timeline = Timeline()
+    timeline.spans, timeline.tallies, timeline.audio_seconds = spans, tallies, audio_seconds
+    return timeline

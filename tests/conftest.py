@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from . import parakeet_tiny
+
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
+DATA = ROOT / "tests/data"
 
 
 def pytest_configure() -> None:
@@ -27,26 +29,31 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with models, goldens and evaluation clips beside the project."""
-    if not SHARED.is_dir():
-        pytest.fail(f"{SHARED} is missing: the tests need the shared folder beside the project")
-    return SHARED
+def golden_folder() -> Path:
+    """The golden clips, each with an .npz of what NeMo computes on the way."""
+    return DATA / "goldens"
 
 
 @pytest.fixture(scope="session")
-def goldens(shared: Path) -> dict[str, dict[str, Any]]:
+def goldens(golden_folder: Path) -> dict[str, dict[str, Any]]:
     """NeMo's answers by clip id, without the file's header."""
-    listed = json.loads((shared / "models/goldens/goldens.json").read_text())["clips"]
+    listed = json.loads((golden_folder / "goldens.json").read_text(encoding="utf-8"))["clips"]
     return {clip["id"]: clip for clip in listed}
 
 
 @pytest.fixture(scope="session")
-def golden_folder(shared: Path) -> Path:
-    return shared / "models/goldens"
+def eval_folder() -> Path:
+    """The evaluation clips with transcripts.tsv and nemo_hyps.json."""
+    return DATA / "eval"
 
 
-@pytest.fixture(scope="session", params=["parakeet-tdt-tiny-onnx", "sherpa-onnx-parakeet-tdt-tiny"])
-def model_folder(request: pytest.FixtureRequest, shared: Path) -> Path:
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model in both layouts and precisions: parakeet-tdt-tiny-onnx and sherpa-onnx-parakeet-tdt-tiny."""
+    return parakeet_tiny.write_both(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session", params=parakeet_tiny.FOLDERS.values())
+def model_folder(request: pytest.FixtureRequest, models: Path) -> Path:
     """The tiny model in each layout."""
-    return shared / "models" / request.param
+    return models / request.param

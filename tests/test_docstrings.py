@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 MODULES = (
-    "tdt", "tdt.longform.batching", "tdt.loading", "tdt.recognizer", "tdt.text.render", "tdt.commands.outputs",
+    "tdt", "tdt.longform.batching", "tdt.loading", "tdt.recognizer", "tdt.text.render", "tdt.commands.names",
 )  # fmt: skip
 
 

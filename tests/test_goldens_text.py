@@ -55,9 +55,9 @@ def test_golden_clips_in_batches(
         assert transcript.text == clip["batched"]["text"]
 
 
-def test_evaluation_clips_equal_nemos_hypotheses(asr: tdt.Recognizer, shared: Path) -> None:
-    answers = json.loads((shared / "models/eval/nemo_hyps.json").read_text())
-    transcripts = asr.transcribe([shared / "models/eval" / name for name in answers])
+def test_evaluation_clips_equal_nemos_hypotheses(asr: tdt.Recognizer, eval_folder: Path) -> None:
+    answers = json.loads((eval_folder / "nemo_hyps.json").read_text())
+    transcripts = asr.transcribe([eval_folder / name for name in answers])
     assert len(transcripts) == 42
     different = {
         name: (transcript.text, answer["nemo"])
@@ -67,13 +67,13 @@ def test_evaluation_clips_equal_nemos_hypotheses(asr: tdt.Recognizer, shared: Pa
     assert not different
 
 
-def test_int8_files_are_close(model_folder: Path, shared: Path) -> None:
+def test_int8_files_are_close(model_folder: Path, eval_folder: Path) -> None:
     """8-bit files are judged by word errors, not equal text: the two exports' own are about 10 %."""
     import jiwer
 
-    answers = json.loads((shared / "models/eval/nemo_hyps.json").read_text())
+    answers = json.loads((eval_folder / "nemo_hyps.json").read_text())
     with tdt.load(model_folder, precision="int8") as asr:
-        transcripts = asr.transcribe([shared / "models/eval" / name for name in answers])
+        transcripts = asr.transcribe([eval_folder / name for name in answers])
 
     def plain(text: str) -> str:
         return "".join(c for c in text.lower() if c.isalnum() or c in " '-")

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import pytest
 
 import tdt
+from tdt.aside import both
 from tdt.decoding.greedy import OnnxEngine
 from tdt.decoding.native import NativeEngine
-from tdt.loading import _both, make_engine
+from tdt.loading import make_engine
 from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.timeline import Timeline
@@ -40,9 +41,9 @@ def test_the_part_that_was_made_is_closed_where_the_other_fails(together: bool) 
 
     for first, second in ((failing, making), (making, failing)):
         with pytest.raises(tdt.ModelMismatchError):
-            _both(first, second, together=together)
+            both(first, second, together=together)
     assert all(part.closed for part in made)
-    assert set(_both(making, making, together=together)) == set(made[-2:])
+    assert set(both(making, making, together=together)) == set(made[-2:])
 
 
 def test_parts_are_made_side_by_side() -> None:
@@ -52,7 +53,7 @@ def test_parts_are_made_side_by_side() -> None:
         meeting.wait()
         return Part()
 
-    _both(making, making, together=True)
+    both(making, making, together=True)
 
 
 @pytest.mark.parametrize(("decoder", "kind"), [("auto", NativeEngine), ("native", NativeEngine), ("onnx", OnnxEngine)])

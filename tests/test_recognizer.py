@@ -36,13 +36,13 @@ def asr() -> Iterator[tdt.Recognizer]:
 
 
 @pytest.fixture(scope="module")
-def hello(shared: Path) -> Path:
-    return shared / "models/goldens/15_hello_world.flac"
+def hello(golden_folder: Path) -> Path:
+    return golden_folder / "15_hello_world.flac"
 
 
 @pytest.fixture(scope="module")
-def digits(shared: Path) -> Path:
-    return shared / "models/goldens/06_digits_theo.flac"
+def digits(golden_folder: Path) -> Path:
+    return golden_folder / "06_digits_theo.flac"
 
 
 def samples_of(path: Path) -> Any:
@@ -218,8 +218,8 @@ def test_a_failure_in_a_batch_is_narrowed_down(asr: tdt.Recognizer) -> None:
 
 
 @pytest.mark.parametrize("decoder", ["native", "onnx"])
-def test_threads_get_equal_results(decoder: Any, shared: Path, hello: Path, digits: Path) -> None:
-    clips = [hello, digits, shared / "models/goldens/03_flite-rms.flac", shared / "models/goldens/08_short_0p3s.flac"]
+def test_threads_get_equal_results(decoder: Any, golden_folder: Path, hello: Path, digits: Path) -> None:
+    clips = [hello, digits, golden_folder / "03_flite-rms.flac", golden_folder / "08_short_0p3s.flac"]
     with tdt.load(decoder=decoder) as recognizer:
         alone = [recognizer.transcribe(clip) for clip in clips]
         with ThreadPoolExecutor(6) as pool:

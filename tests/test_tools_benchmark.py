@@ -19,23 +19,34 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_peers_run_on_the_same_clips(shared: Path, tmp_path: Path) -> None:
+def test_peers_run_on_the_same_clips(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.json"
     said = tmp_path / "said.tsv"
     said.write_text("15_hello_world.flac\tHello world. Testing one, two, three.\n")
-    folders = [str(shared / "models" / name) for name in ("parakeet-tdt-tiny-onnx", "sherpa-onnx-parakeet-tdt-tiny")]
+    folders = [str(models / name) for name in ("parakeet-tdt-tiny-onnx", "sherpa-onnx-parakeet-tdt-tiny")]
     models = [word for folder in folders for word in ("--model", folder)]
     budget = ["--min-runs", "2", "--min-seconds", "0.01", "--length", "3", "--precision", "float32"]
     done = benchmark(str(CLIP), *models, *budget, "--references", str(said), "--format", "json", "-o", str(out))
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())["rows"]
     assert [row["contender"] for row in rows] == ["tdt", "onnx-asr", "tdt", "sherpa-onnx"]
-    # All of them get this clip right (models/README of the shared folder: the bundled recordings).
+    # All of them get this clip right.
     assert [row["word_error_rate"] for row in rows] == [0.0] * 4
     assert all(row["seconds"]["samples"] and row["peak_bytes"] > 0 for row in rows)
     assert set(rows[0]["faster_than"]) == {"onnx-asr"}
     assert set(rows[2]["faster_than"]) == {"sherpa-onnx"}
     assert done.stderr.count("BEAT onnx-asr") + done.stderr.count("beats onnx-asr") == 1
+
+
+@pytest.mark.slow
+def test_quick_needs_no_folder(tmp_path: Path) -> None:
+    out = tmp_path / "b.json"
+    budget = ["--min-runs", "2", "--min-seconds", "0.01", "--precision", "int8"]
+    done = benchmark("--quick", *budget, "--format", "json", "-o", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert {(row["contender"], row["precision"]) for row in rows} == {("tdt", "int8"), ("onnx-asr", "int8")}
+    assert len(rows) == 6
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
-EVAL = ROOT.parent / "shared/models/eval"
+EVAL = ROOT / "tests/data/eval"
 RATE = 16000
 GAPS = ("silence", "pause", "none", "music", "chords", "noise")
 

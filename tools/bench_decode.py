@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 """Measure the decode stage alone, side by side with onnx-asr's loop: same encoder outputs, same weights, interleaved.
 
-    tools/bench_decode.py --model DIR --audio DIR [--skeleton make_bench_model.py] [--encoded CACHE.npz]
-    tools/bench_decode.py --agreement [--model DIR] --audio DIR     # what 8-bit weights change
-    tools/bench_decode.py --sherpa DIR --audio DIR                  # against sherpa-onnx, end to end
+    tools/bench_decode.py [--model DIR] [--audio DIR] [--encoded CACHE.npz]
+    tools/bench_decode.py --agreement [--model DIR] [--audio DIR]   # what 8-bit weights change
+    tools/bench_decode.py --sherpa DIR [--audio DIR]                # against sherpa-onnx, end to end
 
-DIR for --model is in the onnx-asr layout; with --skeleton it is made where it is missing (noise weights in the shapes
-of parakeet-tdt-0.6b-v3). Real speech goes in; its encoder output is computed once and can be kept with --encoded.
-Needs the dev extra (onnx-asr, sherpa-onnx).
+DIR for --model is in the onnx-asr layout (tools/make_bench_model writes one in the shapes of parakeet-tdt-0.6b-v3; the
+bundled model by default), DIR for --sherpa in the sherpa-onnx layout (tools/make_tiny_model). Real speech goes in, the
+evaluation clips by default; its encoder output is computed once and can be kept with --encoded. Needs the dev extra
+(onnx-asr, sherpa-onnx).
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +34,7 @@ from tdt.kernels.decoder.tables import aligned
 from tdt.model.finding import find_model
 from tdt.profiling.environment import describe, environment_block
 
+EVAL = Path(__file__).resolve().parents[1] / "tests/data/eval"
 PEER_THREADS = (1, 2)
 CLIPS = 64
 READ_FLOATS = 6 << 20  # 24 MB, what a step of the float32 engine reads
@@ -54,8 +55,7 @@ def main() -> int:
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="model folder, onnx-asr layout (bundled model by default)")
-    parser.add_argument("--skeleton", type=Path, help="make_bench_model.py: makes --model where it is missing")
-    parser.add_argument("--audio", type=Path, required=True, help="folder of speech clips")
+    parser.add_argument("--audio", type=Path, default=EVAL, help="folder of speech clips (default: tests/data/eval)")
     parser.add_argument("--encoded", type=Path, help="keep encoder outputs here (.npz)")
     parser.add_argument("--batches", default="1,4,16,64", help="batch sizes")
     parser.add_argument("--rounds", type=int, default=5, help="passes of each contestant, interleaved")
@@ -91,8 +91,6 @@ def encoded_clips(options: argparse.Namespace) -> tuple[list[Any], list[float]]:
 
 
 def decode_stage(options: argparse.Namespace) -> None:
-    if options.model and not (options.model / "decoder_joint-model.onnx").is_file() and options.skeleton:
-        subprocess.run([sys.executable, options.skeleton, options.model], check=True)
     files, spec = find_model(options.model, precision="float32")
     clips, seconds = encoded_clips(options)
     repeats = -(-CLIPS // len(clips))

@@ -10,7 +10,7 @@
     python tools/bench_long.py silence      an hour of digital silence, and of mains hum
     python tools/bench_long.py resume       kill -9 in the middle of an hour, resume, compare bytes
 
-Clips: the evaluation folder beside the project (../shared/models/eval). Results go to standard output as a table.
+Clips: the evaluation clips in tests/data/eval. Results go to standard output as a table.
 """
 
 from __future__ import annotations

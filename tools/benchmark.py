@@ -10,13 +10,13 @@ Needs the packages of the peers: pip install 'parakeet-tdt[dev]'. All options of
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.commands import bench as command
+from tdt.commands.parsing import Parser
 from tdt.errors import OptionError, TdtError
 from tdt.profiling.bench import Entry
 from tdt.profiling.bench_runs import run_sweep
@@ -26,6 +26,7 @@ from tdt.profiling.selecting import cases_of, label_of, precisions_of, recording
 from tdt.profiling.worker import Answer, Facts
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from tdt.profiling.cases import Case
@@ -149,14 +150,13 @@ def verdict(rows: Sequence[Row]) -> list[str]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="tools/benchmark.py")
+    parser = Parser("tools/benchmark.py", __doc__ or "", command.EPILOG)
     command.add_arguments(parser)
-    parser.description = __doc__
     parser.add_argument("--against", default="onnx-asr,sherpa-onnx", help="peers (default: onnx-asr,sherpa-onnx)")
     parser.add_argument(
         "--quick", action="store_true", help="the tiny model against onnx-asr, three cases, two minutes"
     )
-    args = parser.parse_args(argv)
+    args = parser.read(sys.argv[1:] if argv is None else argv)
     if args.quick:
         args.model = args.model or models_at_hand()
         args.against, args.max_seconds = "onnx-asr", min(args.max_seconds, 6.0)
@@ -171,9 +171,9 @@ def quick_cases(args: argparse.Namespace) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    if args.report or args.soak is not None:
-        return command.run(args)
     try:
+        if args.report or args.soak is not None:
+            return command.run(args)
         cases = quick_cases(args) if args.quick else cases_of(args)
         return run_sweep(args, cases, lambda model: peers_of(model, args), verdict)
     except OptionError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..vector.jit import expand, inline, njit, whole_folder_cache
+from ..vector.jit import expand, inline, njit
 from ..vector.memory import copy_floats, get_int, keep_apart, set_int, ticks
 from . import task as f
 from .buffers import FRAME_BLOCK
@@ -133,7 +133,6 @@ def _project_frames(task: Any) -> None:
     count_up(task, f.PROJECTION_TICKS, ticks() - started)
 
 
-@whole_folder_cache
 @njit
 def run(task: Any, role: int) -> int:
     """Do a task: the one entry point, so that there is one thing to compile and to load.

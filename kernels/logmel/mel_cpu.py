@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..vector.jit import njit, njit_fast, whole_folder_cache
+from ..vector.jit import njit, njit_fast
 from . import filterbank as banks
 from .definition import LOG_GUARD, PREEMPHASIS, STD_GUARD, Edges, valid_frames
 from .mel_ir import ROW_BYTES, address_of, butterfly, clear_rows, log_energy, power_pair, window_frames
@@ -140,7 +140,6 @@ class LogMel:
         return frames, lengths
 
 
-@whole_folder_cache
 @njit_fast
 def _pad(clip: Float32, reflect: bool, padded: Float32) -> None:
     """Write the pre-emphasised clip with the 200 samples that frames reach beyond its ends, and zeros after them."""
@@ -173,7 +172,6 @@ def _transform(re: int, im: int, turns: int) -> None:
         quarter //= 4
 
 
-@whole_folder_cache
 @njit
 def _log_mel(
     padded: Float32,
@@ -213,7 +211,6 @@ def _log_mel(
             log_energy(power + first * ROW_BYTES, weight + begin * FLOAT_BYTES, count, np.float32(LOG_GUARD), out)
 
 
-@whole_folder_cache
 @njit_fast
 def _finish(raw: Float32, valid: int, normalize: bool, out: Float32) -> None:
     """Normalise each band over its valid frames, in float64, and zero the others."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 import numba
 import numba.extending
 from numba import types
+
+from .code_cache import CodeCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 __all__ = [
     "Compiled",
+    "can_compile",
     "cpu_features",
     "expand",
     "host_features",
@@ -27,7 +29,6 @@ __all__ = [
     "njit_fast",
     "types",
     "watch_compiling",
-    "whole_folder_cache",
 ]
 
 
@@ -52,7 +53,7 @@ def njit(function: Any) -> Any:
     callable
         The dispatcher; `py_func` holds the original.
     """
-    return cast("Compiled[Any, Any]", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return _kept(numba.njit(nogil=True, error_model="numpy")(function))
 
 
 def njit_fast(function: Any) -> Any:
@@ -61,7 +62,19 @@ def njit_fast(function: Any) -> Any:
     NaN and infinity keep their meaning (`nnan` and `ninf` are not granted); only association and contraction are free.
     """
     flags = {"reassoc", "contract", "nsz"}
-    return cast("Compiled[Any, Any]", numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function))
+    return _kept(numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function))
+
+
+def _kept(dispatcher: Any) -> Any:
+    """Keep what a dispatcher compiles; as `cache=True` does, but in places of our own choice."""
+    if can_compile():
+        dispatcher._cache = CodeCache(dispatcher.py_func)
+    return cast("Compiled[Any, Any]", dispatcher)
+
+
+def can_compile() -> bool:
+    """Say whether Numba compiles at all: NUMBA_DISABLE_JIT leaves functions as they are."""
+    return not numba.config.DISABLE_JIT
 
 
 def inline(function: Any) -> Any:
@@ -109,24 +122,3 @@ def watch_compiling() -> Callable[[], float]:
     listener = event.TimingListener()
     event.register("numba:compile", listener)
     return lambda: float(listener.duration) if listener.done else 0.0
-
-
-def whole_folder_cache(function: Any) -> Any:
-    """Let the cached code of an entry point go stale when any module of `kernels/` changes, not only its own file.
-
-    Numba stamps a cache entry with the one file that defines the function, though callees from other files are
-    compiled into it.
-    """
-    store: Any = getattr(getattr(function, "_cache", None), "_cache_file", None)
-    if hasattr(store, "_source_stamp"):
-        store._source_stamp = _SOURCES
-    return function
-
-
-def _sources() -> tuple[tuple[str, float, int], ...]:
-    files = sorted(Path(__file__).parents[1].rglob("*.py"))
-    return tuple((str(file), file.stat().st_mtime, file.stat().st_size) for file in files)
-
-
-# Taken before the other modules are imported: an edit in between must not be cached under the newer stamp.
-_SOURCES = _sources()

@@ -1,56 +1,75 @@
-"""Encoded sound as a stream of blocks: libsndfile first, audioread's decoders for what it does not know."""
+"""Encoded sound as a stream of blocks: the format decides which decoder takes it, piece by piece where it is joined.
+
+libsndfile takes what it reads well, FFmpeg's libraries the rest; `tools/readme/audio-formats.md` has the table.
+"""
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import tempfile
-import warnings
+import logging
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tdt.errors import AudioReadError
+from tdt.audio import formats
+from tdt.audio.ending import BreakOffError, unpacks_without_end
+from tdt.audio.pipes import open_pipe
+from tdt.audio.sound import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from tdt.audio.sources import Encoded, Pipe
+from tdt.audio.structure.chunks import wav_header
+from tdt.audio.structure.tags import end_of_sound
+from tdt.audio.views import View
+from tdt.errors import AudioReadError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    import numpy.typing as npt
+    from tdt.audio.formats import Format
+    from tdt.audio.sound import Block, Blocks, Decoding, Track
+    from tdt.audio.structure.outline import Outline, Piece
 
-    Float32 = npt.NDArray[np.float32]
-
-# A header may claim any number of channels and frames; memory is bounded by this, 4 MB of float32.
-MAX_BLOCK_VALUES = 1 << 20
-# Sizes from here on are what writers to a pipe put for "unknown".
-_UNKNOWN_BYTES = 0x7FFF0000
-# Less missing than this is a sloppy writer, not a file cut short.
-_SLACK_BYTES = 4096
-_UNKNOWN_FRAMES = 1 << 40
-_CLAIMED = re.compile(r"^\s*(?:data|SSND|riff|Data Size)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_log = logging.getLogger("tdt")
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """An opened source: blocks [shape=(n, channels)], float32, at `rate_hz`."""
+    """An opened source.
 
-    rate_hz: int
-    blocks: Iterator[Float32]
+    Parameters
+    ----------
+    container : str
+        Its format.
+    tracks : tuple of Track
+    track : int
+        The one that is decoded.
+    seconds : float or None
+        Length that the source claims; None where it does not say.
+    files : int
+        How many files it is joined of.
+    problem : str
+        What is missing at its end, as far as that is known before decoding.
+    blocks : iterator of Block
+        Raises BreakOffError at its end where the source broke off.
+    """
+
+    container: str
+    tracks: tuple[Track, ...]
+    track: int
+    seconds: float | None
+    files: int
+    problem: str
+    blocks: Iterator[Block]
 
 
 @contextmanager
-def open_sound(source: Path | bytes, name: str) -> Iterator[Sound]:
+def open_sound(source: Encoded | Pipe, track: int | None = None) -> Iterator[Sound]:
     """Open encoded sound and close it again.
 
     Parameters
     ----------
-    source : Path or bytes
-        A regular file, or its contents.
-    name : str
-        What errors call it.
+    source : Encoded or Pipe
+        A pipe is decoded as it comes where its format allows, and read to its end first where not.
+    track : int, optional
+        Which audio track, from 0; the default one where not given.
 
     Yields
     ------
@@ -59,121 +78,148 @@ def open_sound(source: Path | bytes, name: str) -> Iterator[Sound]:
     Raises
     ------
     AudioReadError
-        Nothing here decodes it, now or in the middle.
+        Nothing here decodes it.
+    OptionError
+        There is no such track.
     """
-    import soundfile
-
+    if track is not None and (isinstance(track, bool) or not isinstance(track, int) or track < 0):
+        raise OptionError("track", track, "a track number from 0 on, or None")
     with ExitStack() as closing:
-        try:
-            # A descriptor, not the path: libsndfile would take some file endings as headerless sound of any content.
-            file = _Encoded(source) if isinstance(source, bytes) else closing.enter_context(_descriptor(source))
-            opened = closing.enter_context(soundfile.SoundFile(file, closefd=False))
-        except (soundfile.LibsndfileError, OSError, TypeError, ValueError, OverflowError) as error:
-            if source == b"":
-                raise AudioReadError(f"{name} is empty (0 bytes); a sound file was expected.") from error
-            if isinstance(error, PermissionError):
-                raise AudioReadError(f"{name} cannot be opened: {error.strerror}. Check its permissions.") from error
-            yield closing.enter_context(open_other(source, name, str(error)))
-            return
-        yield Sound(int(opened.samplerate), _blocks(opened, name))
+        if isinstance(source, Pipe):
+            decoding = closing.enter_context(open_pipe(source))
+            if decoding is not None:
+                _only_track(source.name, track)
+                yield _sound(source.name, decoding, decoding.container, _ended(decoding.blocks))
+                return
+            source = source.spooled()
+            closing.callback(source.close)
+        yield _open_encoded(source, track, closing)
 
 
-class _Encoded(io.BytesIO):
-    """Bytes for libsndfile, which looks for places before the start of damaged files."""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move there, or stay where there is no such place."""
-        try:
-            return super().seek(offset, whence)
-        except (ValueError, OverflowError):
-            return self.tell()
-
-
-@contextmanager
-def _descriptor(path: Path) -> Iterator[int]:
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+def _open_encoded(source: Encoded, track: int | None, closing: ExitStack) -> Sound:
+    source.trim(end_of_sound(source))
+    fmt = formats.sniff(source)
+    outline = fmt.walk(source)
+    if outline.note:
+        _log.warning("%s: %s", source.name, outline.note)
     try:
-        yield number
-    finally:
-        os.close(number)
-
-
-def _blocks(opened: Any, name: str) -> Iterator[Float32]:
-    import soundfile
-
-    size = max(1, MAX_BLOCK_VALUES // opened.channels)
-    read = 0
-    while True:
-        try:
-            block = opened.read(size, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, ValueError, OverflowError) as error:
-            detail = str(error).strip(" .:") or "damaged data"
-            raise AudioReadError(
-                f"{name} cannot be decoded after {read / opened.samplerate:.1f} s ({detail}); a complete sound file "
-                "was expected. Record or download it again."
-            ) from error
-        if len(block) == 0:
-            break
-        read += len(block)
-        yield block
-    problem = _cut_short(opened, read)
-    if problem:
+        first = _open_piece(source, outline.pieces[0], fmt, track, closing)
+    except _RefusedError as error:
         raise AudioReadError(
-            f"{name} is cut short: {problem}; a complete sound file was expected. Record or download it again, or "
-            "convert what is there to a new file."
+            f"{source.name} cannot be read as audio ({outline.problem or error}); WAV, FLAC, OGG, MP3, M4A or another "
+            "sound file was expected. Check that it is complete and is sound."
+        ) from error
+    blocks = _bounded(_ended(_joined(source, fmt, outline, track, first)), source)
+    sound = _sound(source.name, first, fmt.name if fmt.demuxer else first.container, blocks)
+    known = outline.seconds is not None or len(outline.pieces) > 1
+    files = 1 if fmt.frames else len(outline.pieces)
+    seconds = outline.seconds if known else first.seconds
+    return replace(sound, seconds=seconds, files=files, problem=outline.problem)
+
+
+class _RefusedError(Exception):
+    """No decoder opens this."""
+
+
+def _open_piece(source: Encoded, piece: Piece, fmt: Format, track: int | None, closing: ExitStack) -> Decoding:
+    """Open a piece with the decoder for it, and with the other where that one refuses."""
+    if fmt is formats.WAV:
+        _check_wav(source, piece)
+    refused = ""
+    if fmt.sndfile and not piece.ffmpeg:
+        from tdt.audio import sndfile
+
+        try:
+            opened = closing.enter_context(sndfile.open_piece(source, piece, piece.frames if fmt.exact else None))
+        except sndfile.RefusedError as error:
+            refused = str(error)
+        else:
+            _only_track(source.name, track)
+            return opened
+    if not fmt.demuxer:
+        raise _RefusedError(refused or "its first bytes are those of no format known here")
+    from tdt.audio import containers
+
+    try:
+        file = View(source, piece.start, piece.stop)
+        return closing.enter_context(containers.open_container(file, fmt, source.name, track))
+    except containers.RefusedError as error:
+        raise _RefusedError(str(error)) from error
+
+
+def _only_track(name: str, track: int | None) -> None:
+    if track:
+        raise OptionError("track", track, f"0: {name} has one audio track")
+
+
+def _check_wav(source: Encoded, piece: Piece) -> None:
+    header = wav_header(source.read_at, piece.start)
+    if header is None:
+        return
+    check_rate(header.rate_hz, source.name)
+    if header.channels == 0:
+        raise AudioReadError(
+            f"{source.name} claims 0 channels; one or more were expected. Its header is damaged: record or export it "
+            "again."
         )
 
 
-def _cut_short(opened: Any, read: int) -> str:
-    """Return what is missing of what the header promises, for formats whose header can be trusted; else ""."""
-    if opened.format == "FLAC" and read < opened.frames < _UNKNOWN_FRAMES:
-        return f"{read} of {opened.frames} samples are there"
-    for claimed, present in _CLAIMED.findall(opened.extra_info):
-        if int(present) + _SLACK_BYTES < int(claimed) < _UNKNOWN_BYTES:
-            return f"{present} of {claimed} bytes of sound are there"
-    return ""
+def _joined(source: Encoded, fmt: Format, outline: Outline, track: int | None, first: Decoding) -> Blocks:
+    """Give the blocks of all pieces; what is wrong with one does not cost the others.
 
-
-@contextmanager
-def open_other(source: Path | bytes, name: str, why: str) -> Iterator[Sound]:
-    """Open a format that libsndfile does not know as librosa does, through audioread."""
-    with ExitStack() as closing:
-        if isinstance(source, bytes):
-            file = closing.enter_context(tempfile.NamedTemporaryFile(prefix="tdt-audio-"))
-            file.write(source)
-            file.flush()
-            path = file.name
-        else:
-            path = os.path.abspath(source)  # noqa: PTH100  # never an option or a protocol of the decoder
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of modules that audioread imports
-            import audioread
-
+    Where a stream of frames goes on behind junk, the frame before it is damaged, and no break.
+    """
+    troubles = [(yield from first.blocks)]
+    for piece in outline.pieces[1:]:
+        with ExitStack() as closing:
             try:
-                # Its reader of WAV, AIFF and AU knows less than libsndfile, and leaves damaged files open.
-                others = [b for b in audioread.available_backends() if b.__name__ != "RawAudioFile"]
-                opened = closing.enter_context(audioread.audio_open(path, others))
-            except (audioread.DecodeError, OSError, EOFError, ValueError) as error:
-                raise AudioReadError(
-                    f"{name} cannot be read as audio ({why.strip(' .:')}); WAV, FLAC, OGG, MP3 or another sound file "
-                    "was expected. Check that it is complete and is sound; formats such as M4A need ffmpeg installed."
-                ) from error
-        yield Sound(int(opened.samplerate), _other_blocks(opened, name))
+                troubles.append((yield from _open_piece(source, piece, fmt, track, closing).blocks))
+            except _RefusedError as error:
+                troubles.append(f"what was joined to it at byte {piece.start} cannot be read: {error}")
+    return outline.problem or next(filter(None, troubles[-1:] if fmt.frames else troubles), "")
 
 
-def _other_blocks(opened: Any, name: str) -> Iterator[Float32]:
-    import audioread
+def _ended(blocks: Blocks) -> Iterator[Block]:
+    """Give the blocks, and say it where they broke off."""
+    problem = yield from blocks
+    if problem:
+        raise BreakOffError(problem)
 
-    channels = max(1, int(opened.channels))
-    rest = b""
-    try:
-        for chunk in opened:
-            data = rest + bytes(chunk)
-            whole = len(data) // (2 * channels) * (2 * channels)
-            rest = data[whole:]
-            if whole:
-                yield np.frombuffer(data[:whole], "<i2").reshape(-1, channels).astype(np.float32) / np.float32(32768)
-    except (audioread.DecodeError, OSError, EOFError, ValueError) as error:
+
+def _bounded(blocks: Iterator[Block], source: Encoded) -> Iterator[Block]:
+    """Give the blocks of a file until they are more than so few bytes can hold."""
+    seconds = 0.0
+    for block in blocks:
+        seconds += len(block.samples) / max(block.rate_hz, 1)
+        if unpacks_without_end(seconds, source.size):
+            raise BreakOffError(f"{source.size} bytes unpack to more than {seconds / 3600:.0f} hours of sound")
+        yield block
+
+
+def _sound(name: str, first: Decoding, container: str, blocks: Iterator[Block]) -> Sound:
+    rate_hz = first.tracks[first.track].rate_hz
+    if rate_hz:
+        check_rate(rate_hz, name)
+    blocks = _of_usual_rates(blocks, name)
+    return Sound(container, first.tracks, first.track, first.seconds, files=1, problem="", blocks=blocks)
+
+
+def _of_usual_rates(blocks: Iterator[Block], name: str) -> Iterator[Block]:
+    for block in blocks:
+        check_rate(block.rate_hz, name)
+        yield block
+
+
+def check_rate(rate_hz: int, name: str) -> None:
+    """Refuse a rate that no sound has.
+
+    Raises
+    ------
+    AudioReadError
+        It is out of range.
+    """
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
         raise AudioReadError(
-            f"{name} cannot be decoded further ({error}); a complete sound file was expected."
-        ) from error
+            f"{name} claims {rate_hz} samples a second; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} are expected. "
+            "Its header is damaged, or it is not sound."
+        )

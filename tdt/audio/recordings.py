@@ -6,74 +6,116 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
+from tdt.audio.loading import load_audio
 from tdt.audio.reader import BlockReader
-from tdt.errors import AudioError, OptionError
+from tdt.cuda_arrays import on_device
 from tdt.spec import SAMPLE_RATE_HZ
+from tdt.timeline import NULL
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from tdt.audio.clip import Audio
+    from tdt.errors import AudioTailError
+    from tdt.timeline import Recorder
 
 
 class Opened(NamedTuple):
-    """A long recording as a reader, or a short one as something that can be loaded whole."""
+    """A source that has been opened: whether it is longer than a window, and its reader, or what it was on a device."""
 
-    long: BlockReader | None
-    short: Any
-    sample_rate: int | None
-    channel: int | None
-    seconds: float | None = None
+    reader: BlockReader | None
+    long: bool = False
+    audio: Audio | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Its length, where it says."""
+        return (
+            self.audio.seconds if self.audio is not None else self.reader.seconds if self.reader is not None else None
+        )
+
+    def load(self, timeline: Recorder = NULL) -> tuple[Audio, AudioTailError | None]:
+        """Return all of it as one clip, and the error that it breaks off where it does; it is closed.
+
+        Raises
+        ------
+        AudioError
+            In its kinds.
+        """
+        if self.audio is not None:
+            return self.audio, None
+        assert self.reader is not None
+        return self.reader.load(timeline)
+
+    def close(self) -> None:
+        """Close it unread."""
+        if self.reader is not None:
+            self.reader.close()
 
 
-def open_source(source: Any, limit_samples: int, sample_rate: int | None = None, channel: int | None = None) -> Opened:
-    """Return how a source is to be read.
+class Glance(NamedTuple):
+    """What can be told of a source without decoding more than a window: its length where it says, and whether long."""
+
+    seconds: float | None
+    long: bool
+
+
+def glance(source: Any, limit_samples: int, *, channel: int | None = None, track: int | None = None) -> Glance:
+    """Look at a file for planning; what says its length is not decoded for it.
 
     Parameters
     ----------
-    source : path, bytes, binary file object or ndarray
+    source : path or bytes
     limit_samples : int
         16 kHz samples that are still short.
-    sample_rate, channel : int, optional
+    channel, track : int, optional
+
+    Raises
+    ------
+    AudioError
+        In its kinds.
+    """
+    with BlockReader(source, channel=channel, track=track) as reader:
+        if reader.seconds is None:
+            return Glance(None, reader.holds_more_than(limit_samples))
+        return Glance(reader.seconds, reader.seconds * SAMPLE_RATE_HZ > limit_samples)
+
+
+def open_source(
+    source: Any,
+    limit_samples: int,
+    *,
+    sample_rate: int | None = None,
+    channel: int | None = None,
+    track: int | None = None,
+) -> Opened:
+    """Open a source and find out whether it is longer than a window; nothing is decoded twice.
+
+    Parameters
+    ----------
+    source : path, bytes, binary file object or array
+    limit_samples : int
+        16 kHz samples that are still short.
+    sample_rate, channel, track : int, optional
         As for :class:`~tdt.audio.reader.BlockReader`.
 
     Raises
     ------
     AudioError
-        In its kinds, for a stream that cannot be read twice.
+        In its kinds.
+    OptionError
+        An option out of range.
     """
     if isinstance(source, os.PathLike):
         source = Path(source)
-    seekable = not hasattr(source, "read") or _seekable(source)
-    start = source.tell() if hasattr(source, "read") and seekable else 0
+    if on_device(source):
+        audio = load_audio(source, sample_rate=sample_rate, channel=channel)
+        if len(audio.samples) <= limit_samples:
+            return Opened(None, audio=audio)
+        return Opened(BlockReader(audio.samples.get()), long=True)  # type: ignore[attr-defined]  # CuPy's
+    reader = BlockReader(source, sample_rate=sample_rate, channel=channel, track=track)
     try:
-        reader = BlockReader(source, sample_rate=sample_rate, channel=channel)
-    except (AudioError, OptionError, OSError):
-        if not seekable:
-            raise
-        if hasattr(source, "read"):
-            source.seek(start)
-        return Opened(None, source, sample_rate, channel)  # who loads it whole finds the words for what is wrong
-    seconds = reader.seconds
-    if not seekable or seconds is None:
-        if reader.holds_more_than(limit_samples):
-            return Opened(reader, None, None, None, seconds)
-        return Opened(None, _whole(reader), SAMPLE_RATE_HZ, None, reader.samples_read / SAMPLE_RATE_HZ)
-    if seconds * SAMPLE_RATE_HZ > limit_samples:
-        return Opened(reader, None, None, None, seconds)
-    reader.close()
-    if hasattr(source, "read"):
-        source.seek(start)
-    return Opened(None, source, sample_rate, channel, seconds)
-
-
-def _seekable(stream: Any) -> bool:
-    try:
-        return bool(stream.seekable())
-    except (AttributeError, OSError, ValueError):
-        return False
-
-
-def _whole(reader: BlockReader) -> npt.NDArray[np.float32]:
-    with reader:
-        return np.concatenate([np.zeros(0, np.float32), *reader])
+        claimed = 0.0 if reader.seconds is None else reader.seconds
+        # What claims to be short is believed when it has been read.
+        return Opened(reader, claimed * SAMPLE_RATE_HZ > limit_samples or reader.holds_more_than(limit_samples))
+    except BaseException:
+        reader.close()
+        raise

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import OptionError, TdtError
+from tdt.commands.options import add
 
 if TYPE_CHECKING:
+    import argparse
+
     from tdt.quantization import BuiltEngine, LayerCount
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   tdt build-engine v3-int8 -o v3-rtx                      (for RTX 40 and RTX 50 cards: sm_89, sm_120)
   tdt build-engine v3-int8 -o v3-trt --provider tensorrt:0,int8                    (on the card, classic TensorRT)
@@ -25,23 +26,13 @@ Exit status: 0 done, 1 the model cannot be built or has fewer int8 layers than a
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EXAMPLES
-    parser.add_argument("model", metavar="MODEL", help="folder or name of a model, quantised or not")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the engine and the model")
-    parser.add_argument("--target", default="sm_89,sm_120", metavar="SM,...", help="cards (default: sm_89,sm_120)")
-    parser.add_argument(
-        "--provider",
-        help="build with the classic TensorRT provider on this machine's card: tensorrt:0,int8,max_batch=16",
-    )
-    parser.add_argument("--precision", choices=["float32", "int8"], help="which encoder file, where there are two")
-    parser.add_argument("--min-int8", type=int, metavar="N", help="fail with fewer int8 linear layers than this")
-    parser.add_argument("--max-batch", type=int, default=8, help="largest batch (default: 8)")
-    parser.add_argument("--opt-seconds", type=float, default=10.0, help="usual clip, tuned for (default: 10)")
-    parser.add_argument("--max-seconds", type=float, default=40.0, help="longest clip (default: 40)")
-    parser.add_argument("--overwrite", action="store_true", help="write into OUT though it holds something")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    """Take the options from the table."""
+    add(
+        parser, "model_argument", "precision", "card", "target", "min_int8", "max_batch", "opt_seconds",
+        "engine_seconds", "model_folder", "overwrite", "json",
+        model_argument={"shown": ""},
+        model_folder={"required": True},
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,22 +42,18 @@ def run(args: argparse.Namespace) -> int:
     def announce(layers: LayerCount) -> None:
         sys.stderr.write(f"tdt build-engine: parsed; linear layers: {_counts(layers.linear)}. Building …\n")
 
-    try:
-        if args.provider:
-            return _on_card(args)
-        built = build_engine(
-            args.model,
-            args.output,
-            targets=parse_targets(args.target),
-            shapes=Shapes(args.max_batch, args.opt_seconds, args.max_seconds),
-            precision=args.precision,
-            min_int8=args.min_int8,
-            overwrite=args.overwrite,
-            check=announce,
-        )
-    except TdtError as error:
-        sys.stderr.write(f"tdt build-engine: {error}\n")
-        return 2 if isinstance(error, OptionError) else 1
+    if args.provider:
+        return _on_card(args)
+    built = build_engine(
+        args.model,
+        args.output,
+        targets=parse_targets(args.target),
+        shapes=Shapes(args.max_batch, args.opt_seconds, args.max_seconds),
+        precision=args.precision,
+        min_int8=args.min_int8,
+        overwrite=args.overwrite,
+        check=announce,
+    )
     sys.stdout.write(json.dumps(built.report) + "\n" if args.json else _summary(built))
     return 0
 

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from tdt.errors import OptionError, TdtError
+from tdt.commands.options import add
 
 if TYPE_CHECKING:
     import argparse
@@ -14,19 +14,12 @@ if TYPE_CHECKING:
     from tdt.doctor import Report, Verdict
 
 
+EPILOG = "Exit status: 0 all is well, 1 something is wrong, 2 wrong usage.\n"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--model", metavar="DIR|NAME", help="model to run (default: the bundled one)")
-    parser.add_argument("--precision", choices=["float32", "int8"], help="which files of the model")
-    parser.add_argument(
-        "--provider",
-        action="append",
-        metavar="P",
-        help="provider to check against the CPU, such as cuda:0 or tensorrt:0,fp16; may be repeated "
-        "(default: all that can be there)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.epilog = "Exit status: 0 all is well, 1 something is wrong, 2 wrong usage."
+    """Take the options from the table."""
+    add(parser, "model", "providers", "precision", "json", providers={"shown": "all that can be there"})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,11 +30,7 @@ def run(args: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             sys.stderr.write(f"{text} …\n")
 
-    try:
-        report = examine(args.model, args.provider, precision=args.precision, progress=tell)
-    except TdtError as error:
-        sys.stderr.write(f"tdt doctor: {error}\n")
-        return 2 if isinstance(error, OptionError) else 1
+    report = examine(args.model, args.provider, precision=args.precision, progress=tell)
     if args.json:
         sys.stdout.write(json.dumps(report.to_dict(), ensure_ascii=False) + "\n")
     else:

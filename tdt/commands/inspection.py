@@ -1,13 +1,14 @@
-"""`tdt inspect`: show what a model folder holds and check it."""
+"""`tdt inspect`: show what a model folder or a sound file holds, and check it."""
 
 from __future__ import annotations
 
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import OptionError, TdtError
+from tdt.commands.options import add
 
 if TYPE_CHECKING:
     import argparse
@@ -15,39 +16,45 @@ if TYPE_CHECKING:
     from tdt.model import FoundModel
 
 
+EPILOG = """\
+examples:
+  tdt inspect parakeet-tdt-0.6b-v3    layout, numbers and checks of a model
+  tdt inspect film.mkv                format and audio tracks of a file, for `tdt transcribe --track`
+
+Exit status: 0 fine, 1 the model or the file cannot be used or a check failed, 2 wrong usage.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="folder or name of a model (default: the bundled one)"
-    )
-    parser.add_argument(
-        "--precision", choices=["float32", "int8"], help="which files to look at (default: float32 if there)"
-    )
-    parser.add_argument(
-        "--durations", type=_table, metavar="N,N,...", help="duration table, where the model does not say it"
-    )
-    parser.add_argument("--placement", action="store_true", help="start the graphs and show which provider runs what")
-    parser.add_argument("--provider", default="cpu", metavar="P", help="provider for --placement (default: cpu)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.epilog = "Exit status: 0 fine, 1 the model cannot be used or a check failed, 2 wrong usage."
-
-
-def _table(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
+    """Take the options from the table."""
+    add(parser, "inspected", "precision", "durations", "provider", "placement", "json",
+        inspected={"nargs": "?"})  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the description and return the exit status."""
-    from tdt.model import inspect_model
-
-    try:
-        found = inspect_model(args.model, precision=args.precision, durations=args.durations)
-        text, values, fine = _placement(found, args.provider) if args.placement else _description(found)
-    except TdtError as error:
-        sys.stderr.write(f"tdt inspect: {error}\n")
-        return 2 if isinstance(error, OptionError) else 1
+    text, values, fine = _sound(Path(args.model)) if _is_sound(args.model) else _model(args)
     sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n" if args.json else text)
     return 0 if fine else 1
+
+
+def _is_sound(name: str | None) -> bool:
+    """Say whether a name is a file's; models are folders."""
+    return name is not None and Path(name).is_file() and not name.endswith(".onnx")
+
+
+def _sound(path: Path) -> tuple[str, dict[str, Any], bool]:
+    from tdt.audio import contents
+
+    found = contents(path)
+    return found.render(), found.to_dict(), not found.problem
+
+
+def _model(args: argparse.Namespace) -> tuple[str, dict[str, Any], bool]:
+    from tdt.model import inspect_model
+
+    found = inspect_model(args.model, precision=args.precision, durations=args.durations)
+    return _placement(found, args.provider) if args.placement else _description(found)
 
 
 def _description(found: FoundModel) -> tuple[str, dict[str, Any], bool]:

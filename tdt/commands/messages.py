@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from contextlib import contextmanager
@@ -79,23 +78,3 @@ class Messages:
         with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
             task = bar.add_task("transcribing", total=total)
             yield lambda: bar.advance(task)
-
-
-def positive(text: str) -> int:
-    """Read a whole number from 1 on, for argparse."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return number
-
-
-def memory(text: str) -> int:
-    """Read a number of bytes such as 800M or 4G, for argparse."""
-    number, unit = (text[:-1], text[-1:].upper()) if text[-1:].upper() in {"K", "M", "G"} else (text, "")
-    try:
-        size = int(float(number) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[unit])
-    except ValueError:
-        size = 0
-    if size < 1 << 20:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size from 1M on, such as 500M or 4G")
-    return size

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tdt.commands.names import note_source, output_paths
 from tdt.errors import OptionError
 from tdt.text import FORMATS
 
@@ -35,10 +36,6 @@ class Stream:
 
     def __init__(self, style: str) -> None:
         self._render = FORMATS[style]
-        # JSON and subtitles are UTF-8 wherever they run.
-        encoding = (sys.stdout.encoding or "utf-8").lower().replace("-", "")
-        if encoding != "utf8" and hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(encoding="utf-8")
 
     @property
     def on_terminal(self) -> bool:
@@ -59,7 +56,7 @@ class Folder:
     folder : str
         Made where it does not exist.
     files : sequence of str
-        All inputs; two of the same name get outputs of different names.
+        All inputs; different ones get outputs of different names (:mod:`tdt.commands.names`).
     style : str
         Format, and file ending.
     parents : sequence of Path, optional
@@ -68,25 +65,22 @@ class Folder:
     Raises
     ------
     OptionError
-        Where the folder cannot be made.
+        Where the folder cannot be made, or a result would overwrite an input.
     """
 
     def __init__(self, folder: str, files: Sequence[str], style: str, parents: Sequence[Path] = ()) -> None:
-        self._folder = Path(folder)
         self._render = FORMATS[style]
-        below = parents or [Path()] * len(files)
-        self._paths: dict[int, Path] = {}
-        for parent in dict.fromkeys(below):
-            places = [place for place, other in enumerate(below) if other == parent]
-            names = output_names([files[place] for place in places], style)
-            self._paths.update(zip(places, (self._folder / parent / name for name in names), strict=True))
+        below = [Path(folder) / parent for parent in parents or [Path()] * len(files)]
         try:
-            for parent in {Path(), *below}:
-                (self._folder / parent).mkdir(parents=True, exist_ok=True)
+            for parent in {Path(folder), *below}:
+                parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OptionError(
                 "--output", folder, f"a folder that can be made or written to ({error.strerror})"
             ) from error
+        self._paths = output_paths(files, below, style)
+        self._sources = [None if file == "-" else os.path.abspath(file) for file in files]  # noqa: PTH100 - no links
+        _refuse_overwriting(folder, files, self._paths)
 
     @property
     def on_terminal(self) -> bool:
@@ -95,54 +89,58 @@ class Folder:
 
     def write(self, index: int, file: str, transcript: Transcript) -> None:
         """Write the file of one result."""
-        write_atomically(self._paths[index], self._render(transcript, file=file))
+        self.replace(index, self._render(transcript, file=file))
+
+    def replace(self, index: int, text: str) -> None:
+        """Write the file of the input number `index` whole, with a note of where it comes from."""
+        write_atomically(self._paths[index], text, self._sources[index])
 
     def path(self, index: int) -> Path:
         """Return where the result of the input number `index` goes."""
         return self._paths[index]
 
 
-def output_names(files: Sequence[str], style: str) -> list[str]:
-    """Return a file name for each input, all different.
-
-    `talk.wav` becomes `talk.srt`; where another input has the same stem, `talk.wav.srt`; where that is taken, too,
-    `talk.wav-2.srt`. Names that differ in case only count as the same, as some file systems have it.
-
-    Examples
-    --------
-    >>> output_names(["a/talk.wav", "b/talk.flac", "b/talk.wav", "-"], "srt")
-    ['talk.wav.srt', 'talk.flac.srt', 'talk.wav-2.srt', 'stdin.srt']
-    """
-    paths = [Path("stdin") if file == "-" else Path(file) for file in files]
-    stems = [path.stem.casefold() for path in paths]
-    names: list[str] = []
-    taken: set[str] = set()
-    for path, stem in zip(paths, stems, strict=True):
-        base = path.stem if stems.count(stem) == 1 else path.name
-        name, number = f"{base}.{style}", 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{base}-{number}.{style}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+def _refuse_overwriting(folder: str, files: Sequence[str], paths: Sequence[Path]) -> None:
+    inputs = {identity: file for file in files if (identity := _identity(Path(file))) is not None}
+    for file, path in zip(files, paths, strict=True):
+        identity = _identity(path)
+        if identity in inputs:
+            expected = f"another folder: the result of {file} would overwrite {inputs[identity]}"
+            raise OptionError("--output", folder, expected)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def write_atomically(path: Path, text: str, source: str | None = None) -> None:
     """Write a UTF-8 text file that is there whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    text : str
+    source : str, optional
+        What it was made from, noted on the file.
 
     Raises
     ------
     OSError
         Where it cannot be written; nothing is left behind.
     """
-    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
+    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tdt-", suffix=".part")
     try:
         with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
         mask = os.umask(0)
         os.umask(mask)
         Path(temporary).chmod(0o666 & ~mask)
+        if source is not None:
+            note_source(temporary, source)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

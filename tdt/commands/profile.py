@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import OptionError, TdtError
-from tdt.profiling import check_writable, open_output, say, to_markdown, to_text
+from tdt.commands.options import add
+from tdt.profiling import check_writable, open_output, to_markdown, to_text
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "trace", "html", "markdown")
 
-_EPILOG = """\
+EPILOG = """\
 examples:
   tdt profile talk.flac                                  a table of stages
   tdt profile talk.flac --format json | jq .stages       the same as data (wall_ms, stages, setup, …)
@@ -25,58 +25,34 @@ examples:
 
 Clocks: host is the host's clock around work of its own; host+sync the same around device work, after waiting for it;
 cuda-event the device's own. The stages run one after another here; what ran in other threads is listed apart.
+Exit status: 0 done, 1 the model or the audio cannot be used, 2 wrong usage.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    import argparse
-
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
-    parser.add_argument("files", nargs="+", metavar="FILE", help="audio files")
-    parser.add_argument("--model", help="model folder or name (default: the bundled parakeet-tdt-tiny)")
-    parser.add_argument("--provider", default="cpu", help="execution provider, such as cpu, cuda:0, tensorrt:0,fp16")
-    parser.add_argument(
-        "--precision", choices=("float32", "int8"), help="which model files (default: float32 if there)"
-    )
-    parser.add_argument("--decoder", choices=("auto", "native", "onnx"), default="auto", help="decoding engine")
-    parser.add_argument("--threads", type=int, help="threads inside each stage (default: all cores)")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="files to a call (default: 1)")
-    parser.add_argument("--runs", type=int, default=10, metavar="N", help="rounds over the files (default: 10; fewer "
-                        "where they take longer than 20 s)")  # fmt: skip
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of the report (default: table)")
-    parser.add_argument("--nodes", action="store_true", help="add ONNX Runtime's dearest nodes, from a run of its own")
-    parser.add_argument("--memory", action="store_true", help="add peak memory by stage, from a run of its own")
-    parser.add_argument("--picture", metavar="FILE", help="also draw the stages (.png or .svg; needs the plot extra)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where the report goes (default: standard output)")
+    """Take the options from the table."""
+    add(
+        parser, "files", "model", "provider_or_auto", "precision", "decoder", "threads", "batch_size", "runs", "nodes",
+        "memory", "format", "picture", "report",
+        batch_size={"default": 1, "shown": "1"},
+        runs={"default": 10, "shown": "10 rounds over the files; fewer where they take longer than 20 s"},
+        format={"choices": FORMATS, "default": "table"},
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Profile and report; return the exit status."""
-    try:
-        _check(args)
-        check_writable(args.picture)
-        with open_output(args.output) as stream:
-            profile = _profile(args)
-            stream.write(_render(profile, args))
-        if args.picture:
-            _draw(profile, args)
-    except OptionError as error:
-        say(f"tdt profile: {error}")
-        return 2
-    except TdtError as error:
-        say(f"tdt profile: {error}")
-        return 1
+    check_writable(args.picture)
+    if args.picture:
+        from tdt.profiling import require_plotting
+
+        require_plotting()
+    with open_output(args.output) as stream:
+        profile = _profile(args)
+        stream.write(_render(profile, args))
+    if args.picture:
+        _draw(profile, args)
     return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    for name in ("runs", "batch_size"):
-        if getattr(args, name) < 1:
-            raise OptionError(name, getattr(args, name), "a whole number from 1 on")
-    if args.picture and Path(args.picture).suffix not in {".png", ".svg", ".pdf"}:
-        raise OptionError("picture", args.picture, "a file name that ends in .png, .svg or .pdf")
 
 
 def _profile(args: argparse.Namespace) -> Profile:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdt.errors import OptionError, TdtError
+from tdt.commands.options import add
+from tdt.errors import OptionError
+from tdt.profiling import check_writable
 
 if TYPE_CHECKING:
+    import argparse
+
     from tdt.quantization import Calibrated, Level, Linear, Options, Quantised, Ranked, Recipe
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   tdt quantize parakeet-tdt-0.6b-v3 --audio recordings/ -o v3-int8
   tdt quantize model/ --audio a.wav b.flac -o out --body float16        (typed graph for TensorRT 11 and RTX)
@@ -27,63 +30,19 @@ Exit status: 0 done, 1 the model or the audio cannot be used, 2 wrong usage, 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EXAMPLES
-    parser.add_argument("model", metavar="MODEL", help="folder or name of a float32 model")
-    parser.add_argument("--audio", nargs="+", required=True, metavar="PATH", help="recordings, or folders of them")
-    parser.add_argument("-o", "--output", metavar="OUT", help="folder for the quantised model")
-    parser.add_argument("--overwrite", action="store_true", help="write into OUT though it holds a model")
-    what = parser.add_argument_group("what to quantise")
-    what.add_argument(
-        "--include",
-        nargs="+",
-        default=[],
-        metavar="WHAT",
-        help="parts (feed_forward, attention, pointwise, position, subsampling) or patterns of layer names "
-        "(default: the first three)",
-    )
-    what.add_argument("--exclude", nargs="+", default=[], metavar="WHAT", help="parts or patterns to leave in float")
-    what.add_argument("--body", choices=["float32", "float16"], default="float32", help="type of all the rest")
-    what.add_argument(
-        "--decoder-weights",
-        choices=["float", "int8"],
-        default="float",
-        help="8-bit weights for prediction network and joint, too",
-    )
-    how = parser.add_argument_group("how")
-    how.add_argument(
-        "--method",
-        default="minmax",
-        choices=["minmax", "percentile", "entropy", "mse"],
-        help="how the ranges of activations are chosen (default: minmax)",
-    )
-    how.add_argument("--percentile", type=float, default=99.999, help="for that method, in percent (default: 99.999)")
-    how.add_argument(
-        "--smoothquant",
-        default="search",
-        metavar="WHEN",
-        help="auto: layer norms with outliers; search: the best strength for each; off; or one "
-        "strength between 0 and 1 (default: search)",
-    )
-    how.add_argument("--no-narrow", action="store_true", help="8 bits even where a CPU without VNNI saturates")
-    how.add_argument("--no-centre", action="store_true", help="grids around 0 even for tensors that are one-sided")
-    how.add_argument("--max-seconds", type=float, default=600.0, help="audio to calibrate on at most (default: 600)")
-    how.add_argument("--provider", default="cpu", help="where the float encoder runs (default: cpu)")
-    how.add_argument("--threads", type=int, help="threads (default: one a core)")
-    study = parser.add_argument_group("mixed precision")
-    study.add_argument(
-        "--sensitivity",
-        nargs="?",
-        const="layer-part",
-        choices=["part", "layer", "layer-part", "matrix"],
-        help="rank groups of layers by the damage each does alone (default grouping: layer-part)",
-    )
-    study.add_argument("--sensitivity-seconds", type=float, default=30.0, help="audio to measure on (30)")
-    study.add_argument("--budget", type=float, metavar="ERROR", help="bound on the relative error, such as 0.03")
-    study.add_argument("--plot", metavar="FILE", help="draw the ranking (.png, .svg, .pdf)")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    """Take the options from the table."""
+    from tdt.quantization import BODIES, DECODER_WEIGHTS, LEVELS, METHODS
+
+    add(
+        parser, "model_argument", "provider", "threads", "audio", "calibration_seconds", "include", "exclude", "body",
+        "decoder_weights", "method", "percentile", "smoothquant", "no_narrow", "no_centre", "sensitivity",
+        "sensitivity_seconds", "budget", "model_folder", "overwrite", "plot", "json", "quiet",
+        model_argument={"shown": ""},
+        body={"choices": BODIES},
+        decoder_weights={"choices": DECODER_WEIGHTS},
+        method={"choices": METHODS},
+        sensitivity={"choices": LEVELS},
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -94,9 +53,6 @@ def run(args: argparse.Namespace) -> int:
         _check(args)
         with Bars(quiet=args.quiet) as bars:
             return _work(args, bars)
-    except TdtError as error:
-        sys.stderr.write(f"tdt quantize: {error}\n")
-        return 2 if isinstance(error, OptionError) else 1
     except KeyboardInterrupt:
         where = "; the same command goes on from here" if args.output else ""
         sys.stderr.write(f"tdt quantize: interrupted{where}.\n")
@@ -104,12 +60,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    check_writable(args.plot)
+    if args.plot:
+        from tdt.profiling import require_plotting
+
+        require_plotting()
     if not args.output and not args.sensitivity:
         raise OptionError("--output", None, "a folder for the model (or --sensitivity, to rank layers only)")
     if args.plot and not (args.sensitivity or args.budget):
         raise OptionError("--plot", args.plot, "--sensitivity or --budget beside it: there is nothing else to draw")
-    if args.max_seconds <= 0 or args.sensitivity_seconds <= 0:
-        raise OptionError("--max-seconds", args.max_seconds, "seconds above 0")
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.audio import open_source
-from tdt.errors import AudioTailError, TdtError
+from tdt.audio import glance, open_source
+from tdt.commands.names import fitting
+from tdt.errors import AudioNotFoundError, AudioTailError, OutputError, TdtError
 from tdt.longform import Journal, source_identity, take_up
-from tdt.text import ConsoleWriter, FileWriter
+from tdt.text import ConsoleWriter, FileWriter, Transcript
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from tdt.recognizer import Recognizer
 
 STDIN = "-"
+# Standard output is lost to all inputs alike; a file that cannot be written, to its own input only.
+_NO_OUTPUT = (BrokenPipeError, OutputError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Run:
         self._bars = bars
         self._long_form = recognizer.long_form(
             channel=args.channel,
+            track=args.track,
             batch_size=args.batch_size,
             chunk_seconds=args.chunk_seconds,
             context_seconds=args.context_seconds,
@@ -107,11 +111,11 @@ class Run:
     # --- short ----------------------------------------------------------------------------------------------------
 
     def _run_short(self, tasks: Sequence[Task]) -> None:
-        piped = tasks[0].opened
-        sources: list[Any] = [task.file for task in tasks] if piped is None else [piped.short]
+        sources: list[Any] = [task.opened or task.file for task in tasks]
         results = self._recognizer.transcribe_each(
             sources,
-            channel=self._args.channel if piped is None else None,
+            channel=self._args.channel,
+            track=self._args.track,
             batch_size=self._args.batch_size,
             chunk_seconds=self._args.chunk_seconds,
             context_seconds=self._args.context_seconds,
@@ -122,10 +126,12 @@ class Run:
 
     def _finish(self, task: Task, result: Result) -> None:
         try:
+            if isinstance(result, AudioTailError) and isinstance(result.partial, Transcript):
+                self._output.write(task.index, task.file, result.partial)
             if isinstance(result, TdtError):
                 raise result
             self._output.write(task.index, task.file, result)
-        except BrokenPipeError:
+        except _NO_OUTPUT:
             raise
         except (TdtError, OSError) as error:
             self._fail(task, error)
@@ -147,21 +153,22 @@ class Run:
                     yield recording
 
         parts = self._long_form.run(recordings())
-        try:
-            with closing(parts):
+        with closing(parts):
+            try:
                 for part in parts:
                     self._take(open_tasks[part.recording.index], part)
-        except KeyboardInterrupt:
-            for writer in self._writers.values():
-                writer.pause()
-            raise
+            except KeyboardInterrupt:  # before the threads are ended, which takes as long as what they are doing
+                for writer in self._writers.values():
+                    with suppress(OSError):
+                        writer.pause()
+                raise
 
     def _recording(self, task: Task) -> Recording | None:
         """Open a long input, and go on from its journal where it has one."""
         try:
-            opened = task.opened or open_source(task.file, self._long_form.longest_uncut, channel=self._args.channel)
-            assert opened.long is not None
-            recording = self._long_form.recording(opened.long, task.index)
+            opened = task.opened or self._open(task.file)
+            assert opened.reader is not None
+            recording = self._long_form.recording(opened.reader, task.index)
             self._writers[task.index] = writer = self._writer(task)
             parts = []
             if isinstance(writer, FileWriter) and task.file != STDIN:
@@ -174,26 +181,29 @@ class Run:
                     self._messages.warn(f"{task.file}: going on after {replay.seconds:.0f} s")
                 journal.begin(replay)
             writer.begin(parts)
+        except _NO_OUTPUT:
+            raise
         except (TdtError, OSError) as error:
+            self._writers.pop(task.index, None)
             self._fail(task, error)
             self._advance(task, task.seconds)
             return None
         return recording
 
     def _take(self, task: Task, part: Part) -> None:
-        """Put out what has become final."""
-        recording, writer, journal = part.recording, self._writers[task.index], self._journals.get(task.index)
-        if part.transcript is not None:
-            writer.add(part.transcript)
-        if not part.done:
-            if journal is not None:
-                journal.add(part)
-            self._advance(task, recording.seconds)
+        """Put out what has become final; where its file cannot be written any more, this input has failed."""
+        recording = part.recording
+        try:
+            written = self._write(task, part)
+        except _NO_OUTPUT:
+            raise
+        except OSError as error:
+            self._writers.pop(task.index)
+            self._fail(task, error)
+            written = False
+        if not written or not part.done:
+            self._advance(task, task.seconds if part.done else recording.seconds)
             return
-        del self._writers[task.index]
-        writer.close(recording.seconds)
-        if journal is not None:
-            journal.remove()
         self.tally.audio_seconds += recording.seconds
         if recording.error is None:
             self.tally.done += 1
@@ -202,18 +212,32 @@ class Run:
             self._fail(task, recording.error, kept)
         self._advance(task, task.seconds)
 
-    def _writer(self, task: Task) -> FileWriter | ConsoleWriter:
-        from tdt.commands.outputs import Folder, write_atomically
+    def _write(self, task: Task, part: Part) -> bool:
+        writer, journal = self._writers.get(task.index), self._journals.get(task.index)
+        if writer is None:
+            return False
+        if part.transcript is not None:
+            writer.add(part.transcript)
+        if part.done:
+            writer.close(part.recording.seconds)
+            del self._writers[task.index]
+        if journal is not None:
+            journal.remove() if part.done else journal.add(part)
+        return True
 
-        if isinstance(self._output, Folder):
-            path = self._output.path(task.index)
-            return FileWriter(path, self._args.format, task.file, write_atomically)
+    def _writer(self, task: Task) -> FileWriter | ConsoleWriter:
+        from tdt.commands.outputs import Folder
+
+        output, index = self._output, task.index
+        if isinstance(output, Folder):
+            path = output.path(index)
+            return FileWriter(path, self._args.format, task.file, lambda _, text: output.replace(index, text))
         return ConsoleWriter(self._args.format, task.file, _print)
 
     def _journal(self, task: Task, path: Path) -> Journal:
         args, files = self._args, self._recognizer.files
         graphs = [files.encoder, files.decoder_joint, files.decoder, files.joiner, files.vocabulary]
-        options = ("format", "provider", "precision", "decoder", "weights", "confidence", "channel")
+        options = ("format", "provider", "precision", "decoder", "weights", "confidence", "channel", "track")
         identity = {
             "source": source_identity(Path(task.file)),
             "model": [[str(graph), graph.stat().st_size] for graph in graphs if graph is not None],
@@ -226,18 +250,19 @@ class Run:
     # --- both -----------------------------------------------------------------------------------------------------
 
     def _task(self, index: int, file: str) -> Task | None:
-        source: Any = sys.stdin.buffer if file == STDIN else file
+        limit, channel, track = self._long_form.longest_uncut, self._args.channel, self._args.track
         try:
-            opened = open_source(source, self._long_form.longest_uncut, channel=self._args.channel)
+            if file == STDIN:
+                opened = self._open(_standard_input())
+                return Task(index, file, opened.seconds or 0.0, opened.long, opened)
+            seconds, long = glance(file, limit, channel=channel, track=track)
         except TdtError as error:
             self._fail(Task(index, file, 0.0, long=False), error)
             return None
-        task = Task(index, file, opened.seconds or 0.0, opened.long is not None)
-        if file == STDIN:
-            return replace(task, opened=opened)
-        if opened.long is not None:
-            opened.long.close()
-        return task
+        return Task(index, file, seconds or 0.0, long)
+
+    def _open(self, source: Any) -> Opened:
+        return open_source(source, self._long_form.longest_uncut, channel=self._args.channel, track=self._args.track)
 
     def _fail(self, task: Task, error: Exception, kept: str = "") -> None:
         self.tally.failed += 1
@@ -252,7 +277,13 @@ class Run:
 
 def journal_path(path: Path) -> Path:
     """Return where the journal of an output file lies while it is under way."""
-    return path.with_name(f".{path.name}.journal")
+    return path.with_name(fitting(f".{path.name}", ".journal"))
+
+
+def _standard_input() -> Any:
+    if sys.stdin is None:
+        raise AudioNotFoundError("Standard input is closed; audio was expected there. Pipe it in, or name a file.")
+    return sys.stdin.buffer
 
 
 def _print(text: str) -> None:

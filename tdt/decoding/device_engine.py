@@ -15,6 +15,7 @@ import numpy as np
 from tdt.decoding.batch_check import check_batch
 from tdt.decoding.greedy import not_finite
 from tdt.errors import ClosedError, ProviderError
+from tdt.lifetime import Bound
 from tdt.runtime import DeviceArray, DeviceSlice, Session, WorkQueue, adopt, dynamic_quantisation, open_queue
 from tdt.stages import DecoderState, Encoded, Hypothesis
 from tdt.surgery import cut_decoder, device_step, projected_width
@@ -43,7 +44,7 @@ class _Workspace:
     slots: list[DeviceSlice]
 
 
-class DeviceEngine:
+class DeviceEngine(Bound):
     """Decodes on CUDA; a TensorRT backend runs its decoder on CUDA too, since TensorRT gains nothing on single rows.
 
     Parameters

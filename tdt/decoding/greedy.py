@@ -16,6 +16,7 @@ import numpy as np
 from tdt.decoding.batch_check import check_batch
 from tdt.decoding.transducer import JointStep, PredictorStep, Transducer
 from tdt.errors import ClosedError, DecodingError
+from tdt.lifetime import Bound
 from tdt.stages import DecoderState, Encoded, Hypothesis
 from tdt.timeline import NULL, Recorder
 
@@ -32,7 +33,7 @@ WINDOW = 1
 _KEPT_WORKSPACES = 4
 
 
-class OnnxEngine:
+class OnnxEngine(Bound):
     """Decodes with the model's own graphs on ONNX Runtime.
 
     Parameters

@@ -17,6 +17,7 @@ from tdt.decoding.cores import cores, shares_of
 from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError
+from tdt.lifetime import Bound
 from tdt.stages import DecoderState, Hypothesis
 from tdt.surgery import lift
 from tdt.timeline import NULL
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 WeightsKind = Literal["auto", "float32", "int8"]
 
 
-class NativeEngine:
+class NativeEngine(Bound):
     """Decodes on the CPU with its own kernels.
 
     Parameters
@@ -107,6 +108,7 @@ class NativeEngine:
             Where the shapes do not fit the model or one another.
         """
         runs = self._runs
+        runs.origin.require()
         if runs.closed:
             raise ClosedError
         check_batch(encoded, states, self._spec)

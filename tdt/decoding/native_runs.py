@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.compiler import require_compiler
 from tdt.decoding.cores import idle_cores, teams_for
 from tdt.errors import ClosedError, OptionError
+from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +30,7 @@ _COMPILE_NOTICE_SECONDS = 1.0
 _SMALL_OUTPUT_BYTES = 1 << 20
 # Steps that read fewer bytes of weights gain nothing from a second core: waiting for each other has its price.
 _SHARED_BYTES = 2 << 20
-_compiling = threading.Lock()
+_compiling = ProcessLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Job:
     helpers: int = 0
 
 
-class Runs:
+class Runs(Bound):
     """Runs jobs on packed weights.
 
     Parameters
@@ -71,6 +73,7 @@ class Runs:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self.closed = False
+        self.origin = Origin()
         self._prepare(options.isa, options.screening)
 
     def _prepare(self, isa: str | None, screening: bool | None) -> None:
@@ -78,7 +81,7 @@ class Runs:
         message = "compiling the decoder for this processor (once; it is kept on disk)"
         notice = threading.Timer(_COMPILE_NOTICE_SECONDS, _log.info, (message,))
         notice.daemon = True
-        with _compiling:
+        with setting_up(), _compiling:
             notice.start()
             try:
                 self._choose(isa, screening)
@@ -88,6 +91,7 @@ class Runs:
 
     def _choose(self, isa: str | None, screening: bool | None) -> None:
         """Choose instructions and evaluation."""
+        require_compiler()
         from tdt.kernels.decoder import buffers, joint, lockstep, tables, task, team
         from tdt.kernels.vector import simd
         from tdt.kernels.vector.jit import host_features

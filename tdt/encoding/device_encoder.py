@@ -12,6 +12,7 @@ import numpy as np
 
 from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching
 from tdt.errors import ModelMismatchError
+from tdt.lifetime import Bound
 from tdt.onnxfile import read_graph
 from tdt.runtime import (
     Backend,
@@ -72,7 +73,7 @@ def warn_of_imitation(name: str, quantization: str, backend: Backend) -> None:
         )
 
 
-class DeviceEncoder:
+class DeviceEncoder(Bound):
     """The encoder graph of a model on CUDA, TensorRT or TensorRT-RTX.
 
     Parameters

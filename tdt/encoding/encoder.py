@@ -9,6 +9,7 @@ import numpy as np
 
 from tdt.encoding.cpu_encoder import open_on_cpu
 from tdt.errors import AudioTooLongError, ModelMismatchError, OptionError
+from tdt.lifetime import Bound
 from tdt.stages import Encoded
 from tdt.timeline import NULL, Recorder
 
@@ -28,7 +29,7 @@ _PROBE_FRAMES = (72, 50, 44)
 _PROBE_TOLERANCE = 1e-4
 
 
-class Encoder:
+class Encoder(Bound):
     """The encoder graph of a model on the CPU.
 
     Parameters

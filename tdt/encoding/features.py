@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from tdt.compiler import require_compiler
 from tdt.cuda_arrays import as_cupy, enqueue_on, on_device, require_cupy
 from tdt.errors import AudioTooShortError, AudioValueError, OptionError
+from tdt.lifetime import Bound, setting_up
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 from tdt.stages import Features
 from tdt.timeline import NULL
@@ -53,7 +55,7 @@ def pad_short(samples: Float32) -> tuple[Float32, int]:
     return np.pad(samples, (left, missing - left)), left
 
 
-class FeatureExtractor:
+class FeatureExtractor(Bound):
     """Turns batches of samples into normalised log-mel features; one object serves any number of threads.
 
     Parameters
@@ -139,9 +141,10 @@ class FeatureExtractor:
             return self._log_mel
         notice = threading.Timer(_COMPILE_NOTICE_SECONDS, _log.info, (_COMPILE_NOTICE,))
         notice.daemon = True
-        with timeline.span("compile"), self._lock:
+        with timeline.span("compile"), setting_up(), self._lock:
             notice.start()
             try:
+                require_compiler()
                 from tdt.kernels.logmel.mel_cpu import LogMel
 
                 made = LogMel(self.n_mels, self.normalize, self.edges)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdt.lifetime import Bound
 from tdt.surgery import FRAMES_INPUT
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ STEP_FRAMES = 128
 MAX_CACHED_BYTES = 256 << 20
 
 
-class PositionCache:
+class PositionCache(Bound):
     """Computes what :func:`tdt.surgery.position_split.split_positions` took out of an encoder.
 
     Parameters

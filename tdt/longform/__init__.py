@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tdt.longform.checkpoint import Journal as Journal
     from tdt.longform.checkpoint import source_identity as source_identity
     from tdt.longform.checkpoint import take_up as take_up
+    from tdt.longform.limits import DEFAULT_CHUNK_SECONDS as DEFAULT_CHUNK_SECONDS
     from tdt.longform.limits import DEFAULT_CUT as DEFAULT_CUT
     from tdt.longform.limits import CutOptions as CutOptions
     from tdt.longform.limits import batch_for_memory as batch_for_memory
@@ -31,7 +32,7 @@ __getattr__, __all__ = door(
     {
         "batching": "BATCH_SIZE WINDOW_SECONDS plan_batches window_size",
         "checkpoint": "Journal source_identity take_up",
-        "limits": "CutOptions DEFAULT_CUT batch_for_memory make_plan provider_seconds",
+        "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_for_memory make_plan provider_seconds",
         "recording": "LongForm Part Recording",
     },
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tdt.ending import at_work, wait_for
+from tdt.lifetime import Bound, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -12,6 +17,8 @@ if TYPE_CHECKING:
     from tdt.timeline import Recorder
 
 T = TypeVar("T")
+
+_EXIT_SECONDS = 1.0  # for threads that wait for a source at exit, such as a microphone
 
 
 def work_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
@@ -25,50 +32,112 @@ def work_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     items : iterable
         Touched by the thread alone.
     depth : int
-    """
-    line: deque[T] = deque()
-    turn = threading.Condition()
-    stopped = finished = False
-    failure: list[BaseException] = []
 
-    def work() -> None:
-        nonlocal finished
+    Raises
+    ------
+    ForkError
+        In a process that was forked meanwhile: the thread is not there.
+    """
+    line = _Line(items, depth)
+    try:
+        while line.has_next():
+            yield line.take()
+    finally:
+        line.close()
+
+
+class _Line(Bound, Generic[T]):
+    """Items on their way from the thread that makes them to whoever takes them."""
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._items, self._depth = items, depth
+        self._line: deque[T] = deque()
+        self._turn = threading.Condition()
+        self._stopped = self._finished = False
+        self._failure: BaseException | None = None
+        self.awaited = False  # by a thread other than the main one
+        self._origin = Origin()
+        self._thread = threading.Thread(target=self._work, name="tdt-ahead", daemon=True)
+        _lines.add(self)
+        self._thread.start()
+
+    def _work(self) -> None:
         try:
-            for item in items:
-                with turn:
-                    turn.wait_for(lambda: stopped or len(line) < depth)
-                    if stopped:
+            for item in self._items:
+                with self._turn:
+                    self._turn.wait_for(lambda: self._stopped or len(self._line) < self._depth)
+                    if self._stopped:
                         return
-                    line.append(item)
-                    turn.notify_all()
+                    self._line.append(item)
+                    self._turn.notify_all()
         except BaseException as error:  # noqa: BLE001  carried over to the consumer's thread, which raises it
-            failure.append(error)
+            self._failure = error
         finally:
-            close = getattr(items, "close", None)
+            close = getattr(self._items, "close", None)
             if close is not None:
                 close()
-            with turn:
-                finished = True
-                turn.notify_all()
+            with self._turn:
+                self._finished = True
+                self._turn.notify_all()
 
-    thread = threading.Thread(target=work, name="tdt-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            with turn:
-                turn.wait_for(lambda: line or finished)
-                if not line:
-                    break
-                item = line.popleft()
-                turn.notify_all()
-            yield item
-        if failure:
-            raise failure[0]
-    finally:
-        with turn:
-            stopped = True
-            turn.notify_all()
-        thread.join()
+    def has_next(self) -> bool:
+        """Wait for an item or the end; raise what ended it early."""
+        self._origin.require()
+        with self._turn:
+            self.awaited = threading.current_thread() is not threading.main_thread()
+            self._turn.wait_for(lambda: self._line or self._finished or self._stopped)
+            if self._stopped:  # the interpreter ends: what came so far must not pass for the whole
+                raise SystemExit
+            self.awaited = False
+            if self._line:
+                return True
+        if self._failure is not None:
+            raise self._failure
+        return False
+
+    def take(self) -> T:
+        """Return the next item."""
+        with self._turn:
+            item = self._line.popleft()
+            self._turn.notify_all()
+        return item
+
+    def stop(self) -> None:
+        """Have the thread end at its next item."""
+        with self._turn:
+            self._stopped = True
+            self._turn.notify_all()
+
+    def at_rest(self) -> bool:
+        """Say whether no thread makes items, nor waits for one."""
+        return not self._thread.is_alive() and not self.awaited
+
+    def close(self) -> None:
+        """End the thread and wait for that; where it may be gone already, touch nothing that it might have held."""
+        if self._origin.is_here() and not at_work.over:
+            self.stop()
+            if at_work.hurried is None:
+                self._thread.join()
+        elif self.awaited:
+            self._thread.join(_EXIT_SECONDS)
+            self.awaited = False
+
+
+_lines: weakref.WeakSet[_Line[Any]] = weakref.WeakSet()
+
+
+def _end() -> None:
+    """End all threads before the interpreter does: it would stop them anywhere."""
+    lines = list(_lines)
+    for line in lines:
+        if line._origin.is_here():
+            line.stop()
+    at_work.finish()
+    if at_work.hurried is None:
+        wait_for(lambda: all(line.at_rest() for line in lines), _EXIT_SECONDS)
+
+
+atexit.register(_end)
 
 
 def in_turn(items: Iterable[T], timeline: Recorder) -> Generator[T, None, None]:

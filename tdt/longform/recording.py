@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tdt.errors import TdtError
+from tdt.lifetime import Bound, Origin
 from tdt.longform.ahead import in_turn, work_ahead
 from tdt.longform.batching import plan_batches
 from tdt.longform.stitching import EncodedWindow, Stitcher, Thread
@@ -100,7 +101,7 @@ class _Heard(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class LongForm:
+class LongForm(Bound):
     """The pipeline for long recordings.
 
     Parameters
@@ -114,6 +115,8 @@ class LongForm:
         Most windows to a batch; by default up to 8, fewer where they are long.
     jobs : int
         Recordings under way at once, decoded in lockstep.
+    origin : Origin, optional
+        Where the stages were made; it runs nowhere else.
     """
 
     spec: ModelSpec
@@ -124,6 +127,7 @@ class LongForm:
     confidence: Confidence = "entropy"
     batch_size: int | None = None
     jobs: int = 1
+    origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     @property
     def longest_uncut(self) -> int:
@@ -149,6 +153,7 @@ class LongForm:
             For each recording in order; those of several recordings interleave. What they say of a recording does not
             depend on the others (with the native decoder to the last bit).
         """
+        self.origin.require()
         if timeline is not NULL:  # a profile runs the stages one after another, so that their times add up
             for blocks in self._rounds(recordings, timeline):
                 yield from self._decoded(self._encoded(blocks, timeline), timeline)

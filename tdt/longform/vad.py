@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tdt.lifetime import PerProcess
 from tdt.longform.hum import HumRemover
 from tdt.longform.levels import FRAME_SAMPLES, levels, loudest
 
@@ -67,19 +67,14 @@ class Runner(Protocol):
         ...
 
 
-_session: Runner | None = None
-_session_lock = threading.Lock()
+def _open() -> Runner:
+    from tdt.runtime import Backend, Session
+
+    return Session(MODEL_PATH, Backend.parse("cpu"), threads=1)
 
 
-def shared_session() -> Runner:
-    """Return the bundled detector's session, opened on the CPU with one thread at the first call."""
-    global _session  # noqa: PLW0603
-    with _session_lock:
-        if _session is None:
-            from tdt.runtime import Backend, Session
-
-            _session = Session(MODEL_PATH, Backend.parse("cpu"), threads=1)
-        return _session
+# The bundled detector's session, opened on the CPU with one thread at the first call.
+shared_session = PerProcess(_open)
 
 
 class SpeechDetector:

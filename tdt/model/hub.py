@@ -7,10 +7,12 @@ import os
 import re
 import sys
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tdt.errors import DownloadError, ModelError
+from tdt.errors import BrokenDependencyError, DownloadError, ModelError, TdtError
+from tdt.kernels.vector import folders
 from tdt.model.layouts import choose, recognise
 from tdt.onnxfile import read_graph
 
@@ -80,6 +82,8 @@ def fetch(model: str, precision: Precision | None = None, *, hub: Hub | None = N
         return folder
     try:
         sizes = hub.listing(repository)
+    except TdtError:
+        raise
     except Exception as error:
         if folder is not None and _is_complete(folder, precision, offline=True):
             _log.warning("%s cannot be asked (%s); taking its files in the local cache", repository, error)
@@ -118,6 +122,8 @@ def _download(hub: Hub, repository: str, name: str, sizes: Mapping[str, int | No
     try:
         path = hub.download(repository, name)
         size = path.stat().st_size
+    except TdtError:
+        raise
     except Exception as error:
         raise DownloadError(_explain(f"{repository}/{name}", error, partly=True)) from error
     expected = sizes[name]
@@ -160,9 +166,7 @@ def _explain(what: str, error: Exception, *, partly: bool) -> str:
 @contextmanager
 def _progress() -> Iterator[None]:
     """Let the client's progress bars go to stderr only where that is a terminal."""
-    import huggingface_hub.utils
-
-    utils: Any = huggingface_hub.utils  # its switches are public, but not marked so for type checkers
+    utils = client().utils
 
     hide = not sys.stderr.isatty() and not utils.are_progress_bars_disabled()
     if hide:
@@ -179,32 +183,71 @@ class HuggingFace:
 
     def listing(self, repository: str) -> Mapping[str, int | None]:
         """Return the files of a repository with their sizes in bytes."""
-        from huggingface_hub import HfApi
-
-        info = HfApi().model_info(repository, files_metadata=True, timeout=10)
+        info = client().HfApi().model_info(repository, files_metadata=True, timeout=10)
         return {item.rfilename: item.size for item in info.siblings or []}
 
     def download(self, repository: str, name: str) -> Path:
         """Fetch one file, or what is left of it, and return where it is in the cache."""
-        from huggingface_hub import hf_hub_download
-
-        return Path(str(hf_hub_download(repository, name, library_name="parakeet-tdt")))
+        fetched = client().hf_hub_download(
+            repository, name, library_name="parakeet-tdt", cache_dir=cache_folder_to_write()
+        )
+        return Path(str(fetched))
 
     def cached(self, repository: str) -> Path | None:
         """Return the folder of the repository in the local cache, if there is one."""
-        home = cache_folder() / f"models--{repository.replace('/', '--')}"
-        try:
-            revision = (home / "refs" / "main").read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-        folder = home / "snapshots" / revision
-        return folder if re.fullmatch(r"\w+", revision) and folder.is_dir() else None
+        for folder_of_all in dict.fromkeys((cache_folder(), cache_folder_to_write())):
+            home = folder_of_all / f"models--{repository.replace('/', '--')}"
+            try:
+                revision = (home / "refs" / "main").read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                continue
+            folder = home / "snapshots" / revision
+            if re.fullmatch(r"\w+", revision) and folder.is_dir():
+                return folder
+        return None
+
+
+def client() -> Any:
+    """Import the hub's client, which counts its users unless it is told not to.
+
+    Whoever wants to be counted says so: ``HF_HUB_DISABLE_TELEMETRY=0``.
+
+    Raises
+    ------
+    BrokenDependencyError
+        Where it cannot be imported.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import huggingface_hub
+        import huggingface_hub.utils
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        raise BrokenDependencyError("huggingface_hub", f"{type(error).__name__}: {error}") from error
+    return huggingface_hub
 
 
 def cache_folder() -> Path:
     """Return where the hub's client keeps its files."""
     if os.environ.get("HF_HUB_CACHE"):
         return Path(os.environ["HF_HUB_CACHE"]).expanduser()
-    from huggingface_hub import constants
+    return Path(client().constants.HF_HUB_CACHE)
 
-    return Path(constants.HF_HUB_CACHE)
+
+def cache_folder_to_write() -> Path:
+    """Return that folder, or where it cannot be written to, a temporary one of this user; the first if neither can."""
+    usual = cache_folder()
+    return usual if folders.is_writable(usual) else _other_cache(usual)
+
+
+@cache
+def _other_cache(usual: Path) -> Path:
+    temporary = folders.temporary()
+    if temporary is None:
+        return usual
+    try:
+        folders.make(temporary)
+    except OSError:
+        return usual
+    os.environ.setdefault("HF_XET_CACHE", str(temporary / "xet"))  # what the client keeps beside, in its own home
+    _log.warning("%s cannot be written to; models are fetched into %s", usual, temporary / "hub")
+    return temporary / "hub"

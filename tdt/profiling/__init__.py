@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tdt.profiling.bench_runs import run_report as run_report
     from tdt.profiling.bench_runs import run_soak as run_soak
     from tdt.profiling.bench_runs import run_sweep as run_sweep
+    from tdt.profiling.breakdown import break_down as break_down
     from tdt.profiling.environment import cpu_name as cpu_name
     from tdt.profiling.environment import describe as describe
     from tdt.profiling.environment import environment_block as environment_block
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from tdt.profiling.nodes import top_nodes as top_nodes
     from tdt.profiling.output import check_writable as check_writable
     from tdt.profiling.output import open_output as open_output
-    from tdt.profiling.output import say as say
+    from tdt.profiling.output import write_file as write_file
     from tdt.profiling.page import profile_page as profile_page
     from tdt.profiling.picture import draw_stages as draw_stages
+    from tdt.profiling.picture import require_plotting as require_plotting
     from tdt.profiling.profile_run import Options as Options
     from tdt.profiling.profile_run import Profile as Profile
     from tdt.profiling.profile_run import run_profile as run_profile
@@ -44,11 +46,12 @@ __getattr__, __all__ = door(
     __name__,
     {
         "bench_runs": "run_report run_soak run_sweep",
+        "breakdown": "break_down",
         "environment": "cpu_name describe environment_block invocation",
         "nodes": "top_nodes",
-        "output": "check_writable open_output say",
+        "output": "check_writable open_output write_file",
         "page": "profile_page",
-        "picture": "draw_stages",
+        "picture": "draw_stages require_plotting",
         "profile_run": "Options Profile run_profile",
         "profile_tables": "load_table memory_table node_table operator_table overlap_table setup_table stage_table",
         "selecting": "cases_of",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from tdt.errors import OptionError
 from tdt.spec import SAMPLE_RATE_HZ
+from tdt.text import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,14 +121,7 @@ def read_references(path: Path) -> dict[str, str]:
     OptionError
         The file cannot be read, or a line has no tab.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError("references", str(path), f"a readable file of lines 'file<TAB>text' ({error})") from error
-    if any(len(row) < 2 for row in rows):
-        raise OptionError("references", str(path), "lines of a file name, a tab and the text")
-    return {row[0]: row[1] for row in rows if row[:2] != ["file", "text"]}
+    return {row[0].strip(): row[1].strip() for row in read_rows(path) if row[:2] != ["file", "text"]}
 
 
 def reference_for(path: Path, references: Mapping[str, str]) -> str | None:

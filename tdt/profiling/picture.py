@@ -29,6 +29,17 @@ COLOURS = {
 OTHER_COLOUR = "#7f7f7f"
 
 
+def require_plotting() -> None:
+    """Refuse to begin work that ends in a picture where none can be drawn.
+
+    Raises
+    ------
+    MissingDependencyError
+        matplotlib is not installed.
+    """
+    _pyplot()
+
+
 def _pyplot() -> Any:
     """Return matplotlib.pyplot on a backend that needs no display."""
     try:

@@ -15,9 +15,11 @@ from tdt.profiling.worker import Worker
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from tdt.onnxfile import Quantization
     from tdt.runtime import Provider
+    from tdt.spec import Precision
 
 _DEVICE_PROVIDERS: tuple[Provider, ...] = ("cuda", "tensorrt")
 
@@ -58,13 +60,13 @@ def _devices(missing: list[str]) -> list[str]:
     return [f"{provider}:0" for provider in _DEVICE_PROVIDERS]
 
 
-def _kinds(model: str | None, precisions: list[str]) -> dict[str, Quantization]:
+def _kinds(model: str | None, precisions: Sequence[Precision]) -> dict[str, Quantization]:
     """Return the kind of quantisation of each precision's encoder, told by its graph."""
     from tdt.model import find_model
     from tdt.onnxfile import read_graph
 
-    kinds = {}
+    kinds: dict[str, Quantization] = {}
     for precision in precisions:
-        files, _ = find_model(model, precision=precision)  # type: ignore[arg-type]
+        files, _ = find_model(model, precision=precision)
         kinds[precision] = read_graph(files.encoder).quantization
     return kinds

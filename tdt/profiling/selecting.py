@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tdt.audio import load_audio
 from tdt.errors import ModelFileNotFoundError, OptionError
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.profiling.cases import Case
-
-DEFAULT_LENGTHS = "3,30"
-PRECISIONS = ("float32", "int8")
+    from tdt.spec import Precision
 
 
 def our_entries(model: str | None, args: argparse.Namespace) -> list[Entry]:
@@ -54,29 +52,25 @@ def with_base(entries: Sequence[Entry], model: str | None, baseline: str | None)
     return [*entries, base]
 
 
-def precisions_of(model: str | None, asked: str) -> list[Any]:
+def precisions_of(model: str | None, asked: Sequence[Precision]) -> list[Precision]:
     """Return those of the precisions asked for that the folder's encoder has.
 
     Raises
     ------
     OptionError
-        A precision is unknown, or the folder has none of them.
+        The folder has none of them.
     """
-    wanted = [word.strip() for word in asked.split(",") if word.strip()]
-    unknown = [word for word in wanted if word not in PRECISIONS]
-    if unknown or not wanted:
-        raise OptionError("precision", asked, f"some of {', '.join(PRECISIONS)}, separated by commas")
     found = []
-    for precision in wanted:
+    for precision in dict.fromkeys(asked):
         try:
-            files, _ = find_model(model, precision=precision)  # type: ignore[arg-type]
+            files, _ = find_model(model, precision=precision)
         except ModelFileNotFoundError:
             say(f"{label_of(model)} has no {precision} files: left out")
             continue
         if files.encoder_precision == precision:
             found.append(precision)
     if not found:
-        raise OptionError("precision", asked, f"a precision that {label_of(model)} has")
+        raise OptionError("precision", ",".join(asked), f"a precision that {label_of(model)} has")
     return found
 
 
@@ -91,21 +85,11 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
     Raises
     ------
     OptionError
-        Lengths or batches are not numbers.
+        The references cannot be read.
     AudioError
         A file cannot be read.
     """
-    given = args.length or DEFAULT_LENGTHS
-    lengths = [] if given == "as-is" else _numbers("length", given, float)
-    batches = [int(batch) for batch in _numbers("batch", args.batch, int)]
-    return make_cases(recordings_of(args.files, args.references), lengths, batches)
-
-
-def _numbers(name: str, text: str, kind: type[int | float]) -> list[float]:
-    try:
-        return [kind(word) for word in text.split(",")]
-    except ValueError as error:
-        raise OptionError(name, text, "numbers separated by commas") from error
+    return make_cases(recordings_of(args.files, args.references), args.length, args.batch)
 
 
 def recordings_of(files: Sequence[str], references: str | None) -> list[Recording]:
@@ -115,8 +99,12 @@ def recordings_of(files: Sequence[str], references: str | None) -> list[Recordin
     ------
     AudioError
         A file cannot be read.
+    OptionError
+        The references cannot be read, or are of other files.
     """
-    said = read_references(Path(references)) if references else {}
+    said = read_references(Path(references)) if references is not None else {}
     bundled = sorted((Path(__file__).parents[1] / "models" / "recordings").glob("*.flac"))
     paths = [Path(name) for name in files] or bundled
+    if references is not None and not any(reference_for(path, said) for path in paths):
+        raise OptionError("references", references, f"lines of file name and text for clips such as {paths[0].name}")
     return [Recording(path.stem, load_audio(path).samples, reference_for(path, said)) for path in paths]

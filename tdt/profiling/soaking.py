@@ -31,7 +31,7 @@ def soaked(args: argparse.Namespace) -> dict[str, Any]:
     speech = np.concatenate([recording.samples for recording in recordings])
     speech = np.tile(speech, int(_LONGEST * SAMPLE_RATE_HZ / len(speech)) + 2)
     model, provider = (args.model or [None])[0], (args.provider or ["cpu"])[0]
-    precision = next((word for word in args.precision.split(",") if word), None)
+    precision = args.precision[0]
     draw = np.random.default_rng(0)
     with load(model, provider=provider, precision=precision, decoder=args.decoder) as recognizer:
 

@@ -11,6 +11,7 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.quantization.budget import choose as choose
+    from tdt.quantization.clips import find_audio as find_audio
     from tdt.quantization.clips import read_audio as read_audio
     from tdt.quantization.comparison import Variant as Variant
     from tdt.quantization.comparison import compare as compare
@@ -33,19 +34,25 @@ if TYPE_CHECKING:
     from tdt.quantization.pipeline import calibrate_source as calibrate_source
     from tdt.quantization.pipeline import load_clips as load_clips
     from tdt.quantization.pipeline import write_model as write_model
+    from tdt.quantization.recipe import BODIES as BODIES
+    from tdt.quantization.recipe import DECODER_WEIGHTS as DECODER_WEIGHTS
     from tdt.quantization.recipe import Recipe as Recipe
+    from tdt.quantization.scoring import NORMALIZERS as NORMALIZERS
+    from tdt.quantization.scoring import check_scoring as check_scoring
     from tdt.quantization.scoring import read_references as read_references
+    from tdt.quantization.sensitivity import LEVELS as LEVELS
     from tdt.quantization.sensitivity import Bench as Bench
     from tdt.quantization.sensitivity import Level as Level
     from tdt.quantization.sensitivity import Ranked as Ranked
     from tdt.quantization.sensitivity import rank as rank
     from tdt.quantization.source import open_source as open_source
+    from tdt.quantization.thresholds import METHODS as METHODS
 
 __getattr__, __all__ = door(
     __name__,
     {
         "budget": "choose",
-        "clips": "read_audio",
+        "clips": "find_audio read_audio",
         "comparison": "Variant compare",
         "comparison_report": "markdown report text",
         "engines.folder": "BuiltEngine build_engine",
@@ -56,9 +63,10 @@ __getattr__, __all__ = door(
         "parts": "Linear",
         "pictures": "draw_lengths draw_sensitivity",
         "pipeline": "Calibrated Options Quantised calibrate_source load_clips write_model",
-        "recipe": "Recipe",
-        "scoring": "read_references",
-        "sensitivity": "Bench Level Ranked rank",
+        "recipe": "BODIES DECODER_WEIGHTS Recipe",
+        "scoring": "NORMALIZERS check_scoring read_references",
+        "sensitivity": "Bench LEVELS Level Ranked rank",
         "source": "open_source",
+        "thresholds": "METHODS",
     },
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdt.audio import audio_files
 from tdt.errors import AudioError, AudioNotFoundError, CalibrationAudioError
 from tdt.spec import SAMPLE_RATE_HZ
 
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 
     from tdt.stages import Float32
 
-AUDIO_SUFFIXES = frozenset({
-    ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
-})  # fmt: skip
 MIN_SPEECH_SECONDS = 60.0
+# Of audio that ends where the user's bound is, this much must be sound: speech pauses, and the bound counts the pauses.
+BOUNDED_SHARE = 0.8
 PIECE_SECONDS = 20.0
 MIN_CLIP_SECONDS = 0.1
 
@@ -86,7 +86,7 @@ def find_audio(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+            found += audio_files(path)
         elif path.is_file():
             found.append(path)
         else:
@@ -121,18 +121,25 @@ def read_audio(paths: Sequence[Path], max_seconds: float = float("inf")) -> Audi
     return AudioSet(tuple(clips), tuple(skipped))
 
 
-def require_speech(audio: AudioSet, minimum: float = MIN_SPEECH_SECONDS) -> None:
-    """Refuse a set that holds too little sound to calibrate on.
+def require_speech(audio: AudioSet, max_seconds: float = float("inf")) -> None:
+    """Refuse a set that holds too little sound to calibrate on: less than a minute.
+
+    Parameters
+    ----------
+    audio : AudioSet
+    max_seconds : float
+        What it was bounded by. Where that is what ended it, some of it may be pauses.
 
     Raises
     ------
     CalibrationAudioError
         With the numbers.
     """
+    bounded = audio.seconds > max_seconds - MIN_CLIP_SECONDS
+    minimum = min(MIN_SPEECH_SECONDS, BOUNDED_SHARE * max_seconds) if bounded else MIN_SPEECH_SECONDS
     if audio.sounding_seconds < minimum:
-        raise CalibrationAudioError(
-            len(audio.clips), audio.seconds, audio.sounding_seconds, minimum, len(audio.skipped)
-        )
+        numbers = (len(audio.clips), audio.seconds, audio.sounding_seconds, minimum, len(audio.skipped))
+        raise CalibrationAudioError(*numbers, bounded=bounded)
 
 
 def sounding_seconds(samples: Float32) -> float:

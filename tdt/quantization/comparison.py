@@ -13,6 +13,7 @@ import numpy as np
 from tdt.errors import OptionError
 from tdt.profiling import edit_distance
 from tdt.quantization.calibration import Progress, silent
+from tdt.runtime import Backend
 from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -45,7 +46,13 @@ class Variant:
 
     @classmethod
     def parse(cls, text: str) -> Variant:
-        """Read ``MODEL[@PROVIDER][#PRECISION]``."""
+        """Read ``MODEL[@PROVIDER][#PRECISION]``.
+
+        Raises
+        ------
+        OptionError
+            Where it cannot be read; whether there is such a model is not looked at.
+        """
         model, precision, provider = text, None, "cpu"
         if "#" in model and not Path(model).exists():
             model, _, precision = model.rpartition("#")
@@ -55,6 +62,8 @@ class Variant:
             model, _, provider = model.rpartition("@")
         if not model:
             raise OptionError("variant", text, "MODEL[@PROVIDER][#PRECISION]")
+        if provider != "auto":
+            Backend.parse(provider)
         return cls(model, provider, precision)
 
     @property

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.errors import OptionError
 from tdt.quantization import sidecar
 from tdt.quantization.calibration import Checkpoint, Progress, calibrate, checkpoint_key, silent
-from tdt.quantization.clips import AudioSet, read_audio, require_speech
+from tdt.quantization.clips import MIN_SPEECH_SECONDS, AudioSet, read_audio, require_speech
 from tdt.quantization.output import ENCODER_NAMES, check_output, copy_rest, publish, save_encoder
 from tdt.quantization.parts import Linear, select
 from tdt.quantization.recipe import Recipe
@@ -144,10 +145,20 @@ def quantize(
 
 
 def load_clips(audio: Sequence[str | Path], options: Options) -> AudioSet:
-    """Read the calibration recordings and refuse too little."""
+    """Read the calibration recordings and refuse too little.
+
+    Raises
+    ------
+    OptionError
+        Where the bound leaves less than is needed, whatever the recordings hold.
+    CalibrationAudioError
+        Where they hold too little sound.
+    """
+    if not options.max_seconds >= MIN_SPEECH_SECONDS:
+        raise OptionError("max_seconds", options.max_seconds, f"{MIN_SPEECH_SECONDS:g} or more")
     options.progress("reading audio", 0, 1)
     clips = read_audio([Path(path) for path in audio], options.max_seconds)
-    require_speech(clips)
+    require_speech(clips, options.max_seconds)
     options.progress("reading audio", 1, 1)
     return clips
 

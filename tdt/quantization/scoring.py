@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from tdt.errors import MissingDependencyError, OptionError
+from tdt.text import read_rows, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,6 +60,25 @@ def normalizer(name: Normalizer) -> Callable[[str], str]:
     return lambda text: str(english(text))
 
 
+def check_scoring(name: Normalizer) -> None:
+    """Refuse to begin work that ends in error rates where a package for them is absent.
+
+    Raises
+    ------
+    MissingDependencyError
+    """
+    normalizer(name)
+    _jiwer()
+
+
+def _jiwer() -> Any:
+    try:
+        import jiwer
+    except ImportError as error:
+        raise MissingDependencyError("jiwer", "An error rate", "pip install jiwer") from error
+    return jiwer
+
+
 def error_rates(references: Sequence[str], texts: Sequence[str]) -> tuple[float, float]:
     """Return word and character error rate over all clips, as fractions.
 
@@ -73,10 +92,7 @@ def error_rates(references: Sequence[str], texts: Sequence[str]) -> tuple[float,
     MissingDependencyError
         Where the package `jiwer` is absent.
     """
-    try:
-        import jiwer
-    except ImportError as error:
-        raise MissingDependencyError("jiwer", "An error rate", "pip install jiwer") from error
+    jiwer = _jiwer()
     kept = [(reference, text) for reference, text in zip(references, texts, strict=True) if reference]
     if not kept:
         return 0.0, 0.0
@@ -97,18 +113,13 @@ def read_references(file: Path | None, clips: Sequence[Path]) -> dict[Path, str]
     Raises
     ------
     OptionError
-        Where the file cannot be read, or names none of the clips.
+        Where the file, or one of those beside the clips, cannot be read, or names none of the clips.
     """
     if file is None:
         beside = {clip: clip.with_suffix(".txt") for clip in clips}
-        return {clip: text.read_text(encoding="utf-8").strip() for clip, text in beside.items() if text.is_file()}
-    try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = [row for row in csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE) if len(row) > 1]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise OptionError("references", str(file), f"a tab-separated text file ({error})") from error
-    texts = {row[0].strip(): row[1].strip() for row in rows}
-    found = {clip: texts[name] for clip in clips for name in (clip.name, clip.stem, str(clip)) if name in texts}
+        return {clip: read_text(text).strip() for clip, text in beside.items() if text.is_file()}
+    texts = {row[0].strip(): row[1].strip() for row in read_rows(file)}
+    found = {clip: texts[name] for clip in clips for name in (clip.stem, clip.name, str(clip)) if name in texts}
     if not found:
         raise OptionError("references", str(file), f"lines of file name and text for clips such as {clips[0].name}")
     return found

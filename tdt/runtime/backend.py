@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -84,7 +85,7 @@ class Backend:
         if name not in PROVIDERS:
             raise OptionError("provider", text, f"one of {', '.join(PROVIDERS)} or auto, with :N for the device")
         provider = next(known for known in PROVIDERS if known == name)
-        if colon and (provider == "cpu" or not device.isdecimal()):
+        if colon and (provider == "cpu" or not _DEVICE.fullmatch(device)):
             raise OptionError("provider", text, "a device number after the colon, as in cuda:0 (the cpu has none)")
         backend = cls(provider=provider, device_id=int(device or 0))
         for option in options:
@@ -116,14 +117,17 @@ class Backend:
         return ",".join(parts)
 
 
+_DEVICE = re.compile(r"[0-9]{1,4}")
 _TENSORRT: frozenset[Provider] = frozenset({"tensorrt", "tensorrt-rtx"})
 _DEVICES: frozenset[Provider] = frozenset({"cuda", "tensorrt", "tensorrt-rtx"})
+# Beyond any card: such a number is a slip, and would overflow somewhere below.
+_MOST = {"memory_bytes": 1 << 44, "max_batch": 4096, "max_seconds": 86_400.0, "level": 5}
 # option -> (providers that know it, what a value looks like, field, reader)
 _VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], Any]]] = {
     "cache": (_TENSORRT, "a folder", "cache", lambda value: Path(value).expanduser()),
-    "memory": (_DEVICES, "GiB of device memory above 0", "memory_bytes", lambda value: int(float(value) * GIB)),
-    "max_batch": (_TENSORRT, "a number of utterances, 1 or more", "max_batch", int),
-    "max_seconds": (_TENSORRT, "seconds above 0", "max_seconds", float),
+    "memory": (_DEVICES, "GiB of device memory above 0, at most 16384", "memory_bytes", lambda v: int(float(v) * GIB)),
+    "max_batch": (_TENSORRT, "utterances, 1 or more, at most 4096", "max_batch", int),
+    "max_seconds": (_TENSORRT, "seconds above 0, at most a day", "max_seconds", float),
     "level": (frozenset({"tensorrt"}), "a number from 0 to 5", "level", int),
     "profile": (frozenset(PROVIDERS), "a folder", "profile", lambda value: Path(value).expanduser()),
 }
@@ -151,7 +155,7 @@ def _with_option(backend: Backend, option: str, text: str) -> Backend:
         result = read(value)
     except (ValueError, OverflowError) as error:
         raise OptionError("provider", text, f"{name}= with {expected}") from error
-    folder = isinstance(result, Path)
-    if not (bool(value) if folder else 0 <= result <= 5 if field == "level" else 0 < result < float("inf")):
+    least = 0 if field == "level" else 1e-9
+    if not (bool(value) if isinstance(result, Path) else value.isascii() and least <= result <= _MOST[field]):
         raise OptionError("provider", text, f"{name}= with {expected}")
     return replace(backend, **{field: result})

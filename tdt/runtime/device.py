@@ -71,6 +71,9 @@ class DeviceArray:
         """`cuda` or `cpu`."""
         return str(self._value.device_name())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return np.asarray, (self.numpy(),)  # an address means nothing in another process
+
     def part(self, index: int, shape: tuple[int, ...]) -> DeviceSlice:
         """Return the entry `index` along the first axis, as memory to bind."""
         assert shape == self.shape[1:]

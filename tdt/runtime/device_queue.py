@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tdt.errors import OptionError, ProviderError
+from tdt.lifetime import Bound
 from tdt.runtime.card_context import CardContext
 from tdt.runtime.driver import read_driver
 from tdt.timeline import NULL, Recorder
@@ -101,7 +102,7 @@ class HostQueue:
         yield lambda name: timeline.span(name, clock="host+sync")
 
 
-class CudaStream:
+class CudaStream(Bound):
     """A stream of a card: the caller's, or one made here.
 
     One made here keeps order with the default stream, so that what other libraries enqueue there is done before what

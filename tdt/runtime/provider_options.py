@@ -114,7 +114,7 @@ def cuda_options(backend: Backend) -> dict[str, str]:
     return options | _stream_options(backend)
 
 
-def tensorrt_options(backend: Backend, profile: ShapeProfile | None, cache: Path) -> dict[str, str]:
+def tensorrt_options(backend: Backend, profile: ShapeProfile | None, cache: Path | None) -> dict[str, str]:
     """Return the TensorRT provider's options (TensorRT 10 through ONNX Runtime's classic provider).
 
     Parameters
@@ -122,21 +122,21 @@ def tensorrt_options(backend: Backend, profile: ShapeProfile | None, cache: Path
     backend : Backend
     profile : ShapeProfile or None
         None for a graph of fixed shapes.
-    cache : Path
-        Folder of this engine and of the timing cache.
+    cache : Path or None
+        Folder of this engine, beside which the timing cache lies; None keeps nothing.
     """
     options = {
         "device_id": str(backend.device_id),
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(cache),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(cache.parent),
+        "trt_engine_cache_enable": str(int(cache is not None)),
+        "trt_timing_cache_enable": str(int(cache is not None)),
         "trt_builder_optimization_level": str(backend.level),
         # int8 alone would leave everything between Q/DQ pairs in float32.
         "trt_fp16_enable": str(int(backend.numbers in ("fp16", "int8"))),
         "trt_bf16_enable": str(int(backend.numbers == "bf16")),
         "trt_int8_enable": str(int(backend.numbers == "int8")),
     }
+    if cache is not None:
+        options |= {"trt_engine_cache_path": str(cache), "trt_timing_cache_path": str(cache.parent)}
     if backend.memory_bytes:
         options["trt_max_workspace_size"] = str(backend.memory_bytes)
     if profile is not None:
@@ -146,9 +146,9 @@ def tensorrt_options(backend: Backend, profile: ShapeProfile | None, cache: Path
     return options | _stream_options(backend)
 
 
-def tensorrt_rtx_options(backend: Backend, profile: ShapeProfile | None, cache: Path) -> dict[str, str]:
+def tensorrt_rtx_options(backend: Backend, profile: ShapeProfile | None, cache: Path | None) -> dict[str, str]:
     """Return the TensorRT-RTX plugin's options; the device is chosen by the registered device, not by a key."""
-    options = {"nv_runtime_cache_path": str(cache)}
+    options = {} if cache is None else {"nv_runtime_cache_path": str(cache)}
     if backend.memory_bytes:
         options["nv_max_workspace_size"] = str(backend.memory_bytes)
     if profile is not None:

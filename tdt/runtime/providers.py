@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import importlib
 import io
-import json
 import logging
-import os
-import re
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import ProviderError
+from tdt.lifetime import ProcessLock
 from tdt.runtime import provider_options
 from tdt.runtime.diagnosis import Facts, explain
 from tdt.runtime.driver import read_driver
+from tdt.runtime.engine_cache import building, open_engine_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tdt.runtime.backend import Backend
     from tdt.runtime.provider_options import ShapeProfile
 
 _log = logging.getLogger("tdt")
 _preloaded: set[str] = set()
-_preload_lock = threading.Lock()
-_HEARTBEAT_SECONDS = 15.0
+_preload_lock = ProcessLock()
 _TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10")
 _RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
 
@@ -71,13 +66,12 @@ def start(
         known = facts(ort, backend, "")
         if known.load_error or known.driver.problem:  # before anything is said about minutes
             raise explain(backend, known)
-        cache = engine_folder(ort, backend, profile, key())
-        cache.mkdir(parents=True, exist_ok=True)
+        cache = open_engine_folder(ort, backend, profile, key())
         providers = [
             (provider_options.TENSORRT, provider_options.tensorrt_options(backend, profile, cache)),
             (provider_options.CUDA, provider_options.cuda_options(backend)),
         ]
-        with _building(backend, cache):
+        with building(backend, cache):
             return _create(ort, model, options, backend, providers)
     return _create(ort, model, options, backend, providers)
 
@@ -187,59 +181,6 @@ def _wheel_file(package: str, name: str) -> Path | None:
     return None
 
 
-def engine_folder(ort: Any, backend: Backend, profile: ShapeProfile | None, key: str) -> Path:
-    """Return the folder of an engine: one for each model, card, driver, TensorRT, onnxruntime and set of options."""
-    home = backend.cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tdt" / "engines"
-    driver = read_driver()
-    card = driver.cards[backend.device_id] if backend.device_id < len(driver.cards) else None
-    parts = {
-        "model": key,
-        "card": [card.name, *card.capability] if card else None,
-        "driver": [driver.version, driver.cuda],
-        "tensorrt": tensorrt_version(),
-        "onnxruntime": ort.__version__,
-        # The stream is another in each process, and no part of an engine.
-        "options": provider_options.tensorrt_options(replace(backend, stream=0), profile, Path("engine")),
-    }
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-    named = re.sub(r"\W+", "-", card.name).strip("-").lower() if card else "no-card"
-    return home / f"{named}-{backend.numbers}-{digest}"
-
-
-def tensorrt_version() -> str:
-    """Return the version of the installed TensorRT wheel, or nothing."""
-    import importlib.metadata
-
-    for name in ("tensorrt-cu13", "tensorrt-cu12", "tensorrt"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return importlib.metadata.version(name)
-    return ""
-
-
-@contextlib.contextmanager
-def _building(backend: Backend, cache: Path) -> Iterator[None]:
-    """Say that an engine is built, and that the process is alive meanwhile."""
-    if any(cache.glob("*.engine")):
-        yield
-        return
-    done = threading.Event()
-    started = time.monotonic()
-    _log.warning("building the TensorRT engine for %s; this can take minutes, later starts take %s", backend, cache)
-
-    def beat() -> None:
-        while not done.wait(_HEARTBEAT_SECONDS):
-            _log.warning("still building the TensorRT engine (%.0f s)", time.monotonic() - started)
-
-    thread = threading.Thread(target=beat, name="tdt-engine-build", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-    _log.warning("the TensorRT engine is ready after %.0f s", time.monotonic() - started)
-
-
 def _start_rtx(
     ort: Any, model: str | bytes, options: Any, backend: Backend, profile: ShapeProfile | None, key: Callable[[], str]
 ) -> Any:
@@ -264,11 +205,10 @@ def _start_rtx(
             f"{backend} cannot start: the plugin sees {len(devices)} RTX cards. It needs an RTX card of generation 30 "
             'or later (not A100 or H100) and its driver; use provider="cuda" or "cpu" otherwise.'
         )
-    cache = engine_folder(ort, backend, profile, key())
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = open_engine_folder(ort, backend, profile, key())
     chosen = [devices[backend.device_id]]
     options.add_provider_for_devices(chosen, provider_options.tensorrt_rtx_options(backend, profile, cache))
-    with _building(backend, cache):
+    with building(backend, cache):
         return ort.InferenceSession(model, options)
 
 

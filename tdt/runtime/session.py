@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import weakref
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tdt.ending import at_work
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError
+from tdt.lifetime import Bound, Origin, after_fork, setting_up
 from tdt.onnxfile import without_links
 from tdt.runtime import providers
 from tdt.runtime.device import DeviceArray, DeviceSlice, allocate
@@ -46,7 +50,7 @@ def usable_providers() -> set[str]:
     return providers.usable(onnxruntime())
 
 
-class Session:
+class Session(Bound):
     """One graph on one provider.
 
     Parameters
@@ -106,12 +110,15 @@ class Session:
             )
         try:
             given = str(model) if isinstance(model, Path) else model
-            self._session = providers.start(ort, given, options, backend, profile, lambda: model_key(model))
+            with setting_up(), at_work:
+                self._session = providers.start(ort, given, options, backend, profile, lambda: model_key(model))
         except ProviderError:
             raise
         except runtime_errors() as error:
             shown = model if isinstance(model, Path) else Path(self.name)
             raise ModelFileCorruptError(shown, f"ONNX Runtime refuses it ({_short(error)})") from error
+        self.origin = Origin()
+        _open_sessions.add(self)
         self._errors = runtime_errors()
         self.unwaited = 0  # runs enqueued since one was waited for
         self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(_graph_of(model))
@@ -134,9 +141,13 @@ class Session:
         ------
         RunError
             Where the runtime fails.
+        ForkError
+            In a process that was forked from the one this was made in.
         """
+        self.origin.require()
         try:
-            return list(self._session.run(None if outputs is None else list(outputs), dict(feeds)))
+            with at_work:
+                return list(self._session.run(None if outputs is None else list(outputs), dict(feeds)))
         except self._errors as error:
             raise RunError(self.name, str(self.backend), _short(error)) from error
 
@@ -189,13 +200,13 @@ class Session:
     def close(self) -> None:
         """Drop the runtime's session; running calls keep it until they end. A profile is written now."""
         folder = self.backend.profile
-        if folder is not None:
+        if folder is not None and self.origin.is_here():
             started_unix_ns = self._session.get_profiling_start_time_ns()
             Path(self._session.end_profiling()).rename(folder / f"{self.name}@{started_unix_ns}.json")
         del self._session
 
 
-class Binding:
+class Binding(Bound):
     """Buffers tied to a session's ports; not for two threads at once.
 
     Parameters
@@ -229,13 +240,30 @@ class Binding:
             Where the runtime fails.
         """
         session = self._session
+        session.origin.require()
         session.unwaited = 0 if wait else session.unwaited + 1
         if session.unwaited > _MOST_UNWAITED:
             session.unwaited, wait = 0, True
         try:
-            self._run(self._native, None if wait else _enqueue_only())
+            with at_work:
+                self._run(self._native, None if wait else _enqueue_only())
         except session._errors as error:
             raise RunError(session.name, str(session.backend), _short(error)) from error
+
+
+_open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _leave_alone() -> None:
+    """Never end the sessions of the process that this one was forked from: they would wait for their threads."""
+    for session in list(_open_sessions):
+        native = getattr(getattr(session, "_session", None), "_sess", None)
+        if native is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
+    _open_sessions.clear()
+
+
+after_fork(_leave_alone)
 
 
 @cache

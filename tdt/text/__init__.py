@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.text.references import read_rows as read_rows
+    from tdt.text.references import read_text as read_text
     from tdt.text.render import FORMATS as FORMATS
     from tdt.text.segmenting import Segmenter as Segmenter
     from tdt.text.segmenting import merged as merged
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "references": "read_rows read_text",
         "render": "FORMATS",
         "segmenting": "Segmenter merged",
         "transcript": "CONFIDENCES Confidence Segment Token Transcript Word build",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tdt.text.subtitles import Cue, cues
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tdt.text.transcript import Transcript
 
 
@@ -31,7 +34,7 @@ def as_txt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
 def as_dict(transcript: Transcript, *, file: str = "") -> dict[str, Any]:
     """Return what :func:`as_json` writes: seconds and confidences rounded to 3 digits."""
     return {
-        "file": file,
+        "file": readable_name(file),
         "text": transcript.text,
         "audio_seconds": _rounded(transcript.audio_seconds),
         "tokens": [_rounded(asdict(token)) for token in transcript.tokens],
@@ -47,32 +50,44 @@ def as_json(transcript: Transcript, *, file: str = "") -> str:
     words[{text, start, end, confidence}], segments[{text, start, end}]`; `frame` and `duration` count encoder frames,
     `start` and `end` are seconds.
     """
-    line = json.dumps(as_dict(transcript, file=file), ensure_ascii=False, allow_nan=False)
-    # A file name that is not UTF-8 reaches Python as lone surrogates, which no UTF-8 stream can carry.
-    return line.encode("utf-8", "replace").decode("utf-8") + "\n"
+    return json.dumps(as_dict(transcript, file=file), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def readable_name(file: str) -> str:
+    r"""Return a file name that any UTF-8 stream can carry: bytes of it that are no UTF-8 stand as `\xNN`.
+
+    Examples
+    --------
+    >>> readable_name("caf\udce9.wav")
+    'caf\\xe9.wav'
+    """
+    try:
+        raw = os.fsencode(file)  # such bytes reached Python as lone surrogates
+    except UnicodeEncodeError:
+        raw = file.encode("utf-8", "backslashreplace")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 def as_srt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
     """Return SubRip subtitles; empty for an empty transcript."""
-    return "".join(srt_blocks(transcript))
+    return "".join(srt_blocks(cues(transcript)))
 
 
 def as_vtt(transcript: Transcript, *, file: str = "") -> str:  # noqa: ARG001
     """Return WebVTT subtitles; the header alone for an empty transcript."""
-    return VTT_HEADER + "".join(vtt_blocks(transcript))
+    return VTT_HEADER + "".join(vtt_blocks(cues(transcript)))
 
 
-def srt_blocks(transcript: Transcript, first: int = 1) -> list[str]:
+def srt_blocks(shown: Sequence[Cue], first: int = 1) -> list[str]:
     """Return a SubRip block for each cue, numbered from `first`."""
     return [
-        f"{number}\n{_range(cue, ',')}\n{_escape_arrow(cue.text)}\n\n"
-        for number, cue in enumerate(cues(transcript), start=first)
+        f"{number}\n{_range(cue, ',')}\n{_escape_arrow(cue.text)}\n\n" for number, cue in enumerate(shown, start=first)
     ]
 
 
-def vtt_blocks(transcript: Transcript) -> list[str]:
+def vtt_blocks(shown: Sequence[Cue]) -> list[str]:
     """Return a WebVTT block for each cue, to follow the header."""
-    return [f"\n{_range(cue, '.')}\n{_escape_markup(cue.text)}\n" for cue in cues(transcript)]
+    return [f"\n{_range(cue, '.')}\n{_escape_markup(cue.text)}\n" for cue in shown]
 
 
 FORMATS: dict[str, Renderer] = {"txt": as_txt, "json": as_json, "srt": as_srt, "vtt": as_vtt}

@@ -15,6 +15,7 @@ LINE_CHARACTERS = 42
 CUE_LINES = 2
 CUE_MS = 7000
 SHORTEST_CUE_MS = 1000
+FILM_FRAME_MS = 40  # what a cue lasts where there is no room for it at all
 PAUSE_MS = 1000  # a silence of this length ends a cue
 
 _SENTENCE_ENDS = (".", "?", "!", "…")
@@ -37,12 +38,19 @@ class _Piece(NamedTuple):
     end_ms: int
 
 
-def cues(transcript: Transcript) -> list[Cue]:
+def cues(transcript: Transcript, after_ms: int = 0) -> list[Cue]:
     """Return the subtitle cues of a transcript.
 
     A cue ends with its sentence, before a pause of a second, and before it would hold more than two lines of 42
     characters or last longer than 7 s; where it is full, it is cut after the last comma of its second half, if there is
-    one. Cues never overlap; short ones stay for a second where the next leaves room.
+    one. Cues never overlap; short ones stay for a second where the next leaves room. One that takes no time, as a lone
+    punctuation mark does, comes earlier where it cannot stay; a cue always lasts.
+
+    Parameters
+    ----------
+    transcript : Transcript
+    after_ms : int
+        Where the last cue before these ends, for the parts of a running transcript.
     """
     pieces = list(_pieces(transcript.words))
     groups: list[list[_Piece]] = []
@@ -58,7 +66,7 @@ def cues(transcript: Transcript) -> list[Cue]:
         held.append(piece)
     if held:
         groups.append(held)
-    return _timed(groups, limit_ms=_ms(transcript.audio_seconds))
+    return _timed(groups, after_ms=after_ms, limit_ms=_ms(transcript.audio_seconds))
 
 
 def _pieces(words: Iterable[Word]) -> Iterator[_Piece]:
@@ -114,16 +122,22 @@ def _balanced(pieces: Sequence[_Piece]) -> str:
     return text[:best] + "\n" + text[best + 1 :]
 
 
-def _timed(groups: Sequence[Sequence[_Piece]], *, limit_ms: int) -> list[Cue]:
+def _timed(groups: Sequence[Sequence[_Piece]], *, after_ms: int, limit_ms: int) -> list[Cue]:
     """Give the groups their times; a short cue is drawn out to a second, up to the next cue or the end of the audio."""
     if not groups:
         return []
     starts = [group[0].start_ms for group in groups]
     ceilings = [following for _, following in pairwise(starts)] + [max(limit_ms, groups[-1][-1].end_ms)]
-    timed = []
-    for group, start, ceiling in zip(groups, starts, ceilings, strict=True):
+    timed: list[Cue] = []
+    free_ms = after_ms
+    for group, begun, ceiling in zip(groups, starts, ceilings, strict=True):
+        start = max(begun, free_ms)
         end = max(group[-1].end_ms, min(start + SHORTEST_CUE_MS, ceiling))
+        if end <= start:
+            start = max(free_ms, end - SHORTEST_CUE_MS)
+            end = max(end, start + FILM_FRAME_MS) if end <= start else end
         timed.append(Cue(start, end, _balanced(group)))
+        free_ms = end
     return timed
 
 

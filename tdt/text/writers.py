@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tdt.text.render import VTT_HEADER, as_json, srt_blocks, vtt_blocks
 from tdt.text.segmenting import merged
+from tdt.text.subtitles import cues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +61,7 @@ class GrowingSrt:
     """Cues with running numbers."""
 
     def __init__(self) -> None:
-        self._following = 1
+        self._following, self._end_ms = 1, 0
 
     def begin(self) -> str:
         """Return nothing."""
@@ -68,9 +69,11 @@ class GrowingSrt:
 
     def add(self, part: Transcript) -> str:
         """Return the part's cues."""
-        blocks = srt_blocks(part, self._following)
-        self._following += len(blocks)
-        return "".join(blocks)
+        shown = cues(part, self._end_ms)
+        text = "".join(srt_blocks(shown, self._following))
+        self._following += len(shown)
+        self._end_ms = shown[-1].end_ms if shown else self._end_ms
+        return text
 
     def close(self, audio_seconds: float) -> str:  # noqa: ARG002
         """Return nothing."""
@@ -80,13 +83,18 @@ class GrowingSrt:
 class GrowingVtt:
     """A header, and cues."""
 
+    def __init__(self) -> None:
+        self._end_ms = 0
+
     def begin(self) -> str:
         """Return the header."""
         return VTT_HEADER
 
     def add(self, part: Transcript) -> str:
         """Return the part's cues."""
-        return "".join(vtt_blocks(part))
+        shown = cues(part, self._end_ms)
+        self._end_ms = shown[-1].end_ms if shown else self._end_ms
+        return "".join(vtt_blocks(shown))
 
     def close(self, audio_seconds: float) -> str:  # noqa: ARG002
         """Return nothing."""

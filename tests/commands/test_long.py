@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +25,10 @@ from tdt.commands import main
 from tdt.commands.running import journal_path
 from tdt.longform import recording
 from tdt.longform.checkpoint import Journal
+from tdt.text.writers import FileWriter
+
+if TYPE_CHECKING:
+    from tdt.text.transcript import Transcript
 
 CHUNK = ["--chunk-seconds", "4"]
 
@@ -34,10 +40,10 @@ def transcribe(capsys: pytest.CaptureFixture[str], *words: str) -> SimpleNamespa
 
 
 @pytest.fixture(scope="module")
-def meeting(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def meeting(golden_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three quarters of a minute of digits and greetings with pauses."""
     clips = [
-        soundfile.read(shared / f"models/goldens/{name}.flac", dtype="float32")[0]
+        soundfile.read(golden_folder / f"{name}.flac", dtype="float32")[0]
         for name in ("15_hello_world", "06_digits_theo")
     ]
     pause = np.zeros(12_000, np.float32)
@@ -204,12 +210,12 @@ def test_a_corrupt_tail_is_told_and_the_rest_is_written(
     assert check_valid(tmp_path / "cut.srt") >= 6
 
 
-def test_folders(capsys: pytest.CaptureFixture[str], meeting: Path, shared: Path, tmp_path: Path) -> None:
+def test_folders(capsys: pytest.CaptureFixture[str], meeting: Path, golden_folder: Path, tmp_path: Path) -> None:
     tree = tmp_path / "talks"
     (tree / "day 1").mkdir(parents=True)
     shutil.copy(meeting, tree / "day 1" / "talk.flac")
-    shutil.copy(shared / "models/goldens/15_hello_world.flac", tree / "talk.flac")
-    shutil.copy(shared / "models/goldens/15_hello_world.flac", tree / "TALK2.FLAC")
+    shutil.copy(golden_folder / "15_hello_world.flac", tree / "talk.flac")
+    shutil.copy(golden_folder / "15_hello_world.flac", tree / "TALK2.FLAC")
     (tree / "notes.txt").write_text("no audio")
     (tree / "broken.wav").write_bytes(b"RIFF")
     words = [str(tree), "--recursive", "-o", str(tmp_path / "out"), *CHUNK]
@@ -244,7 +250,15 @@ def test_what_a_folder_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--resume"], ["--skip-existing"], ["--jobs", "2"], ["--max-memory", "x"], ["--chunk-seconds", "999"]]
+    "words",
+    [
+        ["--resume"],
+        ["--skip-existing"],
+        ["--jobs", "2"],
+        ["--max-memory", "x"],
+        ["--chunk-seconds", "999"],
+        ["--context-seconds", "16"],
+    ],
 )
 def test_wrong_usage(words: list[str], meeting: Path, capsys: pytest.CaptureFixture[str]) -> None:
     try:
@@ -278,3 +292,30 @@ def test_segments_are_printed_as_they_come(meeting: Path) -> None:
         assert process.poll() is None, "it still waits for more"
         process.stdin.close()
         process.wait(60)
+
+
+def test_a_file_that_cannot_be_written_any_more_costs_its_own_recording_only(
+    meeting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk fills up while two long recordings share batches."""
+    copies = [str(shutil.copy(meeting, tmp_path / f"{name}.flac")) for name in ("first", "second")]
+    add = FileWriter.add
+
+    def full(writer: FileWriter, part: Transcript) -> None:
+        if writer.path.stem == "first":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add(writer, part)
+
+    monkeypatch.setattr(FileWriter, "add", full)
+    ran = transcribe(capsys, *copies, "--format", "srt", "-o", str(tmp_path), "--jobs", "2", *CHUNK)
+    assert ran.status == 1
+    assert ran.err.count("first.flac: [Errno 28] No space left on device") == 1
+    assert "1 done, 1 failed" in ran.err
+    assert check_valid(tmp_path / "second.srt") >= 10
+    assert not journal_path(tmp_path / "second.srt").exists()
+    # What was done before the disk was full is not lost: there is room again, and the run goes on.
+    monkeypatch.setattr(FileWriter, "add", add)
+    again = transcribe(capsys, *copies, "--format", "srt", "-o", str(tmp_path), "--resume", *CHUNK)
+    assert again.status == 0
+    assert "1 done, 1 skipped" in again.err
+    assert (tmp_path / "first.srt").read_bytes() == (tmp_path / "second.srt").read_bytes()

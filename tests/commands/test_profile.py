@@ -118,7 +118,11 @@ def test_trace_holds_our_stages_and_their_nodes(tmp_path: Path) -> None:
 def test_errors_are_sentences(
     arguments: list[str], status: int, message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["profile", *arguments]) == status
+    try:
+        found: object = main(["profile", *arguments])
+    except SystemExit as stop:
+        found = stop.code
+    assert found == status
     captured = capfd.readouterr()
     assert captured.out == ""
     assert message in captured.err

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tdt.audio.folders import expand
 from tdt.commands import main
 from tdt.commands.messages import Messages
-from tdt.commands.outputs import output_names, write_atomically
+from tdt.commands.names import possible_names
+from tdt.commands.outputs import write_atomically
+from tdt.quantization.clips import find_audio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +33,13 @@ DIGITS = "Seven, four, eight, seven, four, eight, three."
 
 
 @pytest.fixture(scope="module")
-def hello(shared: Path) -> str:
-    return str(shared / "models/goldens/15_hello_world.flac")
+def hello(golden_folder: Path) -> str:
+    return str(golden_folder / "15_hello_world.flac")
 
 
 @pytest.fixture(scope="module")
-def digits(shared: Path) -> str:
-    return str(shared / "models/goldens/06_digits_theo.flac")
+def digits(golden_folder: Path) -> str:
+    return str(golden_folder / "06_digits_theo.flac")
 
 
 def transcribe(capsys: pytest.CaptureFixture[str], *words: str) -> SimpleNamespace:
@@ -49,8 +53,8 @@ def test_text_of_several_files_one_a_line(capsys: pytest.CaptureFixture[str], he
     assert (ran.status, ran.out, ran.err) == (0, f"{HELLO}\n{DIGITS}\n", "")
 
 
-def test_json_lines(capsys: pytest.CaptureFixture[str], hello: str, shared: Path) -> None:
-    silence = str(shared / "models/goldens/09_silence_1s.flac")
+def test_json_lines(capsys: pytest.CaptureFixture[str], hello: str, golden_folder: Path) -> None:
+    silence = str(golden_folder / "09_silence_1s.flac")
     ran = transcribe(capsys, hello, silence, "--format", "json")
     first, second = (json.loads(line) for line in ran.out.splitlines())
     assert list(first) == ["file", "text", "audio_seconds", "tokens", "words", "segments"]
@@ -82,8 +86,8 @@ def test_one_bad_file_costs_no_other(
     assert "2 of 4 files failed" in ran.err
 
 
-def test_options_reach_the_recogniser(capsys: pytest.CaptureFixture[str], hello: str, shared: Path) -> None:
-    model = str(shared / "models/sherpa-onnx-parakeet-tdt-tiny")
+def test_options_reach_the_recogniser(capsys: pytest.CaptureFixture[str], hello: str, models: Path) -> None:
+    model = str(models / "sherpa-onnx-parakeet-tdt-tiny")
     words = ["--model", model, "--precision", "int8", "--decoder", "onnx", "--confidence", "max_prob"]
     ran = transcribe(capsys, hello, *words, "--threads", "1", "--batch-size", "1", "--channel", "0")
     assert (ran.status, ran.out) == (0, HELLO + "\n")
@@ -137,17 +141,9 @@ def test_files_of_one_name_do_not_overwrite_each_other(
     ran = transcribe(capsys, *inputs, hello, "-o", str(tmp_path / "new" / "out"))
     assert (ran.status, ran.out) == (0, "")
     written = {path.name: path.read_text() for path in (tmp_path / "new" / "out").iterdir()}
-    assert written == {
-        "talk.flac.txt": HELLO + "\n",
-        "talk.flac-2.txt": DIGITS + "\n",
-        "15_hello_world.txt": HELLO + "\n",
-    }
-
-
-def test_names_stay_different_when_case_does_not_count() -> None:
-    names = output_names(["a/Talk.wav", "talk.WAV", "talk.wav.wav", "-", "stdin.wav", "x"], "srt")
-    assert len({name.casefold() for name in names}) == len(names)
-    assert names[-1] == "x.srt"
+    first, second = (possible_names(file, "txt")[-1] for file in inputs)
+    assert written == {first: HELLO + "\n", second: DIGITS + "\n", "15_hello_world.txt": HELLO + "\n"}
+    assert re.fullmatch(r"talk\.flac-[0-9a-f]{8}\.txt", first)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -180,7 +176,7 @@ def test_a_closed_pipe_ends_quietly(hello: str) -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == 1
+        assert process.wait(60) == 141  # as a shell has it of what SIGPIPE ends
 
 
 def test_ctrl_c_keeps_what_is_done(hello: str) -> None:
@@ -231,3 +227,49 @@ def test_help_and_version_are_quick_and_complete(capsys: pytest.CaptureFixture[s
             main(words)
         assert stop.value.code == 0
         assert expected in capsys.readouterr().out
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_says_what_it_left_out(capsys: pytest.CaptureFixture[str], hello: str, tmp_path: Path) -> None:
+    talks = tmp_path / "talks"
+    (talks / "day 1").mkdir(parents=True)
+    shutil.copy(hello, talks / "talk.flac")
+    shutil.copy(hello, talks / "day 1" / "talk.flac")
+    for name in ("._talk.flac", ".DS_Store", "notes.txt", "cover.jpg", "more.txt", "README"):
+        (talks / name).write_bytes(b"\0\x05\x16\x07")
+    ran = transcribe(capsys, str(talks))
+    assert (ran.status, ran.out) == (0, f"{HELLO}\n")
+    expected = (
+        f"{talks}: left out 6 files that are no audio by their names (2 hidden, 2 .txt, 1 .jpg, 1 without an ending)"
+    )
+    order = sorted(re.search(r"\((.*?)\)", ran.err)[1].split(", "))  # type: ignore[index]
+    assert order == sorted(re.search(r"\((.*)\)", expected)[1].split(", "))  # type: ignore[index]
+    assert ran.err.endswith(" and 1 folders (--recursive searches them, too)\n")
+    assert ran.err.count("\n") == 1
+    ran = transcribe(capsys, str(talks), "--recursive")
+    assert (ran.out, "folders" in ran.err) == (f"{HELLO}\n" * 2, False)
+    assert transcribe(capsys, str(talks), "-q").err == ""
+
+
+def test_an_empty_folder_costs_the_others_nothing(
+    capsys: pytest.CaptureFixture[str], hello: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    ran = transcribe(capsys, str(tmp_path / "empty"), hello)
+    assert (ran.status, ran.out) == (1, f"{HELLO}\n")
+    assert "holds no audio file" in ran.err
+    assert "1 of 2 files failed" in ran.err
+    ran = transcribe(capsys, str(tmp_path / "empty"))
+    assert (ran.status, ran.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "suffix", ["wv", "3gp", "m4r", "avi", "WAVE", "spx", "mpeg", "weba", "sph", "ac3", "voc", "m4v"]
+)
+def test_folders_take_every_format_that_a_file_may_have(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"talk.{suffix}").touch()
+    (tmp_path / f"._talk.{suffix}").touch()
+    assert [Path(entry.file).name for entry in expand([str(tmp_path)], recursive=False)] == [f"talk.{suffix}"]
+    assert [path.name for path in find_audio([tmp_path])] == [f"talk.{suffix}"]

@@ -77,9 +77,9 @@ def test_goldens_come_out_as_from_the_host_loop(
 
 @pytest.mark.parametrize(("window", "steps"), [(1, 2), (2, 4), (8, 1), (3, 16)])
 def test_neither_window_nor_round_changes_the_result(
-    shared: Path, golden_folder: Path, goldens: dict[str, Any], engine: DeviceEngine, window: int, steps: int
+    models: Path, golden_folder: Path, goldens: dict[str, Any], engine: DeviceEngine, window: int, steps: int
 ) -> None:
-    model = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+    model = find_model(models / "parakeet-tdt-tiny-onnx")
     other = DeviceEngine(*model, Backend(), window=window, steps=steps)
     encoded = encoded_of(golden_folder, CLIPS, goldens)
     ours, theirs = other.decode(encoded)[0], engine.decode(encoded)[0]

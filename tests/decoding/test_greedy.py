@@ -150,11 +150,13 @@ def test_wider_windows_change_nothing(
 
 
 @pytest.mark.parametrize("layout", ["onnx-asr", "sherpa-onnx"])
-def test_any_split_of_a_clip_gives_what_the_whole_gives(shared: Path, goldens: dict[str, Any], layout: str) -> None:
+def test_any_split_of_a_clip_gives_what_the_whole_gives(
+    models: Path, golden_folder: Path, goldens: dict[str, Any], layout: str
+) -> None:
     names = {"onnx-asr": "parakeet-tdt-tiny-onnx", "sherpa-onnx": "sherpa-onnx-parakeet-tdt-tiny"}
-    engine = OnnxEngine(*find_model(shared / "models" / names[layout]), Backend())
+    engine = OnnxEngine(*find_model(models / names[layout]), Backend())
     clip = "03_flite-rms"
-    whole = encoded_of(shared / "models/goldens", [clip], [goldens[clip]["encoder_len"]])
+    whole = encoded_of(golden_folder, [clip], [goldens[clip]["encoder_len"]])
     length = int(whole.lengths[0])
     (expected,), (end,) = engine.decode(whole)
     for cut in range(length + 1):

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def clips(shared: Path) -> tuple[list[np.ndarray], list[list[tuple[int, int, int]]]]:
+def clips(models: Path, eval_folder: Path) -> tuple[list[np.ndarray], list[list[tuple[int, int, int]]]]:
     """Encoder output of the 42 clips, and what the ONNX Runtime engine makes of it."""
     found, frames = [], []
-    with tdt.load(shared / "models/parakeet-tdt-tiny-onnx", decoder="onnx") as asr:
-        for path in sorted((shared / "models/eval").glob("*.flac")):
+    with tdt.load(models / "parakeet-tdt-tiny-onnx", decoder="onnx") as asr:
+        for path in sorted((eval_folder).glob("*.flac")):
             encoded = asr.encode(asr.features([load_audio(path).samples]))
             found += [events(hypothesis) for hypothesis in asr.decode(encoded)]
             frames.append(np.ascontiguousarray(encoded.frames[0, : encoded.lengths[0]]))
@@ -46,9 +46,9 @@ def test_evaluation_clips_decode_alike(clips: Any, model_folder: Path, screening
 
 
 @pytest.mark.slow
-def test_eight_bit_weights_agree_on_the_evaluation_clips(clips: Any, shared: Path) -> None:
+def test_eight_bit_weights_agree_on_the_evaluation_clips(clips: Any, models: Path) -> None:
     """One scale a row: at least 99 % of the tokens (tools/bench_decode.py --agreement lists every flip)."""
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     hypotheses, _ = NativeEngine(files, spec, weights="int8").decode(padded(clips[0]))
     exact = [[token for token, _, _ in found] for found in clips[1]]
     assert agreement(exact, [hypothesis.token_ids.tolist() for hypothesis in hypotheses]) >= 0.99

@@ -63,8 +63,8 @@ def clips(golden_folder: Path, goldens: dict[str, Any]) -> dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module", params=["full", "screened", "windows of 3"])
-def engine(request: pytest.FixtureRequest, shared: Path) -> Iterator[NativeEngine]:
-    made = NativeEngine(*find_model(shared / "models/parakeet-tdt-tiny-onnx"), **MODES[request.param])
+def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[NativeEngine]:
+    made = NativeEngine(*find_model(models / "parakeet-tdt-tiny-onnx"), **MODES[request.param])
     yield made
     made.close()
 
@@ -105,8 +105,8 @@ def test_a_batch_gives_what_each_clip_gives_alone(engine: NativeEngine, clips: d
         assert same(found, alone(engine, clip))  # bit for bit: no sum depends on the batch
 
 
-def test_screened_logprobs_are_within_their_stated_error(shared: Path, clips: dict[str, np.ndarray]) -> None:
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+def test_screened_logprobs_are_within_their_stated_error(models: Path, clips: dict[str, np.ndarray]) -> None:
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     weights = lift(files, spec)
     screened = NativeEngine(files, spec, screening=True)
     for clip in clips.values():
@@ -120,8 +120,8 @@ def test_screened_logprobs_are_within_their_stated_error(shared: Path, clips: di
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_instruction_sets_cannot_be_told_apart(shared: Path, clips: dict[str, np.ndarray], weights: Any) -> None:
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+def test_instruction_sets_cannot_be_told_apart(models: Path, clips: dict[str, np.ndarray], weights: Any) -> None:
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     engines = [NativeEngine(files, spec, weights=weights, isa=isa, screening=True) for isa in ISAS]
     for clip in list(clips.values())[:6]:
         first, *others = (alone(engine, clip) for engine in engines)
@@ -145,15 +145,15 @@ def test_eight_bit_weights_agree_with_float32(
     assert wrong <= total * (0.01 if precision == "float32" else 0.06)
 
 
-def test_eight_bit_batches_give_what_each_clip_gives_alone(shared: Path, clips: dict[str, np.ndarray]) -> None:
-    engine = NativeEngine(*find_model(shared / "models/parakeet-tdt-tiny-onnx"), weights="int8")
+def test_eight_bit_batches_give_what_each_clip_gives_alone(models: Path, clips: dict[str, np.ndarray]) -> None:
+    engine = NativeEngine(*find_model(models / "parakeet-tdt-tiny-onnx"), weights="int8")
     batch, _ = engine.decode(padded(list(clips.values())))
     assert all(same(found, alone(engine, clip)) for clip, found in zip(clips.values(), batch, strict=True))
 
 
-def test_threads_that_meet_at_a_new_token_agree(shared: Path, clips: dict[str, np.ndarray]) -> None:
+def test_threads_that_meet_at_a_new_token_agree(models: Path, clips: dict[str, np.ndarray]) -> None:
     """A regression: two threads filling the same row of the embedding table added to each other's sums."""
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     clip = clips["11_long_35s"]
     expected = alone(NativeEngine(files, spec), clip)
     for _ in range(5):
@@ -174,8 +174,8 @@ def test_any_split_of_a_clip_gives_what_the_whole_gives(engine: NativeEngine, cl
         assert states[0].frames_decoded == len(clip)
 
 
-def test_a_carried_state_has_the_documented_meaning(shared: Path, clips: dict[str, np.ndarray]) -> None:
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+def test_a_carried_state_has_the_documented_meaning(models: Path, clips: dict[str, np.ndarray]) -> None:
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     clip = clips["02_piper-joe"]
     (found,), (state,) = NativeEngine(files, spec).decode(Encoded(clip[None], np.array([len(clip)])))
     network = naive.Network(lift(files, spec), clip, spec.blank_id)
@@ -187,8 +187,8 @@ def test_a_carried_state_has_the_documented_meaning(shared: Path, clips: dict[st
     assert np.allclose(state.cell, network.cell, atol=1e-5)
 
 
-def test_projected_frames_may_be_given(shared: Path, clips: dict[str, np.ndarray]) -> None:
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+def test_projected_frames_may_be_given(models: Path, clips: dict[str, np.ndarray]) -> None:
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     encoder = lift(files, spec).encoder
     clip = clips["03_flite-rms"]
     projected = (clip @ encoder.matrix.values.T + encoder.bias)[None]
@@ -263,10 +263,10 @@ def test_several_threads_get_equal_results(engine: NativeEngine, clips: dict[str
     assert not wrong
 
 
-def test_a_thousand_utterances_leave_nothing_behind(shared: Path, clips: dict[str, np.ndarray]) -> None:
+def test_a_thousand_utterances_leave_nothing_behind(models: Path, clips: dict[str, np.ndarray]) -> None:
     import tracemalloc
 
-    engine = NativeEngine(*find_model(shared / "models/parakeet-tdt-tiny-onnx"))
+    engine = NativeEngine(*find_model(models / "parakeet-tdt-tiny-onnx"))
     clip = clips["08_short_0p3s"]
     for _ in range(50):
         alone(engine, clip)
@@ -293,22 +293,22 @@ def test_time_is_shared_out_by_what_it_went_to(engine: NativeEngine, clips: dict
     assert counts["predictor"] in {len(found), len(found) + 1}
 
 
-def test_compilation_is_recorded(shared: Path) -> None:
+def test_compilation_is_recorded(models: Path) -> None:
     timeline = Timeline()
-    NativeEngine(*find_model(shared / "models/parakeet-tdt-tiny-onnx"), timeline=timeline)
+    NativeEngine(*find_model(models / "parakeet-tdt-tiny-onnx"), timeline=timeline)
     assert "compile" in {row.name for row in break_down(timeline).setup}
 
 
-def test_a_closed_engine_says_so(shared: Path, clips: dict[str, np.ndarray]) -> None:
-    engine = NativeEngine(*find_model(shared / "models/parakeet-tdt-tiny-onnx"))
+def test_a_closed_engine_says_so(models: Path, clips: dict[str, np.ndarray]) -> None:
+    engine = NativeEngine(*find_model(models / "parakeet-tdt-tiny-onnx"))
     engine.decode(padded(list(clips.values())[:3]))
     engine.close()
     with pytest.raises(ClosedError):
         alone(engine, clips["01_hibari-heart"])
 
 
-def test_unknown_options_are_refused(shared: Path) -> None:
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+def test_unknown_options_are_refused(models: Path) -> None:
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     with pytest.raises(OptionError, match="weights"):
         NativeEngine(files, spec, weights="int4")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="isa"):

@@ -22,15 +22,13 @@ if TYPE_CHECKING:
 
 SCRIPT = """
 import json, sys
-from pathlib import Path
 import numpy as np
 from tdt.kernels.decoder import lockstep
 from tdt.model.finding import find_model
 from tdt.decoding.native import NativeEngine
 from tdt.stages import Encoded
-shared = Path(sys.argv[1])
-model = find_model(shared / "models/parakeet-tdt-tiny-onnx")
-clip = np.load(shared / "models/goldens/01_hibari-heart.npz")["encoder_out"].T[None]
+model = find_model()
+clip = np.load(sys.argv[1])["encoder_out"].T[None]
 found = []
 for weights in ("float32", "int8"):
     for screening in (False, True):
@@ -41,11 +39,11 @@ print(json.dumps([engine.isa, found, sum(stats.cache_hits.values()), sum(stats.c
 """
 
 
-def run(shared: Path, cache: Path, **environment: str) -> Any:
+def run(clip: Path, cache: Path, **environment: str) -> Any:
     import json
 
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(shared)],
+        [sys.executable, "-c", SCRIPT, str(clip)],
         env={**os.environ, "NUMBA_CACHE_DIR": str(cache), **environment},
         capture_output=True,
         text=True,
@@ -66,20 +64,21 @@ def run(shared: Path, cache: Path, **environment: str) -> Any:
     ids=["this machine", "AVX2 only", "portable"],
 )
 def test_machines_of_all_kinds_and_the_second_start(
-    tmp_path: Path, shared: Path, goldens: dict[str, Any], environment: dict[str, str], isa: str | None
+    tmp_path: Path, golden_folder: Path, goldens: dict[str, Any], environment: dict[str, str], isa: str | None
 ) -> None:
     """Compiled for another machine, the answer is the same; a second process finds the code compiled."""
     from llvmlite import binding
 
     if isa == "avx2" and not binding.get_host_cpu_features().get("avx2"):
         pytest.skip("this machine cannot run AVX2 code")
-    first = run(shared, tmp_path, **environment)
+    clip = golden_folder / "01_hibari-heart.npz"
+    first = run(clip, tmp_path, **environment)
     assert isa is None or first[0] == isa
     assert first[2:] == [0, 1]
     expected = goldens["01_hibari-heart"]["token_ids"]
     assert first[1] == [expected] * 4
     if isa is None:
-        assert run(shared, tmp_path, **environment) == [*first[:2], 1, 0]
+        assert run(clip, tmp_path, **environment) == [*first[:2], 1, 0]
 
 
 @pytest.mark.parametrize("window", [1, 3])

@@ -27,9 +27,9 @@ BACKEND = Backend()
 
 
 @pytest.fixture(scope="module")
-def quantised(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantised:
+def quantised(models: Path, eval_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Quantised:
     folder = tmp_path_factory.mktemp("quantised") / "model"
-    return quantize(shared / "models/parakeet-tdt-tiny-onnx", [shared / "models/eval"], folder)
+    return quantize(models / "parakeet-tdt-tiny-onnx", [eval_folder], folder)
 
 
 @pytest.fixture(scope="module")
@@ -145,17 +145,17 @@ def test_which_processors_want_uint8() -> None:
     assert not wants_unsigned("aarch64")
 
 
-def test_a_small_float_encoder_is_left_alone(shared: Path) -> None:
-    assert for_cpu(shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx") is None
-    assert for_cpu(shared / "models/parakeet-tdt-tiny-onnx/encoder-model.int8.onnx") is None
+def test_a_small_float_encoder_is_left_alone(models: Path) -> None:
+    assert for_cpu(models / "parakeet-tdt-tiny-onnx/encoder-model.onnx") is None
+    assert for_cpu(models / "parakeet-tdt-tiny-onnx/encoder-model.int8.onnx") is None
 
 
 @pytest.mark.parametrize("kind", ["float", "qdq"])
 def test_a_large_encoder_loses_its_position_projections(
-    kind: str, shared: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, models: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu_rewrite, "LARGE_BYTES", 0)
-    path = encoder if kind == "qdq" else shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx"
+    path = encoder if kind == "qdq" else models / "parakeet-tdt-tiny-onnx/encoder-model.onnx"
     session, positions = open_on_cpu(path, BACKEND, limit=2500)
     assert positions is not None
     plain = Session(path, BACKEND)
@@ -169,20 +169,19 @@ def test_a_large_encoder_loses_its_position_projections(
 
 
 def test_a_recogniser_over_a_large_encoder_says_the_same(
-    shared: Path, monkeypatch: pytest.MonkeyPatch, goldens: dict[str, dict[str, Any]]
+    models: Path, golden_folder: Path, monkeypatch: pytest.MonkeyPatch, goldens: dict[str, dict[str, Any]]
 ) -> None:
     import tdt
 
     monkeypatch.setattr(cpu_rewrite, "LARGE_BYTES", 0)
-    folder = shared / "models/goldens"
-    with tdt.load(shared / "models/parakeet-tdt-tiny-onnx") as recogniser:
+    with tdt.load(models / "parakeet-tdt-tiny-onnx") as recogniser:
         for name in ("03_flite-rms", "11_long_35s", "06_digits_theo"):
             golden = goldens[name]
-            assert recogniser.transcribe(folder / golden["file"]).text == golden["text"]
+            assert recogniser.transcribe(golden_folder / golden["file"]).text == golden["text"]
 
 
-def test_an_engine_for_another_provider_is_named_as_such(shared: Path, tmp_path: Path) -> None:
-    source = load_model(shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx")
+def test_an_engine_for_another_provider_is_named_as_such(models: Path, tmp_path: Path) -> None:
+    source = load_model(models / "parakeet-tdt-tiny-onnx/encoder-model.onnx")
     ports = list(source.graph.input), list(source.graph.output)
     names = [[port.name for port in side] for side in ports]
     node = onnx.helper.make_node("EPContext", *names, domain="com.microsoft", source="NvTensorRTRTXExecutionProvider")
@@ -195,14 +194,14 @@ def test_an_engine_for_another_provider_is_named_as_such(shared: Path, tmp_path:
         for_cpu(path)
 
 
-def test_cuda_is_warned_about_as_an_imitation(encoder: Path, shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cuda_is_warned_about_as_an_imitation(encoder: Path, models: Path, caplog: pytest.LogCaptureFixture) -> None:
     from tdt.encoding.device_encoder import warn_of_imitation
     from tdt.model.finding import find_model
 
     for folder, provider, warned in (
         (encoder.parent, "cuda:0", True),
         (encoder.parent, "tensorrt:0,int8", False),
-        (shared / "models/parakeet-tdt-tiny-onnx", "cuda:0", False),
+        (models / "parakeet-tdt-tiny-onnx", "cuda:0", False),
     ):
         caplog.clear()
         path = find_model(folder)[0].encoder

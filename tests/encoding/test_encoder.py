@@ -138,16 +138,16 @@ def test_another_subsampling_than_the_graphs_is_a_mismatch(model_folder: Path) -
         Encoder(files, wrong, Backend()).encode(features([64]))
 
 
-def test_a_decoder_in_the_encoders_place_is_a_mismatch(shared: Path) -> None:
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+def test_a_decoder_in_the_encoders_place_is_a_mismatch(models: Path) -> None:
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     assert files.decoder_joint is not None
     with pytest.raises(ModelMismatchError, match="5 inputs"):
         Encoder(replace(files, encoder=files.decoder_joint), spec, Backend())
 
 
 @pytest.mark.parametrize("keep", [0, 1, 500, 60_000, -1])
-def test_cut_graphs_are_refused_by_type(shared: Path, tmp_path: Path, keep: int) -> None:
-    files, spec = find_model(shared / "models/parakeet-tdt-tiny-onnx")
+def test_cut_graphs_are_refused_by_type(models: Path, tmp_path: Path, keep: int) -> None:
+    files, spec = find_model(models / "parakeet-tdt-tiny-onnx")
     whole = files.encoder.read_bytes()
     broken = tmp_path / "encoder-model.onnx"
     broken.write_bytes(whole[:keep])

@@ -93,5 +93,7 @@ def test_the_dynamically_quantised_file_is_rejected(tmp_path: Path, capsys: pyte
 
 
 def test_unknown_targets_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["build-engine", str(TINY), "-o", str(tmp_path / "engine"), "--target", "sm_42"]) == 2
+    with pytest.raises(SystemExit) as stop:
+        main(["build-engine", str(TINY), "-o", str(tmp_path / "engine"), "--target", "sm_42"])
+    assert stop.value.code == 2
     assert "sm_120" in capsys.readouterr().err

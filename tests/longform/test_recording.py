@@ -31,8 +31,8 @@ def asr() -> Iterator[tdt.Recognizer]:
 
 
 @pytest.fixture(scope="module")
-def clips(shared: Path) -> list[np.ndarray]:
-    return [soundfile.read(shared / f"models/goldens/{name}.flac", dtype="float32")[0] for name in CLIPS]
+def clips(golden_folder: Path) -> list[np.ndarray]:
+    return [soundfile.read(golden_folder / f"{name}.flac", dtype="float32")[0] for name in CLIPS]
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ def detect(samples: np.ndarray, cut: int | None = None, session: vad.Runner | No
 
 
 @pytest.fixture(scope="module")
-def speech(shared: Path) -> np.ndarray:
-    return soundfile.read(shared / "models/goldens/11_long_35s.flac", dtype="float32")[0]
+def speech(golden_folder: Path) -> np.ndarray:
+    return soundfile.read(golden_folder / "11_long_35s.flac", dtype="float32")[0]
 
 
 def test_the_graph_is_still_what_silero_published() -> None:

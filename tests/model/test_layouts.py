@@ -165,8 +165,8 @@ def quantize_linear_graph(path: Path) -> None:
     onnx.save(model, path)
 
 
-def test_kinds_of_quantisation(shared: Path, tmp_path: Path) -> None:
-    folder = shared / "models/parakeet-tdt-tiny-onnx"
+def test_kinds_of_quantisation(models: Path, tmp_path: Path) -> None:
+    folder = models / "parakeet-tdt-tiny-onnx"
     assert read_graph(folder / "encoder-model.onnx").quantization == "float"
     assert read_graph(folder / "encoder-model.int8.onnx").quantization == "dynamic"
     assert read_graph(folder / "decoder_joint-model.int8.onnx").quantization == "dynamic"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,6 @@ from tdt.commands import main
 from tdt.errors import OptionError
 from tdt.quantization.comparison import Variant, agreement, joined
 from tdt.quantization.scoring import error_rates, normalizer, read_references, simple_normalizer
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -92,12 +90,14 @@ def test_recordings_are_joined_to_a_length() -> None:
     assert joined(clips, 8.0) == []
 
 
-def test_the_command_writes_every_report(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, folder = str(shared / "models/parakeet-tdt-tiny-onnx"), shared / "models/eval"
-    recordings = [str(path) for path in sorted(folder.glob("p2[0-5]*.flac"))]
+def test_the_command_writes_every_report(
+    models: Path, eval_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(models / "parakeet-tdt-tiny-onnx")
+    recordings = [str(path) for path in sorted(eval_folder.glob("p2[0-5]*.flac"))]
     files = {name: tmp_path / f"report.{name}" for name in ("json", "md", "png")}
     arguments = ["compare", f"{model}#float32", f"{model}#int8", "--audio", *recordings, "--lengths", "5,10", "-q"]
-    arguments += ["--references", str(folder / "transcripts.tsv"), "--runs", "1", "--normalizer", "whisper"]
+    arguments += ["--references", str(eval_folder / "transcripts.tsv"), "--runs", "1", "--normalizer", "whisper"]
     arguments += ["--json", str(files["json"]), "--markdown", str(files["md"]), "--plot", str(files["png"])]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
@@ -123,14 +123,52 @@ def test_the_command_writes_every_report(shared: Path, tmp_path: Path, capsys: p
 
 
 def test_one_variant_or_models_that_do_not_compare_are_refused(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    eval_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ..tiny_models import Shape, write
 
-    recording = str(next((shared / "models/eval").glob("*.flac")))
+    recording = str(next(eval_folder.glob("*.flac")))
     assert main(["compare", "parakeet-tdt-tiny", "--audio", recording]) == 2
     assert "two at least" in capsys.readouterr().err
     write(tmp_path / "other", Shape(), "onnx-asr")
     assert main(["compare", "parakeet-tdt-tiny", str(tmp_path / "other"), "--audio", recording]) == 2
     assert "vocabulary" in capsys.readouterr().err
     assert main(["compare", "parakeet-tdt-tiny", str(tmp_path / "none"), "--audio", recording]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--references", "latin.tsv"], 2, "iconv"),
+        (["--references", "other.tsv"], 2, "such as clip.flac"),
+        ([], 2, "clip.txt"),
+        (["--markdown", "no/such/folder/x.md"], 2, "can be written"),
+        (["--json", "."], 2, "can be written"),
+        (["--plot", "no/such/folder/x.png"], 2, "can be written"),
+        (["--references", "said.tsv", "--normalizer", "whisper"], 1, "whisper-normalizer"),
+        (["--references", "said.tsv"], 1, "jiwer"),
+        (["--plot", "x.png"], 1, "matplotlib"),
+    ],
+)
+def test_all_is_checked_before_the_work_starts(
+    words: list[str],
+    status: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("clip.flac").write_bytes(b"not even read")
+    Path("clip.txt").write_bytes("Grüße".encode("latin-1"))
+    Path("latin.tsv").write_bytes("clip.flac\tGrüße\n".encode("latin-1"))
+    Path("other.tsv").write_text("other.flac\tyes\n")
+    Path("said.tsv").write_text("clip.flac\tyes\n")
+    for package in ("jiwer", "whisper_normalizer", "whisper_normalizer.english", "matplotlib"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("tdt.audio.loading.load_audio", lambda *_, **__: pytest.fail("the work has started"))
+    assert main(["compare", "parakeet-tdt-tiny", "parakeet-tdt-tiny", "--audio", "clip.flac", *words]) == status
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "clip.flac", "clip.txt", "latin.tsv", "other.tsv", "said.tsv",
+    ]  # fmt: skip

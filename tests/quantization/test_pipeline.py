@@ -20,9 +20,9 @@ from tdt.model.sidecar import SIDECAR, read_sidecar
 from tdt.onnxfile.graph import read_graph
 from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.calibration import Checkpoint, calibrate
-from tdt.quantization.clips import Clip, read_audio, sounding_seconds
+from tdt.quantization.clips import Clip, read_audio, require_speech, sounding_seconds
 from tdt.quantization.comparison import agreement, joined
-from tdt.quantization.pipeline import Options, quantize
+from tdt.quantization.pipeline import Options, load_clips, quantize
 from tdt.quantization.recipe import Recipe
 from tdt.quantization.scoring import error_rates, read_references, simple_normalizer
 from tdt.quantization.sidecar import file_hash
@@ -37,8 +37,8 @@ LAYOUT_NAMES = {
 
 
 @pytest.fixture(scope="module")
-def recordings(shared: Path) -> list[Path]:
-    return sorted((shared / "models/eval").glob("*.flac"))
+def recordings(eval_folder: Path) -> list[Path]:
+    return sorted(eval_folder.glob("*.flac"))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,9 @@ def calibration(recordings: list[Path], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def quantised(shared: Path, calibration: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantised(models: Path, calibration: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out") / "int8"
-    source = str(shared / "models/parakeet-tdt-tiny-onnx")
+    source = str(models / "parakeet-tdt-tiny-onnx")
     assert main(["quantize", source, "--audio", str(calibration), "-o", str(folder), "-q"]) == 0
     return folder
 
@@ -72,13 +72,13 @@ def tokens_and_texts(folder: Path, recordings: list[Path], **options: Any) -> tu
     return tokens, texts
 
 
-def test_words_and_tokens_stay(shared: Path, quantised: Path, recordings: list[Path]) -> None:
+def test_words_and_tokens_stay(models: Path, eval_folder: Path, quantised: Path, recordings: list[Path]) -> None:
     """Half of the clips were calibrated on, the other half never seen."""
-    source = shared / "models/parakeet-tdt-tiny-onnx"
+    source = models / "parakeet-tdt-tiny-onnx"
     exact, exact_texts = tokens_and_texts(source, recordings, precision="float32")
     static, static_texts = tokens_and_texts(quantised, recordings)
     dynamic, _ = tokens_and_texts(source, recordings, precision="int8")
-    said = read_references(shared / "models/eval/transcripts.tsv", recordings)
+    said = read_references(eval_folder / "transcripts.tsv", recordings)
     references = [simple_normalizer(said[path]) for path in recordings]
     rates = [error_rates(references, list(map(simple_normalizer, texts)))[0] for texts in (exact_texts, static_texts)]
     assert abs(rates[1] - rates[0]) <= 0.006
@@ -89,11 +89,11 @@ def test_words_and_tokens_stay(shared: Path, quantised: Path, recordings: list[P
 
 @pytest.mark.parametrize(("seconds", "least"), [(5.0, 0.995), (20.0, 0.995), (40.0, 0.99)])
 def test_the_encoder_stays_close_at_every_length(
-    shared: Path, quantised: Path, recordings: list[Path], seconds: float, least: float
+    models: Path, quantised: Path, recordings: list[Path], seconds: float, least: float
 ) -> None:
     clips = [soundfile.read(path, dtype="float32")[0] for path in recordings[1::2]]
     outputs = []
-    for folder in (shared / "models/parakeet-tdt-tiny-onnx", quantised):
+    for folder in (models / "parakeet-tdt-tiny-onnx", quantised):
         with tdt.load(folder) as recogniser:
             pieces = [recogniser.encode(recogniser.features([piece])) for piece in joined(clips, seconds)[:2]]
         outputs.append([encoded.frames[0] for encoded in pieces])
@@ -102,9 +102,9 @@ def test_the_encoder_stays_close_at_every_length(
     assert cosines.min() >= 0.97
 
 
-def test_the_file_is_small_and_static(shared: Path, quantised: Path) -> None:
+def test_the_file_is_small_and_static(models: Path, quantised: Path) -> None:
     encoder = quantised / "encoder-model.int8.onnx"
-    assert encoder.stat().st_size <= 0.42 * (shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx").stat().st_size
+    assert encoder.stat().st_size <= 0.42 * (models / "parakeet-tdt-tiny-onnx/encoder-model.onnx").stat().st_size
     info = read_graph(encoder)
     assert info.quantization == "qdq"
     assert info.ops["QuantizeLinear"] == 64
@@ -136,10 +136,10 @@ def assert_symmetric(model: onnx.ModelProto) -> None:
     assert weights == 80
 
 
-def test_the_sidecar_tells_how_it_was_made(shared: Path, quantised: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_sidecar_tells_how_it_was_made(models: Path, quantised: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = read_sidecar(quantised)
     assert content is not None
-    source = shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx"
+    source = models / "parakeet-tdt-tiny-onnx/encoder-model.onnx"
     assert content["source"]["files"][0]["sha256"] == file_hash(source)
     assert content["recipe"]["method"] == "minmax"
     assert len(content["calibration"]["clips"]) == 21
@@ -154,8 +154,10 @@ def test_the_sidecar_tells_how_it_was_made(shared: Path, quantised: Path, capsys
 
 
 @pytest.mark.parametrize("layout", sorted(LAYOUT_NAMES))
-def test_the_folder_loads_in_its_layout(layout: str, shared: Path, calibration: Path, tmp_path: Path) -> None:
-    source, target = shared / "models" / layout, tmp_path / "int8"
+def test_the_folder_loads_in_its_layout(
+    layout: str, models: Path, golden_folder: Path, calibration: Path, tmp_path: Path
+) -> None:
+    source, target = models / layout, tmp_path / "int8"
     recipe = Recipe(body="float16", decoder_weights="int8", smoothquant="auto", method="mse")
     result = quantize(source, [calibration], target, recipe)
     names = {path.name for path in target.iterdir()}
@@ -168,15 +170,15 @@ def test_the_folder_loads_in_its_layout(layout: str, shared: Path, calibration: 
     assert (spec.pieces, spec.durations, spec.max_encoder_frames) == (expected.pieces, expected.durations, 2500)
     assert (files.layout, files.encoder_precision, files.decoder_precision) == (original.layout, "int8", "int8")
     assert result.encoder_bytes < 0.34 * result.source_bytes
-    clip = shared / "models/goldens/03_flite-rms.flac"
+    clip = golden_folder / "03_flite-rms.flac"
     for decoder in ("native", "onnx"):
         with tdt.load(target, decoder=decoder) as recogniser:  # type: ignore[arg-type]
             assert recogniser.transcribe(clip).text == "The open source project has improved the first language model."
 
 
-def test_parts_and_patterns_choose_the_layers(shared: Path, calibration: Path, tmp_path: Path) -> None:
+def test_parts_and_patterns_choose_the_layers(models: Path, calibration: Path, tmp_path: Path) -> None:
     recipe = Recipe(include=("attention", "layers.3.conv.*"), exclude=("*.linear_out",))
-    result = quantize(shared / "models/parakeet-tdt-tiny-onnx", [calibration], tmp_path / "out", recipe)
+    result = quantize(models / "parakeet-tdt-tiny-onnx", [calibration], tmp_path / "out", recipe)
     names = {layer["name"] for layer in result.sidecar["layers"]}
     assert len(names) == 8 * 3 + 2
     assert "layers.3.conv.pointwise_conv1" in names
@@ -208,7 +210,7 @@ def test_sound_is_counted_with_the_pauses_between_words() -> None:
 
 
 def test_wrong_models_and_folders_are_refused(
-    shared: Path, quantised: Path, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    quantised: Path, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(tdt.errors.ModelError):
         quantize(quantised, [calibration], tmp_path / "again")  # it holds no float32 encoder
@@ -228,6 +230,36 @@ def test_max_seconds_bounds_the_audio(recordings: list[Path]) -> None:
     assert audio.seconds == pytest.approx(10.0, abs=0.11)
     assert all(clip.seconds >= 0.1 for clip in audio.clips)
     assert len(audio.clips) + len(audio.skipped) == len(recordings)
+
+
+def test_the_bound_on_the_audio_does_not_refuse_itself(tmp_path: Path) -> None:
+    """A minute of speech holds pauses: 60 s of audio are not 60 s of sound, and no more could be read."""
+    tone = 0.1 * np.sin(np.arange(58 * 16000) * 0.3).astype(np.float32)
+    speech = np.concatenate([np.zeros(2 * 16000, np.float32), tone])
+    paths = [tmp_path / f"{index}.wav" for index in range(2)]
+    for path in paths:
+        soundfile.write(path, speech, 16000)
+    audio = read_audio(paths, 60.0)
+    assert audio.seconds == 60.0
+    assert 58.0 <= audio.sounding_seconds < 60.0
+    require_speech(audio, 60.0)
+    assert len(load_clips(paths, Options(60.0)).clips) == 1
+    with pytest.raises(CalibrationAudioError, match=r"at least 60 s.*Pass more recordings"):
+        require_speech(read_audio(paths[:1], 61.0), 61.0)  # here it is the recordings that end
+
+
+def test_a_bound_that_silence_fills_says_to_raise_it(tmp_path: Path) -> None:
+    path = tmp_path / "quiet.wav"
+    tone = 0.1 * np.sin(np.arange(40 * 16000) * 0.3).astype(np.float32)
+    soundfile.write(path, np.concatenate([tone, np.zeros(100 * 16000, np.float32), tone]), 16000)
+    with pytest.raises(CalibrationAudioError, match=r"40\.\d s of sound .* at least 56 s .*Raise the bound"):
+        load_clips([path], Options(70.0))
+
+
+@pytest.mark.parametrize("bound", [59.9, 0.0, -1.0, float("nan")])
+def test_a_bound_below_what_is_needed_is_refused_before_anything_is_read(bound: float) -> None:
+    with pytest.raises(OptionError, match="60 or more"):
+        load_clips(["/does/not/exist"], Options(bound))
 
 
 class Noise:
@@ -280,9 +312,9 @@ def test_broken_numbers_stop_calibration(tmp_path: Path) -> None:
 
 
 def test_sensitivity_and_budget_through_the_command(
-    shared: Path, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: Path, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["quantize", str(shared / "models/parakeet-tdt-tiny-onnx"), "--audio", str(calibration), "-q"]
+    arguments = ["quantize", str(models / "parakeet-tdt-tiny-onnx"), "--audio", str(calibration), "-q"]
     arguments += ["-o", str(tmp_path / "out"), "--sensitivity", "layer-part", "--sensitivity-seconds", "8"]
     arguments += ["--budget", "0.02", "--plot", str(tmp_path / "ranking.svg"), "--json"]
     assert main(arguments) == 0

@@ -18,7 +18,7 @@ from tdt.errors import AudioTooLongError, OptionError, ProviderError
 from tdt.loading import choose_backends
 from tdt.model.finding import find_model
 from tdt.onnxfile.graph import read_graph
-from tdt.runtime import placement, provider_options, providers
+from tdt.runtime import engine_cache, placement, provider_options, providers
 from tdt.runtime.backend import Backend
 from tdt.runtime.diagnosis import Facts, explain
 from tdt.runtime.driver import Card, Driver, read_driver
@@ -152,11 +152,11 @@ def test_a_driver_that_is_not_there_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("provider", ["cuda:0", "tensorrt:0", "tensorrt-rtx:0"])
-def test_a_provider_that_cannot_start_raises(shared: Path, provider: str) -> None:
+def test_a_provider_that_cannot_start_raises(models: Path, provider: str) -> None:
     if not read_driver().problem:
         pytest.skip("this machine has a card")
     with pytest.raises(ProviderError, match=rf"{provider} cannot start: .*[Ii]nstall"):
-        Session(shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx", Backend.parse(provider))
+        Session(models / "parakeet-tdt-tiny-onnx/encoder-model.onnx", Backend.parse(provider))
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt", "tensorrt-rtx"])
@@ -247,10 +247,10 @@ def test_shape_arithmetic_is_told_from_computation() -> None:
         placement.require_on_device(dynamic, "encoder.int8.onnx", "cuda:0")
 
 
-def test_float_outputs_are_known_by_node(shared: Path) -> None:
+def test_float_outputs_are_known_by_node(models: Path) -> None:
     import onnx
 
-    floats = placement.float_outputs(onnx.load(shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx"))
+    floats = placement.float_outputs(onnx.load(models / "parakeet-tdt-tiny-onnx/encoder-model.onnx"))
     kinds = {name: known for name, known in floats.items() if name.endswith(("/Softmax", "/Shape"))}
     assert len(kinds) > 10
     assert all(known == name.endswith("/Softmax") for name, known in kinds.items())
@@ -258,28 +258,27 @@ def test_float_outputs_are_known_by_node(shared: Path) -> None:
 
 def test_engine_folders_differ_where_engines_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ort = SimpleNamespace(__version__="1.31.1")
-    monkeypatch.setattr(providers, "read_driver", lambda: WORKING)
-    monkeypatch.setattr(providers, "tensorrt_version", lambda: "10.16.1.11")
+    monkeypatch.setattr(engine_cache, "read_driver", lambda: WORKING)
+    monkeypatch.setattr(engine_cache, "tensorrt_version", lambda: "10.16.1.11")
     backend = Backend.parse(f"tensorrt:0,fp16,cache={tmp_path}")
     profile = profile_of(backend)
-    first = providers.engine_folder(ort, backend, profile, "abc")
-    assert first.parent == tmp_path
-    assert first.name.startswith("nvidia-a10-fp16-")
-    assert providers.engine_folder(ort, backend, profile, "abc") == first
+    first = engine_cache.engine_name(ort, backend, profile, "abc")
+    assert first.startswith("nvidia-a10-fp16-")
+    assert engine_cache.engine_name(ort, backend, profile, "abc") == first
     others = {
-        providers.engine_folder(ort, backend, profile, "abd"),
-        providers.engine_folder(SimpleNamespace(__version__="1.31.2"), backend, profile, "abc"),
-        providers.engine_folder(ort, replace(backend, level=5), profile, "abc"),
-        providers.engine_folder(ort, replace(backend, numbers="bf16"), profile, "abc"),
-        providers.engine_folder(ort, backend, profile_of(replace(backend, max_batch=2)), "abc"),
+        engine_cache.engine_name(ort, backend, profile, "abd"),
+        engine_cache.engine_name(SimpleNamespace(__version__="1.31.2"), backend, profile, "abc"),
+        engine_cache.engine_name(ort, replace(backend, level=5), profile, "abc"),
+        engine_cache.engine_name(ort, replace(backend, numbers="bf16"), profile, "abc"),
+        engine_cache.engine_name(ort, backend, profile_of(replace(backend, max_batch=2)), "abc"),
     }
-    assert providers.engine_folder(ort, replace(backend, stream=4096), profile, "abc") == first
-    monkeypatch.setattr(providers, "tensorrt_version", lambda: "10.15.1")
-    others.add(providers.engine_folder(ort, backend, profile, "abc"))
-    monkeypatch.setattr(providers, "read_driver", lambda: Driver((13, 0), "590.1", (CARD,)))
-    others.add(providers.engine_folder(ort, backend, profile, "abc"))
-    monkeypatch.setattr(providers, "read_driver", lambda: Driver((13, 0), "590.1", (Card("RTX 4090", (8, 9), 1),)))
-    others.add(providers.engine_folder(ort, backend, profile, "abc"))
+    assert engine_cache.engine_name(ort, replace(backend, stream=4096), profile, "abc") == first
+    monkeypatch.setattr(engine_cache, "tensorrt_version", lambda: "10.15.1")
+    others.add(engine_cache.engine_name(ort, backend, profile, "abc"))
+    monkeypatch.setattr(engine_cache, "read_driver", lambda: Driver((13, 0), "590.1", (CARD,)))
+    others.add(engine_cache.engine_name(ort, backend, profile, "abc"))
+    monkeypatch.setattr(engine_cache, "read_driver", lambda: Driver((13, 0), "590.1", (Card("RTX 4090", (8, 9), 1),)))
+    others.add(engine_cache.engine_name(ort, backend, profile, "abc"))
     assert len(others | {first}) == 9
 
 
@@ -288,21 +287,21 @@ def test_a_build_says_that_it_takes_minutes_and_that_it_lives(
 ) -> None:
     import time
 
-    monkeypatch.setattr(providers, "_HEARTBEAT_SECONDS", 0.02)
-    with caplog.at_level(logging.WARNING, logger="tdt"), providers._building(Backend.parse("tensorrt"), tmp_path):
+    monkeypatch.setattr(engine_cache, "_HEARTBEAT_SECONDS", 0.02)
+    with caplog.at_level(logging.WARNING, logger="tdt"), engine_cache.building(Backend.parse("tensorrt"), tmp_path):
         time.sleep(0.1)
     assert "can take minutes" in caplog.text
     assert "still building" in caplog.text
     assert "is ready" in caplog.text
     caplog.clear()
     (tmp_path / "x.engine").touch()
-    with providers._building(Backend.parse("tensorrt"), tmp_path):
+    with engine_cache.building(Backend.parse("tensorrt"), tmp_path):
         pass
     assert not caplog.text
 
 
-def test_model_keys_follow_the_content(tmp_path: Path, shared: Path) -> None:
-    whole = (shared / "models/parakeet-tdt-tiny-onnx/decoder_joint-model.onnx").read_bytes()
+def test_model_keys_follow_the_content(tmp_path: Path, models: Path) -> None:
+    whole = (models / "parakeet-tdt-tiny-onnx/decoder_joint-model.onnx").read_bytes()
     path = tmp_path / "model.onnx"
     path.write_bytes(whole)
     assert model_key(path) == model_key(whole)

@@ -21,8 +21,8 @@ BACKEND = Backend()
 
 
 @pytest.fixture(scope="module")
-def encoder(shared: Path) -> Path:
-    return shared / "models/parakeet-tdt-tiny-onnx/encoder-model.onnx"
+def encoder(models: Path) -> Path:
+    return models / "parakeet-tdt-tiny-onnx/encoder-model.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -59,10 +59,9 @@ def test_models_of_other_shapes(tmp_path: Path, shape: tiny_models.Shape, layout
     assert assert_decodes_as_numpy(files, spec, screening=screening) > 0
 
 
-def test_both_layouts_hold_the_same_weights(shared: Path) -> None:
+def test_both_layouts_hold_the_same_weights(models: Path) -> None:
     fused, split = (
-        lift(*find_model(shared / "models" / name))
-        for name in ("parakeet-tdt-tiny-onnx", "sherpa-onnx-parakeet-tdt-tiny")
+        lift(*find_model(models / name)) for name in ("parakeet-tdt-tiny-onnx", "sherpa-onnx-parakeet-tdt-tiny")
     )
     assert np.array_equal(fused.embedding, split.embedding)
     assert np.array_equal(fused.output.matrix.values, split.output.matrix.values)

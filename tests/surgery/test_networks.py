@@ -148,8 +148,8 @@ def edited(path: Path, target: Path, edit: Any) -> Path:
     return target
 
 
-def test_a_joint_whose_sides_meet_twice_is_refused(shared: Path, tmp_path: Path) -> None:
-    files, spec = find_model(shared / "models/sherpa-onnx-parakeet-tdt-tiny")
+def test_a_joint_whose_sides_meet_twice_is_refused(models: Path, tmp_path: Path) -> None:
+    files, spec = find_model(models / "sherpa-onnx-parakeet-tdt-tiny")
 
     def meet_again(graph: Any) -> None:
         meeting = next(node for node in graph.node if node.op_type == "Add" and "Unsqueeze" in node.input[0])
@@ -165,16 +165,16 @@ def test_a_joint_whose_sides_meet_twice_is_refused(shared: Path, tmp_path: Path)
         cut_decoder(broken, spec)
 
 
-def test_a_decoder_without_states_is_refused(shared: Path, tmp_path: Path) -> None:
-    files, spec = find_model(shared / "models/sherpa-onnx-parakeet-tdt-tiny")
+def test_a_decoder_without_states_is_refused(models: Path, tmp_path: Path) -> None:
+    files, spec = find_model(models / "sherpa-onnx-parakeet-tdt-tiny")
     assert files.decoder is not None
     assert files.joiner is not None
     with pytest.raises(ModelMismatchError, match="2 inputs and 1 outputs"):
         cut_decoder(replace(files, decoder=files.joiner), spec)
 
 
-def test_graphs_of_different_operator_sets_are_refused(shared: Path, tmp_path: Path) -> None:
-    files, spec = find_model(shared / "models/sherpa-onnx-parakeet-tdt-tiny")
+def test_graphs_of_different_operator_sets_are_refused(models: Path, tmp_path: Path) -> None:
+    files, spec = find_model(models / "sherpa-onnx-parakeet-tdt-tiny")
     assert files.decoder is not None
     model = onnx.load(files.decoder)
     model.opset_import[0].version = 16

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tdt.text.render import FORMATS, as_json, as_srt, as_txt, as_vtt, timestamp
 from tdt.text.subtitles import CUE_MS, LINE_CHARACTERS, cues
 from tdt.text.transcript import Segment, Token, Transcript, Word
+from tdt.text.writers import GrowingSrt, GrowingVtt
 
 
 def said(*words: tuple[str, float, float], audio_seconds: float = 100.0) -> Transcript:
@@ -56,7 +57,8 @@ def test_json_golden() -> None:
 
 
 def test_json_survives_a_file_name_that_is_not_utf8() -> None:
-    assert json.loads(as_json(EMPTY, file="\udcff.wav").encode())["file"] == "?.wav"
+    assert json.loads(as_json(EMPTY, file="\udcff.wav").encode())["file"] == r"\xff.wav"
+    assert json.loads(as_json(EMPTY, file="grün\ud800.wav").encode())["file"] == r"grün\ud800.wav"
 
 
 def test_srt_golden() -> None:
@@ -108,6 +110,25 @@ def test_a_short_last_cue_stays_within_the_audio() -> None:
     assert cue.end_ms == 1500
 
 
+def test_a_text_of_a_mark_only_is_shown_for_some_time() -> None:
+    (cue,) = cues(said((".", 1.0, 1.0), audio_seconds=1.0))
+    assert (cue.start_ms, cue.end_ms) == (0, 1000)
+    first, second = cues(said(("Yes.", 0.2, 0.9), (".", 1.0, 1.0), audio_seconds=1.0))
+    assert (first.end_ms, second.start_ms, second.end_ms) == (1000, 1000, 1040)
+    first, mark, last = cues(said(("Yes.", 0.2, 0.9), ("?", 2.0, 2.0), ("No.", 2.0, 2.5), audio_seconds=9.0))
+    assert (mark.start_ms, mark.end_ms, last.start_ms) == (1200, 2000, 2000)
+
+
+def test_a_mark_in_a_running_file_does_not_overlap_what_stands() -> None:
+    parts = [said(("Yes.", 0.2, 0.9), audio_seconds=0.9), said((".", 0.9, 0.9), audio_seconds=0.9)]
+    for kind, header in ((GrowingSrt, ""), (GrowingVtt, "WEBVTT\n")):
+        writer = kind()
+        text = writer.begin() + "".join(writer.add(part) for part in parts)
+        times = re.findall(r"(\d\d)[,.](\d{3})", text)
+        assert text.startswith(header)
+        assert [int(seconds) * 1000 + int(millis) for seconds, millis in times] == [200, 900, 900, 940]
+
+
 @st.composite
 def transcripts(draw: st.DrawFn) -> Transcript:
     words, now = [], 0.0
@@ -126,7 +147,7 @@ def test_every_subtitle_is_readable(transcript: Transcript) -> None:
         lines = cue.text.split("\n")
         assert len(lines) <= 2
         assert all(0 < len(line) <= LINE_CHARACTERS for line in lines)
-        assert cue.start_ms <= cue.end_ms
+        assert cue.start_ms < cue.end_ms
         one_word = len(cue.text.split()) == 1
         assert one_word or cue.end_ms - cue.start_ms <= CUE_MS or "\n" not in cue.text
     assert all(before.end_ms <= after.start_ms for before, after in pairwise(found))

@@ -36,8 +36,8 @@ def spec_of(pieces: tuple[str, ...]) -> ModelSpec:
 
 
 @pytest.fixture(scope="module")
-def tiny_spec(shared: Path) -> ModelSpec:
-    lines = (shared / "models/parakeet-tdt-tiny-onnx/vocab.txt").read_text(encoding="utf-8").splitlines()
+def tiny_spec(models: Path) -> ModelSpec:
+    lines = (models / "parakeet-tdt-tiny-onnx/vocab.txt").read_text(encoding="utf-8").splitlines()
     return spec_of(tuple(line.rpartition(" ")[0] for line in lines))
 
 

@@ -1,0 +1,157 @@
+"""Several channels become one, and what is odd about them is noticed on the way and told once."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tdt.audio.arrays import check_samples
+from tdt.errors import OptionError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Float32 = npt.NDArray[np.float32]
+
+_log = logging.getLogger("tdt")
+# No float recording reaches so far beyond full scale, but integers written as floats do.
+INTEGER_PEAK = 8.0
+# For 10 ms: a click is no speech.
+INTEGER_SECONDS = 0.01
+_INTEGER_SCALES = (15, 23, 31)  # full scale as a power of two
+# Mean power over full scale, squared: below it there is no sound (-80 dB). Three steps of 16-bit audio lie there.
+SILENCE_POWER = 1e-8
+# Unlike channels mix to half of their mean power, like ones to all of it, those of opposite sign to nothing.
+CANCELLED_SHARE = 0.02
+# Enough to tell while a long recording runs.
+TELL_SECONDS = 10.0
+
+
+def checked_channel(channel: int | None) -> int | None:
+    """Return a channel that may exist, or None for the mean of all.
+
+    Raises
+    ------
+    OptionError
+        It is no number from 0 on.
+    """
+    if channel is not None and (isinstance(channel, bool) or not hasattr(channel, "__index__") or channel < 0):
+        raise OptionError("channel", channel, "a channel number from 0, or None for the mean of all channels")
+    return channel
+
+
+def mixed(frames: Float32, channel: int | None, name: str) -> Float32:
+    """Return one channel [shape=(n,)] of samples [shape=(n, channels)], or the mean of all.
+
+    Raises
+    ------
+    OptionError
+        There is no such channel.
+    """
+    channels = frames.shape[1]
+    if channel is not None and channel >= channels:
+        raise OptionError("channel", channel, f"0 to {channels - 1}: {name} has {channels} channel(s)")
+    if channel is not None or channels == 1:
+        column = frames[:, channel or 0]
+        return column if column.flags.c_contiguous else column.copy()
+    mean: Float32 = frames.mean(axis=1, dtype=np.float32)
+    return mean
+
+
+class Mixer:
+    """Mixes the blocks of one source.
+
+    Warnings are logged where channels cancel out, where the samples are integers in floats (they are divided by their
+    full scale), and by :meth:`finish` where all is silence and there are other tracks.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the source.
+    channel : int, optional
+        The one to take; the mean of all where not given.
+    other_tracks : int
+        Tracks of the source that were not chosen, where none was asked for.
+    """
+
+    def __init__(self, name: str, channel: int | None, other_tracks: int = 0) -> None:
+        self._name, self._channel = name, checked_channel(channel)
+        self.other_tracks = other_tracks
+        self._samples = 0
+        self._peak = 0.0
+        self._beyond = 0  # samples beyond any full scale of floats
+        self._scale = np.float32(1)
+        self._parts = self._whole = 0.0  # energy of the channels and of their mix
+        self._sounding = 0
+        self._told = False
+
+    def mono(self, frames: Float32, rate_hz: int) -> Float32:
+        """Return a block [shape=(n, channels)] as one channel [shape=(n,)].
+
+        Raises
+        ------
+        AudioValueError
+            Samples that are not finite, or huge.
+        OptionError
+            There is no such channel.
+        """
+        mono = mixed(frames, self._channel, self._name)
+        peak = check_samples(mono, self._name, self._samples)
+        if peak > INTEGER_PEAK and self._scale == 1:
+            self._look_for_integers(mono, peak, rate_hz)
+        if self._channel is None and frames.shape[1] > 1:
+            self._look_for_cancelling(frames, mono, rate_hz)
+        self._samples += len(mono)
+        self._peak = max(self._peak, peak)
+        return mono if self._scale == 1 else mono * self._scale
+
+    def finish(self) -> None:
+        """Tell what only the end shows."""
+        self._tell_cancelling()
+        if self.other_tracks and self._samples and self._peak**2 <= SILENCE_POWER:
+            _log.warning(
+                "%s: its first track is silent, and it has %d more; choose one with track= (--track N), `tdt inspect` "
+                "lists them",
+                self._name,
+                self.other_tracks,
+            )
+
+    def _look_for_integers(self, mono: Float32, peak: float, rate_hz: int) -> None:
+        self._beyond += int(np.count_nonzero(np.abs(mono) > INTEGER_PEAK))
+        if self._beyond < INTEGER_SECONDS * rate_hz:
+            return
+        bits = next((bits for bits in _INTEGER_SCALES if peak <= 1.1 * 2.0**bits), None)
+        if bits is None:
+            return
+        self._scale = np.float32(2.0**-bits)
+        _log.warning(
+            "%s: float samples of up to %.0f, where -1 to 1 is expected; they are taken for integers of %d bits and "
+            "divided by %d. Convert them before to be sure",
+            self._name,
+            peak,
+            bits + 1,
+            2**bits,
+        )
+
+    def _look_for_cancelling(self, frames: Float32, mono: Float32, rate_hz: int) -> None:
+        parts, whole = float(np.einsum("ij,ij->", frames, frames)), float(np.dot(mono, mono))
+        channels = frames.shape[1]
+        if parts <= SILENCE_POWER * frames.size:
+            return
+        self._parts += parts / channels**2  # unlike channels mix to just this
+        self._whole += whole
+        self._sounding += len(mono)
+        if self._sounding >= TELL_SECONDS * rate_hz:
+            self._tell_cancelling()
+
+    def _tell_cancelling(self) -> None:
+        if self._told or self._whole >= CANCELLED_SHARE * self._parts:
+            return
+        self._told = True
+        _log.warning(
+            "%s: its channels cancel out where they are mixed, so that little or nothing is heard; take one of them: "
+            "channel=0 (--channel 0)",
+            self._name,
+        )
