@@ -44,7 +44,7 @@ FLAGS: dict[Mode, tuple[list[str], list[str], list[str]]] = {
 SECONDS = 600
 
 
-class GridFault(AssertionError):
+class GridError(AssertionError):
     """A run that failed: what happened, and the seed and schedule under which it happens again."""
 
     def __init__(self, fault: str, seed: int, schedule: str) -> None:
@@ -137,7 +137,7 @@ class Program:
 
         Raises
         ------
-        GridFault
+        GridError
         """
         case, out = self.path.with_suffix(".case"), self.path.with_suffix(".out")
         case.write_bytes(_case(kernel, launch, buffers, arguments))
@@ -149,7 +149,7 @@ class Program:
                 command, capture_output=True, text=True, timeout=SECONDS, env=environment, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise GridFault(f"hang: no end after {SECONDS} s", seeds[0], schedule) from error
+            raise GridError(f"hang: no end after {SECONDS} s", seeds[0], schedule) from error
         if done.returncode:
             raise self._fault(done, seeds[0])
         found, at = {}, 0
@@ -162,19 +162,14 @@ class Program:
                 at += size
         return found
 
-    def _fault(self, done: subprocess.CompletedProcess[str], seed: int) -> GridFault:
+    def _fault(self, done: subprocess.CompletedProcess[str], seed: int) -> GridError:
         said = dict(re.findall(r"^(seed|schedule) (.*)$", done.stdout, re.MULTILINE))
         fault = done.stdout.partition("fault ")[2].partition("\nseed")[0]
         if not fault:
-            sanitizer = re.search(
-                r"(WARNING: ThreadSanitizer|ERROR: AddressSanitizer|runtime error).*", done.stderr, re.DOTALL
-            )
-            fault = (
-                sanitizer.group(0)[:3000]
-                if sanitizer
-                else f"the program ended with {done.returncode}: {done.stderr[-1000:]}"
-            )
-        return GridFault(self._with_lines(fault), int(said.get("seed", seed)), said.get("schedule", ""))
+            watched = re.search(r"(WARNING: Thread|ERROR: Address)Sanitizer.*|runtime error.*", done.stderr, re.DOTALL)
+            fault = f"the program ended with {done.returncode}: {done.stderr[-1000:]}"
+            fault = watched.group(0)[:3000] if watched else fault
+        return GridError(self._with_lines(fault), int(said.get("seed", seed)), said.get("schedule", ""))
 
     def _with_lines(self, text: str) -> str:
         """Put source lines in the place of addresses."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from . import grid_host
-from .grid_host import Buffer, GridFault, Program, build, pointer
+from .grid_host import Buffer, GridError, Program, build, pointer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .grid_host import Mode
 
 if not os.environ.get("TDT_GPU_CONTRACTS") and shutil.which("g++") is None:
@@ -69,20 +70,20 @@ def test_right_kernels_pass(grid_folder: Path, mode: Mode) -> None:
 def test_wrong_kernels_are_found(grid_folder: Path, path: Path) -> None:
     made = program(grid_folder, FAIL, "check")
     verdict = first_line(path).removeprefix("// fail: ").removesuffix(", tsan")
-    with pytest.raises(GridFault) as found:
+    with pytest.raises(GridError) as found:
         run(made, path, seeds=(0, SEEDS))
     assert found.value.fault.startswith(verdict)
     if verdict == "differs":  # no run is wrong by itself
         return
     # What was found is found again, from the schedule alone.
-    with pytest.raises(GridFault) as again:
+    with pytest.raises(GridError) as again:
         run(made, path, schedule=found.value.schedule)
     assert (again.value.fault, again.value.schedule) == (found.value.fault, found.value.schedule)
 
 
 @pytest.mark.parametrize("path", TSAN, ids=lambda path: path.stem)
 def test_races_are_found_by_thread_sanitizer_too(grid_folder: Path, path: Path) -> None:
-    with pytest.raises(GridFault, match="ThreadSanitizer: data race"):
+    with pytest.raises(GridError, match="ThreadSanitizer: data race"):
         run(program(grid_folder, FAIL, "tsan"), path, seeds=(0, 20))
 
 
@@ -91,14 +92,14 @@ def test_a_race_names_both_lines(grid_folder: Path) -> None:
     lines = path.read_text().split("\n")
     writes = next(i for i, line in enumerate(lines, 1) if "= value;" in line and "data[blockIdx.x]" in line)
     reads = next(i for i, line in enumerate(lines, 1) if "fresh(" in line)
-    with pytest.raises(GridFault) as found:
+    with pytest.raises(GridError) as found:
         run(program(grid_folder, FAIL, "check"), path, seeds=(0, SEEDS))
     assert f"one_board.cu:{writes}" in found.value.fault
     assert f"one_board.cu:{reads}" in found.value.fault
 
 
 def test_a_deadlock_says_who_waits_where(grid_folder: Path) -> None:
-    with pytest.raises(GridFault, match="deadlock") as found:
+    with pytest.raises(GridError, match="deadlock") as found:
         run(program(grid_folder, FAIL, "check"), ZOO / "fail" / "half_the_blocks.cu")
     assert re.search(r"block 0: 1 threads poll at grid\.h:\d+", found.value.fault)
     assert "block 1: 32 threads have ended" in found.value.fault

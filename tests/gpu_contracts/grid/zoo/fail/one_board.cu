@@ -1,4 +1,4 @@
-// fail: race, tsan
+// fail: race
 // launch: 3 blocks of 32 threads, 64 words
 #include "grid.h"
 
