@@ -9,11 +9,12 @@ A program is built for one of four ways of looking at it:
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import struct
 import subprocess
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -73,36 +74,26 @@ def pointer(name: str) -> Argument:
     return Argument(bytes(8), ((0, name),))
 
 
-def _compile(source: Path, target: Path, flags: Sequence[str]) -> Path:
-    command = [
-        "g++",
-        "-std=c++17",
-        "-fPIC",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        *flags,
-        "-c",
-        str(source),
-        "-o",
-        str(target),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _made(target: Path, command: Sequence[str]) -> Path:
+    """Run a command that makes a file; another process may be making the same one."""
+    own = target.with_name(f"{target.name}.{os.getpid()}")
+    done = subprocess.run([*command, "-o", str(own)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    return target
+    return own.replace(target)
 
 
-@cache
-def machine(folder: Path, mode: Mode) -> tuple[Path, ...]:
+def _compiled(source: Path, target: Path, flags: Sequence[str]) -> Path:
+    always = ["-std=c++17", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+    return target if target.is_file() else _made(target, ["g++", *always, *flags, "-c", str(source)])
+
+
+def machine(folder: Path, mode: Mode) -> list[Path]:
     """Compile the machine for a mode, once a folder."""
     group = "".join(FLAGS[mode][1]).replace("-D", "").lower() or "bare"
-    objects = []
-    for name in MACHINE:
-        target = folder / f"{group}-{Path(name).stem}.o"
-        if not target.is_file():
-            _compile(HERE / name, target, ["-O2", "-g", *FLAGS[mode][1]])
-        objects.append(target)
-    return tuple(objects)
+    return [
+        _compiled(HERE / name, folder / f"{group}-{Path(name).stem}.o", ["-O2", "-g", *FLAGS[mode][1]])
+        for name in MACHINE
+    ]
 
 
 @dataclass(frozen=True)
@@ -139,7 +130,7 @@ class Program:
         ------
         GridError
         """
-        case, out = self.path.with_suffix(".case"), self.path.with_suffix(".out")
+        case, out = (self.path.with_name(f"{self.path.name}.{os.getpid()}.{kind}") for kind in ("case", "out"))
         case.write_bytes(_case(kernel, launch, buffers, arguments))
         concurrent = str(int(self.mode in {"threads", "tsan", "asan"}))
         command = [str(self.path), str(case), str(out), concurrent, *map(str, seeds), *([schedule] if schedule else [])]
@@ -181,18 +172,42 @@ class Program:
         return text
 
 
-def build(folder: Path, source: str, name: str, mode: Mode, defines: Sequence[str] = ()) -> Program:
-    """Compile CUDA source, named `name` in reports, for a mode; once a folder."""
-    objects = machine(folder, mode)
-    made = folder / f"{Path(name).stem}-{mode}-{abs(hash((source, *defines))):x}"
+def build(
+    folder: Path,
+    source: str,
+    name: str,
+    mode: Mode,
+    defines: Sequence[str] = (),
+    included: Mapping[str, str] | None = None,
+) -> Program:
+    """Compile CUDA source for a mode, once a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    source : str
+    name : str
+        Of the source, in reports.
+    mode : str
+    defines : sequence of str
+    included : mapping of str to str
+        Headers by name; by default those of the kernels.
+    """
+    headers = HEADERS
+    if included is not None:
+        headers = folder / hashlib.sha256(repr(sorted(included.items())).encode()).hexdigest()[:16]
+        headers.mkdir(exist_ok=True)
+        for file, text in included.items():
+            (headers / file).write_text(text)
+    key = hashlib.sha256(repr((source, mode, defines, str(headers))).encode()).hexdigest()[:16]
+    made = folder / f"{Path(name).stem}-{mode}-{key}"
     if not made.is_file():
         unit = made.with_suffix(".cpp")
         registered = "".join(f"GRID_KERNEL({kernel})\n" for kernel in KERNEL.findall(source))
         unit.write_text(f'#include "grid_host.h"\n#line 1 "{name}"\n{source}\n{registered}')
-        flags = [*FLAGS[mode][0], f"-I{HERE}", f"-I{folder}", f"-I{HEADERS}", *(f"-D{define}" for define in defines)]
-        kernel = _compile(unit, made.with_suffix(".o"), flags)
-        command = ["g++", *FLAGS[mode][2], str(kernel), *map(str, objects), "-pthread", "-ldl", "-o", str(made)]
-        subprocess.run(command, check=True)
+        flags = [*FLAGS[mode][0], f"-I{HERE}", f"-I{headers}", *(f"-D{define}" for define in defines)]
+        objects = [_compiled(unit, made.with_suffix(".o"), flags), *machine(folder, mode)]
+        _made(made, ["g++", *FLAGS[mode][2], *map(str, objects), "-pthread", "-ldl"])
     return Program(made, mode)
 
 

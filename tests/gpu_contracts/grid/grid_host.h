@@ -16,6 +16,7 @@
 #define __device__ static
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 #ifdef GRID_THREADS
 #define __shared__ static thread_local
 #define GRID_SHARED nullptr, nullptr
