@@ -142,10 +142,10 @@ template <int R> __device__ __forceinline__ void predict(const Greedy &a, const 
 
 // --- joint -------------------------------------------------------------------------------------------------------------
 
-// Put the joint's hidden activations of ROWS entries into shared memory: frame and prediction, added, through ReLU.
+// Put the joint's hidden activations of ROWS entries into shared memory: frame and prediction, added, through ReLU. The
+// pass before has read its own when its warps met over their partial results.
 __device__ __forceinline__ void activate(const Greedy &a, const Shared &s, float4 *act, int stride, int from)
 {
-    __syncthreads(); // slower warps may still read the pass before
     for (int r = warp(); r < ROWS; r += warps()) {
         const int entry = from + r, row = entry < s.n_running * s.window ? s.running[entry / s.window] : -1;
         const int frame = row >= 0 ? s.time[row] + entry % s.window : 0;

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The ordinary suite has neither the CUDA wheels nor the preloaded runtime; all it can do is to run the kernels' source
-# on the host (test_kernels_host.py, test_greedy_host.py), which needs a C++ compiler alone.
-_EVERYWHERE = {"test_kernels_host.py", "test_greedy_host.py"}
+# on the host, which needs a C++ compiler alone.
+_EVERYWHERE = {"test_kernels_host.py", "test_greedy_host.py", "test_greedy_clips.py"}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

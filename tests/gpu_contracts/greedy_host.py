@@ -67,9 +67,7 @@ class Network:
 
     @cache  # noqa: B019  # tests only
     def packed(self, *, half: bool) -> tuple[Sizes, dict[str, Any]]:
-        return pack_weights(
-            self.embedding, self.layers, self.predictor, self.output, self.durations, half=half
-        )
+        return pack_weights(self.embedding, self.layers, self.predictor, self.output, self.durations, half=half)
 
     def __hash__(self) -> int:
         return id(self)
@@ -158,3 +156,8 @@ def lifted_network(lifted: Any, spec: Any) -> Network:
     predictor = lifted.predictor.matrix.values, lifted.predictor.bias
     output = lifted.output.matrix.values, lifted.output.bias
     return Network(lifted.embedding, layers, predictor, output, tuple(spec.durations), spec.max_symbols)
+
+
+def triples(decoded: Decoded) -> list[list[tuple[int, int, int]]]:
+    """Return token, frame and duration of each emission, by row."""
+    return [[(token, frame, step) for token, frame, step in rows.tolist()] for rows in decoded.emissions]

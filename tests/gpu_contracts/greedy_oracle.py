@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,23 @@ def scripted_network(tokens: int, durations: Sequence[int], max_symbols: int) ->
     predictor = np.zeros((width, 8), np.float32), np.zeros(width, np.float32)
     output = np.eye(width, dtype=np.float32), np.zeros(width, np.float32)
     return Network(np.zeros((tokens, 8), np.float32), (layer,), predictor, output, tuple(durations), max_symbols)
+
+
+def rounded_to_half(network: Network) -> Network:
+    """Return the network whose matrices hold what float16 makes of them; the first layer's inputs stay."""
+
+    def rounded(matrix: np.ndarray) -> np.ndarray:
+        return matrix.astype(np.float16).astype(np.float32)
+
+    first, *others = network.layers
+    layers = [Layer(first.inputs, rounded(first.recurrent), first.bias)]
+    layers += [Layer(rounded(layer.inputs), rounded(layer.recurrent), layer.bias) for layer in others]
+    return replace(
+        network,
+        layers=tuple(layers),
+        predictor=(rounded(network.predictor[0]), network.predictor[1]),
+        output=(rounded(network.output[0]), network.output[1]),
+    )
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

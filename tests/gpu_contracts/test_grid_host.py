@@ -39,11 +39,6 @@ def first_line(path: Path) -> str:
 TSAN = [path for path in FAIL if first_line(path).endswith(", tsan")]
 
 
-@pytest.fixture(scope="session")
-def grid_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("grid")
-
-
 def program(folder: Path, paths: list[Path], mode: Mode) -> Program:
     """Build kernels into one program: their names differ."""
     source = "".join(f'#line 1 "{path.name}"\n{path.read_text()}' for path in paths)
@@ -129,5 +124,7 @@ def test_every_animal_is_small_and_has_its_lines() -> None:
     for path in ANIMALS:
         lines = path.read_text().split("\n")
         assert len(lines) <= 32, path.name
-        assert re.match(r"// (pass|fail: (race|deadlock|out of bounds|unwritten|differs|hang)(, tsan)?)$", lines[0])
+        assert re.match(
+            r"// (pass|fail: (race|deadlock|out of bounds|unwritten|stale|differs|hang)(, tsan)?)$", lines[0]
+        )
         assert path.stem in grid_host.KERNEL.findall(path.read_text())

@@ -4,6 +4,8 @@
 // kept as vectors of versions, one a thread: __syncthreads and __syncwarp join those who meet; a fence and then an atomic
 // hand on what lies before the fence; a poll or an atomic and then a fence take it up, as the PTX model has it. A
 // shuffle orders nothing. A word remembers its last writer and, since then, its readers, with their places in the code.
+// Stricter than a card: what another block wrote in this launch may be read by `fresh` only, ordered or not, so that no
+// kernel has to argue about what lies in a multiprocessor's own cache.
 #include "grid_machine.h"
 #include <algorithm>
 #include <unordered_map>
@@ -131,8 +133,11 @@ static void count()
         fail("hang: " + who(thread) + " runs on without end");
 }
 
-static void look(Area &area, Word &word, const char *data, const void *at, bool by_atomic)
+enum Way { PLAIN, FRESH, ATOMIC };
+
+static void look(Area &area, Word &word, const char *data, const void *at, Way way)
 {
+    const bool by_atomic = way == ATOMIC;
     const unsigned thread = current_thread();
     if (!word.written)
         fail("unwritten: " + who(thread) + " reads " + name(area, data) + " at " + place(at) + ", which nobody wrote");
@@ -140,6 +145,9 @@ static void look(Area &area, Word &word, const char *data, const void *at, bool 
         clash(area, data, "reads", at, "wrote", word.writer);
     if (by_atomic)
         return;
+    if (way == PLAIN && word.ours && word.writer.thread / setting->threads != thread / setting->threads)
+        fail("stale: " + who(thread) + " reads " + name(area, data) + " plainly at " + place(at) + ", which " +
+             who(word.writer.thread) + " wrote at " + place(word.writer.at) + "; its own cache may hold an older value");
     const Access mine{thread, known[thread][thread], at};
     for (Access &reader : word.readers)
         if (ordered(reader, thread)) {
@@ -148,8 +156,9 @@ static void look(Area &area, Word &word, const char *data, const void *at, bool 
         }
     word.readers.push_back(mine);
 }
-static void change(Area &area, Word &word, const char *data, const void *at, bool by_atomic)
+static void change(Area &area, Word &word, const char *data, const void *at, Way way)
 {
+    const bool by_atomic = way == ATOMIC;
     const unsigned thread = current_thread();
     if (word.ours && !(word.atomic && by_atomic) && !ordered(word.writer, thread))
         clash(area, data, "writes", at, "wrote", word.writer);
@@ -160,7 +169,7 @@ static void change(Area &area, Word &word, const char *data, const void *at, boo
     word.written = word.ours = true, word.atomic = by_atomic;
     word.writer = {thread, known[thread][thread], at};
 }
-static void touch(const void *place_of, std::size_t bytes, const void *at, bool writes, bool by_atomic)
+static void touch(const void *place_of, std::size_t bytes, const void *at, bool writes, Way way)
 {
     if (!setting || !in_fibre())
         return;
@@ -178,19 +187,19 @@ static void touch(const void *place_of, std::size_t bytes, const void *at, bool 
     }
     const std::size_t first = std::size_t(data - area->region.data) / 4;
     for (std::size_t i = first; i <= (std::size_t(data - area->region.data) + bytes - 1) / 4; ++i)
-        (writes ? change : look)(*area, area->words[i], area->region.data + 4 * i, at, by_atomic);
+        (writes ? change : look)(*area, area->words[i], area->region.data + 4 * i, at, way);
 }
-void read(const void *data, std::size_t bytes, const void *at) { touch(data, bytes, at, false, false); }
+void read(const void *data, std::size_t bytes, const void *at) { touch(data, bytes, at, false, FRESH); }
 void atomic(unsigned thread, const void *word, const void *at)
 {
-    touch(word, 4, at, true, true);
+    touch(word, 4, at, true, ATOMIC);
     std::vector<Version> &by = handed_by(word);
     join(taken[thread], by);
     join(by, fenced[thread]);
 }
 void poll(unsigned thread, const void *word, const void *at)
 {
-    touch(word, 4, at, false, true);
+    touch(word, 4, at, false, ATOMIC);
     join(taken[thread], handed_by(word));
 }
 
@@ -199,14 +208,15 @@ void poll(unsigned thread, const void *word, const void *at)
 } // namespace grid
 
 #ifdef GRID_CHECK // the hooks that the compiler calls
+#define TOLD(p, size, writes) grid::check::touch(p, size, __builtin_return_address(0), writes, grid::check::PLAIN)
 #define HOOK(size)                                                                                                     \
-    extern "C" void __tsan_read##size(void *p) { grid::check::touch(p, size, __builtin_return_address(0), 0, 0); }     \
-    extern "C" void __tsan_write##size(void *p) { grid::check::touch(p, size, __builtin_return_address(0), 1, 0); }    \
-    extern "C" void __tsan_unaligned_read##size(void *p) { grid::check::touch(p, size, __builtin_return_address(0), 0, 0); } \
-    extern "C" void __tsan_unaligned_write##size(void *p) { grid::check::touch(p, size, __builtin_return_address(0), 1, 0); }
+    extern "C" void __tsan_read##size(void *p) { TOLD(p, size, false); }                                               \
+    extern "C" void __tsan_write##size(void *p) { TOLD(p, size, true); }                                               \
+    extern "C" void __tsan_unaligned_read##size(void *p) { TOLD(p, size, false); }                                     \
+    extern "C" void __tsan_unaligned_write##size(void *p) { TOLD(p, size, true); }
 HOOK(1) HOOK(2) HOOK(4) HOOK(8) HOOK(16)
-extern "C" void __tsan_read_range(void *p, std::size_t n) { grid::check::touch(p, n, __builtin_return_address(0), 0, 0); }
-extern "C" void __tsan_write_range(void *p, std::size_t n) { grid::check::touch(p, n, __builtin_return_address(0), 1, 0); }
+extern "C" void __tsan_read_range(void *p, std::size_t size) { TOLD(p, size, false); }
+extern "C" void __tsan_write_range(void *p, std::size_t size) { TOLD(p, size, true); }
 extern "C" void __tsan_func_entry(void *) {}
 extern "C" void __tsan_func_exit() {}
 extern "C" void __tsan_init() {}

@@ -43,6 +43,7 @@ void take(unsigned lane) // say who runs, in the words that kernels read
 static void enter()
 {
     arrived();
+    order_after(&m->first);
     m->launch.kernel->call(m->launch.arguments);
     Lane &me = m->lanes[m->current];
     me.state = ENDED, ++m->steps;
@@ -64,6 +65,7 @@ Machine::Machine(const Launch &launch, unsigned first, unsigned count)
     }
     for (Lane &lane : lanes)
         make(lane.context, enter);
+    order_before(&this->first);
 }
 Machine::~Machine()
 {

@@ -17,6 +17,6 @@ extern "C" __global__ void calm_barrier(int *data, unsigned *counter)
 {
     data[blockIdx.x * 64 + threadIdx.x] = 1;
     early_barrier(counter);
-    if (data[(1 - blockIdx.x) * 64 + 63] == 0)
+    if (fresh(data + (1 - blockIdx.x) * 64 + 63) == 0)
         data[63] = 2;
 }

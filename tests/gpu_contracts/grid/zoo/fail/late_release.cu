@@ -17,7 +17,7 @@ extern "C" __global__ void late_release(int *data, unsigned *counter)
 {
     data[blockIdx.x * 64 + threadIdx.x] = 1;
     open_barrier(counter);
-    const int seen = data[(1 - blockIdx.x) * 64 + threadIdx.x];
+    const int seen = fresh(data + (1 - blockIdx.x) * 64 + threadIdx.x);
     __syncthreads();
     data[blockIdx.x * 64 + threadIdx.x] = seen;
 }

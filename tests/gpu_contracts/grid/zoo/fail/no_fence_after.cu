@@ -13,6 +13,6 @@ extern "C" __global__ void no_fence_after(int *data, unsigned *counter)
         while (poll(counter) < gridDim.x) {}
     }
     __syncthreads();
-    if (data[(1 - blockIdx.x) * 32 + threadIdx.x] == 0)
+    if (fresh(data + (1 - blockIdx.x) * 32 + threadIdx.x) == 0)
         data[0] = 2;
 }

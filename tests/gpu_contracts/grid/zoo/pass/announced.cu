@@ -15,6 +15,6 @@ extern "C" __global__ void announced(int *data, unsigned *counter)
     if (blockIdx.x == 1 && threadIdx.x == 0) {
         while (poll(counter) == 0) {}
         __threadfence();
-        data[40] = data[3];
+        data[40] = fresh(data + 3);
     }
 }
