@@ -1,7 +1,7 @@
 """The one argument of the decoder on the card, described once: as C for the compiler, as bytes for the launch.
 
-A field is a pointer or an int32. What it holds, and who writes and reads it, is said here and comes out beside each line of
-C (:func:`header`), so that the kernel's text and the bytes that it is handed cannot differ.
+A field is a pointer or an int32. What it holds, and who writes and reads it, is said here and comes out beside each
+line of C (:func:`header`), so that the kernel's text and the bytes that it is handed cannot differ.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FIELDS: tuple[Field, ...] = (
     _pointer("prediction", "float", "[B, J] a column's by its warp; all read it after the projection's barrier"),
     _pointer("board", "float4", "[2, G, E, 2] a block's line by itself; all read it after the joint's barrier"),
     _pointer("barrier", "unsigned", "[1] zero at launch; every block"),
-    _pointer("clock", "int", "[B, 4] time, time of the last token, repeats there, label: at launch; at the end by block 0"),
+    _pointer("clock", "int", "[B, 4] time, time of the last token, repeats there, label; at the end by block 0"),
     _pointer("counts", "int", "[B] emissions; by block 0 at the end"),
     _pointer("tokens", "int", "[B, C, 3] token, frame, duration; by block 0"),
     _pointer("scores", "float", "[B, C, 2] log-probability, power sum; by block 0"),

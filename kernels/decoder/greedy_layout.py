@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,15 @@ from . import greedy_fields as fields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_ROWS = 128  # utterances of a launch
-SUMS_OF_A_BLOCK = 128  # MOST_ROWS and WARPS in greedy.cu: warps of a block times rows of a pass
+# MOST_ROWS and WARPS in greedy.cu: utterances of a launch; warps of a block times rows of a pass.
+MOST_ROWS = 128
+SUMS_OF_A_BLOCK = 128
+STATIC_SHARED_BYTES = 13 << 10  # of a block, at most
+PASSES = (8, 16)  # ROWS, that the kernel can be built with
 WIDTH = 8  # columns are padded to whole loads of 16 bytes, of half numbers too
 GROUP = 4  # weight rows that a warp multiplies at once
 ALIGNMENT_BYTES = 256
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,17 @@ class Sizes:
             "duration_count": self.duration_count,
             "duration_rows": self.duration_rows,
         }
+
+
+def source() -> tuple[str, dict[str, str]]:
+    """Return the kernel's text, and what it includes by name."""
+    headers = {path.name: path.read_text(encoding="utf-8") for path in sorted(_HERE.glob("gr*.h"))}
+    return (_HERE / "greedy.cu").read_text(encoding="utf-8"), {**headers, fields.HEADER: fields.header()}
+
+
+def defines(rows: int, *, half: bool) -> dict[str, int]:
+    """Return what the kernel is built with: rows of a pass, and whether its weights are float16."""
+    return {"ROWS": rows, "HALF_WEIGHTS": int(half)}
 
 
 class Layer(NamedTuple):
@@ -166,7 +182,7 @@ def pack_weights(
 def places(sizes: Sizes, batch: int, blocks: int, entries: int, capacity: int) -> tuple[dict[str, Place], int]:
     """Place all that a launch needs beside weights and frames in one piece of memory.
 
-    First what the host writes (up to `clock`), then what it reads (from `clock` to `cell_end`), then what blocks exchange.
+    First what the host writes (up to `clock`), then what it reads (`clock` to `cell_end`), then what blocks exchange.
 
     Returns
     -------

@@ -49,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--provider", default="cpu", help="execution provider, such as cpu, cuda:0 or tensorrt:0,fp16 (default: cpu)")
     add("--precision", choices=("float32", "int8"), help="which model files (default: float32 where there)")
     add("--decoder", choices=DECODERS, default="auto", help="decoding engine (default: native where it can)")
-    add("--weights", choices=WEIGHTS, default="auto", help="weights of the native decoder (default: as the model's)")
+    add(
+        "--weights",
+        choices=WEIGHTS,
+        default="auto",
+        help="weights of the decoder; float16 needs a card, int8 the CPU (default: float32, or as the model's)",
+    )
     add("--confidence", choices=CONFIDENCES, default="entropy", help="measure of the confidences (default: entropy)")
     add("--channel", type=int, metavar="N", help="take this channel, from 0 (default: the mean of all)")
     add("--batch-size", type=positive, metavar="N", help="most files to a batch (default: chosen by length, up to 8)")

@@ -14,12 +14,13 @@ from tdt.kernels.decoder.greedy_layout import (
     SUMS_OF_A_BLOCK,
     Layer,
     Sizes,
+    defines,
     entries_of,
     pack_weights,
     places,
 )
+from tdt.kernels.decoder.greedy_layout import source as kernel_source
 
-from . import grid_host
 from .grid_host import CONSTANT, GIVEN, SCRATCH, Argument, Buffer, Program, build
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from .grid_host import Mode
 
-SOURCE = grid_host.HEADERS / "greedy.cu"
 READ_FIRST = frozenset({"barrier", "lengths", "clock"})  # what the host writes before a launch
 
 
@@ -36,8 +36,7 @@ def program(
     folder: Path, mode: Mode, *, rows: int = 8, half: bool = False, changes: dict[str, str] | None = None
 ) -> Program:
     """Build the kernel, changed on purpose where a test breaks it."""
-    source = SOURCE.read_text()
-    included = {path.name: path.read_text() for path in sorted(grid_host.HEADERS.glob("gr*.h"))}
+    source, included = kernel_source()
     for old, new in (changes or {}).items():
         found = [name for name, text in {**included, "greedy.cu": source}.items() if old in text]
         assert len(found) == 1, f"{old!r} must be in one file, not in {found}"
@@ -46,8 +45,8 @@ def program(
             included[found[0]] = included[found[0]].replace(old, new)
         else:
             source = source.replace(old, new)
-    included[fields.HEADER] = fields.header()
-    return build(folder, source, "greedy.cu", mode, (f"ROWS={rows}", f"HALF_WEIGHTS={int(half)}"), included)
+    built = tuple(f"{name}={value}" for name, value in defines(rows, half=half).items())
+    return build(folder, source, "greedy.cu", mode, built, included)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """CUDA sources run on the host with every block resident: built with g++ behind grid/grid_host.h, run in a process.
 
-A program is built for one of four ways of looking at it:
+A program is built for one of some ways of looking at it:
 
 - "plain": all blocks on one thread, in the order that a seed decides; fast;
 - "check": the same, with every access checked (grid_check.cpp);
-- "threads", "tsan", "asan": a block an OS thread, alone or watched by a sanitizer.
+- "threads", "tsan", "asan": a block an OS thread, alone or watched by a sanitizer;
+- "library": as "plain", to be loaded by the do-nothing driver.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Mode = Literal["plain", "check", "threads", "tsan", "asan"]
+Mode = Literal["plain", "check", "threads", "tsan", "asan", "library"]
 
 HERE = Path(__file__).parent / "grid"
 HEADERS = Path(__file__).parents[2] / "kernels" / "decoder"
-MACHINE = ("grid_machine.cpp", "grid_words.cpp", "grid_check.cpp", "grid_main.cpp")
+MACHINE = ("grid_machine.cpp", "grid_words.cpp", "grid_check.cpp")
 KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\)\s*)?(\w+)\(')
 CONSTANT, GIVEN, SCRATCH = 0, 1, 2
 # Options for the kernel's source, the machine, and the linker.
 FLAGS: dict[Mode, tuple[list[str], list[str], list[str]]] = {
     "plain": (["-O2", "-g1"], [], []),
+    "library": (["-O2"], [], ["-shared"]),
     "check": (["-O1", "-g", "-fsanitize=thread", "-DGRID_CHECK"], ["-DGRID_CHECK"], []),
     "threads": (["-O2", "-g1", "-DGRID_THREADS"], [], []),
     "tsan": (["-O1", "-g", "-fsanitize=thread", "-DGRID_THREADS"], ["-DGRID_TSAN"], ["-fsanitize=thread"]),
@@ -92,7 +94,7 @@ def machine(folder: Path, mode: Mode) -> list[Path]:
     group = "".join(FLAGS[mode][1]).replace("-D", "").lower() or "bare"
     return [
         _compiled(HERE / name, folder / f"{group}-{Path(name).stem}.o", ["-O2", "-g", *FLAGS[mode][1]])
-        for name in MACHINE
+        for name in (*MACHINE, "grid_library.cpp" if mode == "library" else "grid_main.cpp")
     ]
 
 
