@@ -95,7 +95,7 @@ def by_ffmpeg(
             if language:
                 stream.metadata["language"] = language
             if default is not None:
-                stream.disposition = av.stream.Disposition(int(language == default))
+                stream.disposition = int(language == default)
             streams.append(stream)
         for stream, samples in zip(streams, tracks.values(), strict=True):
             _write(written, stream, samples, rate_hz)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.logging
 import numpy as np
+from av.stream import Disposition
 
 from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
@@ -153,11 +154,9 @@ def _said(error: BaseException) -> str:
 
 
 def _tracks(container: Any, streams: list[Any]) -> tuple[Track, ...]:
-    default = next(
-        (number for number, stream in enumerate(streams) if stream.disposition & 1 and _usable(stream)), None
-    )
-    if default is None:
-        default = next((number for number, stream in enumerate(streams) if _usable(stream)), 0)
+    usable = [number for number, stream in enumerate(streams) if _usable(stream)]
+    marked = [number for number in usable if streams[number].disposition & Disposition.default]
+    default = next(iter([*marked, *usable]), 0)
     whole = container.duration / av.time_base if container.duration else None
     found = []
     for number, stream in enumerate(streams):
