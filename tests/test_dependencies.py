@@ -104,7 +104,7 @@ def test_librosas_version_is_one_that_is_tried() -> None:
 
 @pytest.mark.parametrize("n_mels", [40, 64, 80, 100, 128])
 def test_filterbanks_of_librosa_are_slaneys(n_mels: int) -> None:
-    """What comes from librosa is what its documentation says: triangles on Slaney's scale, of area 2 over their width."""
+    """What comes from librosa is what its documentation says: triangles on Slaney's scale, area 2 over width."""
     from tdt.kernels.logmel.filterbank import mel_filterbank
 
     def hertz(mels: np.ndarray) -> np.ndarray:
