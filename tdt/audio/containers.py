@@ -137,7 +137,7 @@ def _opened(file: Kept, fmt: Format) -> Any:
             "r",
             format=fmt.demuxer,
             container_options=options,
-            metadata_errors="replace",
+            **_metadata_errors(av.__version__),
             buffer_size=_IO_BYTES,
             timeout=(_OPEN_SECONDS, None) if seekable else None,
             io_open=_refuse,
@@ -145,6 +145,11 @@ def _opened(file: Kept, fmt: Format) -> Any:
     except _ERRORS as error:
         file.check()
         raise RefusedError(_said(error)) from error
+
+
+def _metadata_errors(version: str) -> dict[str, Any]:
+    """Return how titles that are no UTF-8 are read: PyAV replaces what it cannot read by itself from 19 on."""
+    return {"metadata_errors": "replace"} if int(version.split(".", 1)[0]) < 19 else {}
 
 
 def _said(error: BaseException) -> str:
