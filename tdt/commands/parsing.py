@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -68,9 +68,10 @@ class Parser(argparse.ArgumentParser):
         finally:
             self._actions = known
 
-    def print_help(self, file: Any = None) -> None:
-        """Print the help; unlike argparse's, this does not hide that it cannot be written."""
-        (file or sys.stdout).write(self.format_help())
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse itself hides what cannot be written; help and version are results, and only messages may be lost.
+        with suppress(OSError) if file is sys.stderr else nullcontext():
+            file.write(message)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end with status 2; the options are left to --help."""

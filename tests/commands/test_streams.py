@@ -21,6 +21,8 @@ TEXT = "Hello world. Testing one, two, three.\n"
 WORDS = {"transcribe": [CLIP], "profile": [CLIP], "compare": ["a", "b", "--audio", CLIP],
          "quantize": ["a", "--audio", CLIP, "-o", "x"], "build-engine": ["a", "-o", "x"]}  # fmt: skip
 
+UNBUFFERED = "PYTHONUNBUFFERED"  # as -u; whoever runs the tests may have it set
+
 # The subcommand's work replaced by printing more than any buffer holds, by one line, or by an error.
 STAND_IN = """
 import importlib, sys
@@ -50,7 +52,9 @@ def run(*words: str, close: tuple[int, ...] = (), **settings: Any) -> subprocess
             os.close(number)
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | settings
-    return subprocess.run([sys.executable, *words], check=False, preexec_fn=before, timeout=240, **pipes)
+    environment = {name: value for name, value in (pipes.pop("env", None) or os.environ).items() if name != UNBUFFERED}
+    command = [sys.executable, *words]
+    return subprocess.run(command, check=False, preexec_fn=before, timeout=240, env=environment, **pipes)
 
 
 def gone() -> int:
@@ -98,8 +102,9 @@ def test_messages_that_cannot_be_written_are_lost_and_the_work_goes_on(name: str
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
-def test_help_that_cannot_be_written(words: list[str]) -> None:
-    command = ["-m", "tdt", *words]
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+def test_help_that_cannot_be_written(words: list[str], unbuffered: list[str]) -> None:
+    command = [*unbuffered, "-m", "tdt", *words]
     with Path("/dev/full").open("wb") as full:
         ran = run(*command, stdout=full)
         assert (ran.returncode, ran.stderr.count(b"\n")) == (1, 1)
