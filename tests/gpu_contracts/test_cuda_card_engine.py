@@ -79,6 +79,15 @@ def test_frames_that_lie_on_the_card_are_read_there(asr: Any) -> None:
     for one, other in zip(decoded, native.decode(Encoded(frames, lengths))[0], strict=True):
         np.testing.assert_array_equal(one.token_ids, other.token_ids)
     assert sum(map(len, decoded)) > 4
+    rounded = allocate(projected.shape, np.float16, "cuda", 0)
+    rounded.copy_from(projected)
+    same = Encoded(None, lengths, np.asarray(rounded).astype(np.float32))  # type: ignore[arg-type]
+    (ours, _), (theirs, _) = (
+        asr._stages.engine.decode(one)
+        for one in (Encoded(None, lengths, rounded), same)  # type: ignore[arg-type]
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one.logprobs, other.logprobs)
     bare = allocate(frames.shape, np.float32, "cuda", 0)
     bare.copy_from(frames)
     asr._stages.engine.decode(Encoded(bare, lengths))  # type: ignore[arg-type]  # makes the projection's session
