@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import tdt
+from tdt.decoding.card_engine import CardEngine
 from tdt.decoding.device_engine import DeviceEngine
 from tdt.decoding.greedy import OnnxEngine
+from tdt.decoding.native import NativeEngine
 from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.model.finding import find_model
 from tdt.profiling.breakdown import break_down
@@ -63,7 +65,7 @@ def words_of(transcript: tdt.Transcript) -> list[tuple[str, float, float]]:
     return [(word.text, word.start, word.end) for word in transcript.words]
 
 
-@pytest.mark.parametrize("decoder", ["native", "onnx"])
+@pytest.mark.parametrize("decoder", ["auto", "native", "onnx"])
 def test_transcripts_are_the_cpus(cpu: tdt.Recognizer, clips: list[Path], provider: str, decoder: Any) -> None:
     expected = cpu.transcribe(clips)
     with tdt.load(provider=provider, decoder=decoder) as asr:
@@ -99,6 +101,39 @@ def test_no_computing_node_is_on_the_cpu(provider: str) -> None:
     encoder = DeviceEncoder(*find_model(None), Backend.parse(provider))
     assert not computing_on_cpu(encoder.placement())
     encoder.close()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8, 9, 33, 150])
+def test_the_kernel_gives_the_native_engines_tokens(batch: int) -> None:
+    rng = np.random.default_rng(batch)
+    lengths = rng.integers(0, 120, batch)
+    frames = (rng.standard_normal((batch, 120, 144)) * 1.5).astype(np.float32)
+    host, card = NativeEngine(*find_model(None)), CardEngine(*find_model(None), Backend.parse("cuda:0"))
+    wanted, ends = host.decode(Encoded(frames, lengths))
+    first: list[Any] = []
+    for _ in range(20):  # a race would show once in a while
+        found, states = card.decode(Encoded(frames, lengths))
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(ours.token_ids, theirs.token_ids)
+            np.testing.assert_array_equal(ours.frames, theirs.frames)
+            np.testing.assert_array_equal(ours.durations, theirs.durations)
+            np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-4)
+        for state, end in zip(states, ends, strict=True):
+            assert (state.label, state.skip) == (end.label, end.skip)
+            np.testing.assert_allclose(state.hidden, end.hidden, atol=1e-4)
+        first = first or found
+        assert all(np.array_equal(one.logprobs, other.logprobs) for one, other in zip(found, first, strict=True))
+    card.close()
+    host.close()
+
+
+def test_half_weights_give_nearly_the_same_tokens(cpu: tdt.Recognizer, clips: list[Path]) -> None:
+    encoded = cpu.encode(cpu.features(clips))
+    half = CardEngine(*find_model(None), Backend.parse("cuda:0"), weights="float16")
+    for ours, theirs in zip(half.decode(encoded)[0], cpu.decode(encoded), strict=True):
+        np.testing.assert_array_equal(ours.token_ids, theirs.token_ids)
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=5e-2)
+    half.close()
 
 
 @pytest.mark.parametrize(("window", "steps"), [(1, 2), (4, 8), (8, 32)])

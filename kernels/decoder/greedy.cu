@@ -24,39 +24,19 @@
 // H100; of an A100's 40 MB float32 weights do not quite fit, float16 weights do. ESTIMATES, not measurements, taking
 // 3.5, 5.5 and 4 TB/s from L2, 1.4 TB/s from an A100's memory for what L2 misses, and 1.2 µs a barrier; µs a token:
 //                        RTX 4090    H100      A100
-//     float32                  17      13     22 … 36
+//     float32                  17      13     18 … 36
 //     float16                  11       9      10
 // ROWS utterances in a pass cost the same bytes and ROWS times the arithmetic: 85 MFMA a token and 8 rows.
 //
 // Built with ROWS (8 or 16) and HALF_WEIGHTS (0 or 1); the files included are handed to the compiler by name.
-#define MOST_ROWS 128      // utterances of a launch
-#define WARPS (128 / ROWS) // most that a block has: 64 sums a lane leave registers for 256 threads only
 #include "greedy_peaks.h"
 #include "greedy_products.h"
-#include "greedy_fields.h"
-static_assert(ROWS == 8 || ROWS == 16, "a warp's 32 lanes share the 4 * ROWS sums of a pass");
-static_assert(MOST_ROWS % 32 == 0 && MOST_ROWS >= ROWS, "lists are made by whole warps, a pass is not larger than a list");
-
-struct Choice { int token, duration, bad; float logprob, power; };
-
-struct Shared { // each block has its own, all hold the same
-    int time[MOST_ROWS], stop[MOST_ROWS], last[MOST_ROWS], repeats[MOST_ROWS], label[MOST_ROWS]; // [B] clocks
-    int parity[MOST_ROWS];        // [B] which half of hidden and cell holds the state before `label`
-    int feeds[MOST_ROWS];         // [B] whether `label` is still to be fed
-    int count[MOST_ROWS];         // [B] emissions
-    int halted[MOST_ROWS];        // [B] status
-    int fed[MOST_ROWS];           // [n_fed] rows of the next prediction, ascending; by warp 0
-    int running[MOST_ROWS];       // [n_running] rows of the next joint, ascending; by warp 0
-    int n_fed, n_running, window, first_halted; // by warp 0
-    Choice chosen[MOST_ROWS];     // [n_running, window] by the warp that gathered it
-    Verdict partial[WARPS][ROWS]; // by each warp; read by the thread of an entry
-};
+#include "greedy_rows.h"
 
 __device__ __forceinline__ long long state_at(const Greedy &a, int parity, int layer, int row)
 {
     return (((long long)parity * a.layers + layer) * a.batch + row) * a.hidden_size;
 }
-__device__ __forceinline__ int fed_row(const Shared &s, int place) { return place < s.n_fed ? s.fed[place] : -1; }
 
 // --- prediction network --------------------------------------------------------------------------------------------------
 
@@ -231,83 +211,7 @@ __device__ __forceinline__ void gather(const Greedy &a, Shared &s, const float4 
     __syncthreads();
 }
 
-// --- rule --------------------------------------------------------------------------------------------------------------
-
-// Move a row on through the frames that were looked at, until it emits a token, leaves them, or ends. A blank moves by
-// its duration, by one where that is 0; a token stands at the frame that was looked at, and too many at one frame force
-// the clock on (NeMo's label looping).
-__device__ __forceinline__ void walk(const Greedy &a, Shared &s, int place_of_row)
-{
-    const int row = s.running[place_of_row], base = s.time[row];
-    s.feeds[row] = 0;
-    for (int ahead = 0; ahead < s.window; ++ahead) {
-        const Choice &choice = s.chosen[place_of_row * s.window + ahead];
-        const int now = s.time[row];
-        if (now >= s.stop[row])
-            return;
-        if (now != base + ahead)
-            continue; // jumped over
-        if (choice.bad || s.count[row] == a.capacity) {
-            s.halted[row] = choice.bad ? NOT_FINITE : FULL;
-            return;
-        }
-        const int step = a.durations[choice.duration];
-        if (choice.token == a.blank) {
-            s.time[row] = now + (step > 1 ? step : 1);
-            continue;
-        }
-        s.repeats[row] = s.last[row] == now ? s.repeats[row] + 1 : 1;
-        s.last[row] = now;
-        s.time[row] = now + step + (step == 0 && a.max_symbols > 0 && s.repeats[row] >= a.max_symbols);
-        s.label[row] = choice.token;
-        s.parity[row] ^= 1; // the state after the label before is the one before this label
-        s.feeds[row] = s.time[row] < s.stop[row];
-        if (blockIdx.x == 0) {
-            const long long at = (long long)row * a.capacity + s.count[row];
-            a.tokens[3 * at] = choice.token, a.tokens[3 * at + 1] = now, a.tokens[3 * at + 2] = step;
-            a.scores[2 * at] = choice.logprob, a.scores[2 * at + 1] = choice.power;
-        }
-        ++s.count[row];
-        return;
-    }
-}
-
-// List who runs and who is to be fed; by warp 0.
-__device__ __forceinline__ void list(const Greedy &a, Shared &s)
-{
-    if (warp() == 0) {
-        int n_fed = 0, n_running = 0, halted = -1;
-        for (int base = 0; base < a.batch; base += 32) {
-            const int row = base + lane();
-            const bool runs = row < a.batch && s.time[row] < s.stop[row], feeds = runs && s.feeds[row];
-            const unsigned run = __ballot_sync(EVERY, runs), feed = __ballot_sync(EVERY, feeds);
-            const unsigned halt = __ballot_sync(EVERY, row < a.batch && s.halted[row]), before = (1u << lane()) - 1;
-            if (runs)
-                s.running[n_running + __popc(run & before)] = row;
-            if (feeds)
-                s.fed[n_fed + __popc(feed & before)] = row;
-            n_running += __popc(run), n_fed += __popc(feed);
-            halted = halted < 0 && halt ? base + __ffs(halt) - 1 : halted;
-        }
-        if (lane() == 0)
-            s.n_running = n_running, s.n_fed = n_fed, s.first_halted = halted,
-            s.window = n_running > 0 && n_running <= ROWS / 2 ? ROWS / n_running : 1; // a pass's free rows look ahead
-    }
-    __syncthreads();
-}
-
 // --- the loop ----------------------------------------------------------------------------------------------------------
-
-__device__ __forceinline__ void begin(const Greedy &a, Shared &s)
-{
-    for (int row = threadIdx.x; row < a.batch; row += blockDim.x) {
-        const int *const clock = a.clock + 4 * row;
-        s.time[row] = clock[0], s.last[row] = clock[1], s.repeats[row] = clock[2], s.label[row] = clock[3];
-        s.stop[row] = a.lengths[row], s.parity[row] = 0, s.feeds[row] = 1, s.count[row] = 0, s.halted[row] = DONE;
-    }
-    __syncthreads();
-    list(a, s);
-}
 
 // Hand back where each row stands: the state before its last label, which the next piece feeds.
 __device__ __forceinline__ void end(const Greedy &a, const Shared &s, int barriers)
@@ -323,9 +227,11 @@ __device__ __forceinline__ void end(const Greedy &a, const Shared &s, int barrie
     if (blockIdx.x != 0)
         return;
     for (int row = threadIdx.x; row < a.batch; row += blockDim.x) {
+        a.counts[row] = s.count[row];
+        if (barriers == 0)
+            continue; // nothing has moved, and another block may still be reading
         int *const clock = a.clock + 4 * row;
         clock[0] = s.time[row], clock[1] = s.last[row], clock[2] = s.repeats[row], clock[3] = s.label[row];
-        a.counts[row] = s.count[row];
     }
     if (threadIdx.x == 0) {
         const int row = s.first_halted;

@@ -25,7 +25,7 @@ from tdt.timeline import NULL, Recorder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.runtime import Backend, WorkQueue
+    from tdt.runtime import Backend, DeviceArray, WorkQueue
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import DecoderState, Encoded, Hypothesis
 
@@ -175,9 +175,15 @@ class CardEngine:
         return held
 
     def _projected(self, encoded: Encoded) -> Any:
-        """Return the frames in the joint's space, on the card."""
+        """Return the frames in the joint's space, float32 on the card."""
         given = encoded.frames if encoded.projected is None else encoded.projected
+        width = self._weights.sizes.joint_width
+        if encoded.projected is not None and given.shape[2] != width:
+            raise OptionError("encoded.projected", f"shape {tuple(given.shape)}", f"[B, T', {width}]")
         shared = adopt(given, self.queue.pointer) if on_device(given) else None
+        if shared is not None and shared.dtype != np.float32:  # through the host, which converts
+            given, shared = self.queue.read(shared), None
+            self.queue.wait()
         if shared is None:
             host = np.asarray(given, np.float32)
             if encoded.projected is None:
@@ -185,13 +191,14 @@ class CardEngine:
             target = self._room("frames", host.nbytes).array(0, host.shape, np.float32)
             self.queue.put(target, host)
             return target
-        if encoded.projected is not None:
-            return shared
+        return shared if encoded.projected is not None else self._project(shared)
+
+    def _project(self, frames: DeviceArray) -> DeviceArray:
+        """Enqueue the graph's own projection of frames that lie on the card."""
         if self._projector is None:
             graph = cut_decoder(self._files, self.spec).projector
             backend = replace(self._backend, stream=self.queue.pointer)
             self._projector = Session(graph, backend, name="encoder projection")
-        width = self._weights.sizes.joint_width
-        out = self._projector.allocate((*shared.shape[:2], width), np.float32)
-        self.queue.run(self._projector.bind({"frames": shared}, {"projected": out}))
+        out = self._projector.allocate((*frames.shape[:2], self._weights.sizes.joint_width), np.float32)
+        self.queue.run(self._projector.bind({"frames": frames}, {"projected": out}))
         return out

@@ -28,3 +28,19 @@ def grid_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "grid"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def kernels_on_the_host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Over the do-nothing runtime, let the decoder's kernel be the host's compilation of its source.
+
+    A test marked `nvrtc` has the real compiler, and a kernel that does nothing.
+    """
+    if os.environ.get("TDT_FAKE_CUDA") and "nvrtc" not in request.keywords:
+        from tdt.runtime import card_kernel
+
+        from .fake_card import HostCompiler
+
+        compiler = HostCompiler(request.getfixturevalue("grid_folder"))
+        monkeypatch.setattr(card_kernel, "find_nvrtc", lambda major: compiler if major >= 13 else None)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -30,6 +30,13 @@ class Kernels(NamedTuple):
     threads: int
 
 
+def kernel_counts(library: ctypes.CDLL) -> Kernels:
+    """Ask the do-nothing driver."""
+    numbers = (ctypes.c_long * len(Kernels._fields))()
+    library.fake_driver_kernel_counts(numbers)
+    return Kernels(*numbers)
+
+
 class HostCompiler:
     """Takes the place of NVRTC: compiles for the host, and gives the path of the library as machine code."""
 
@@ -78,9 +85,7 @@ class FakeCard:
         self.library.fake_driver_card(multiprocessors, int(cooperative), memory_bytes)
 
     def kernels(self) -> Kernels:
-        numbers = (ctypes.c_long * len(Kernels._fields))()
-        self.library.fake_driver_kernel_counts(numbers)
-        return Kernels(*numbers)
+        return kernel_counts(self.library)
 
     def said(self) -> str:
         return self.library.fake_driver_said().decode()

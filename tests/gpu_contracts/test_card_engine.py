@@ -152,6 +152,12 @@ def test_projected_frames_and_bucket_padding(engine: CardEngine, native: NativeE
     assert_same(engine.decode(bare), native.decode(batch))
 
 
+def test_projected_frames_of_another_model_are_refused(engine: CardEngine) -> None:
+    other = Encoded(None, np.array([3]), np.zeros((1, 3, 164), np.float32))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"encoded\.projected='shape \(1, 3, 164\)' .*160"):
+        engine.decode(other)
+
+
 def test_half_weights_are_another_kernel(card: FakeCard, native: NativeEngine) -> None:
     half = CardEngine(*find_model(None), CUDA, weights="float16")
     batch = encoded([9, 8], 9)

@@ -32,8 +32,14 @@ if not os.environ.get("TDT_GPU_CONTRACTS") and shutil.which("g++") is None:
 def explored(made: Program, seeds: int = 12) -> None:
     """Small shapes, three blocks of two warps: every access checked, the same bytes under every schedule."""
     rng = np.random.default_rng(1)
-    # The third is all blanks: evaluations with no prediction between; the last has more rows than a pass.
-    for layers, lengths, blanks in ((1, [3], 0.0), (2, [3, 0, 4], 0.0), (1, [20], 9.0), (1, [2] * 9, 0.0)):
+    # The third is all blanks: evaluations with no prediction between; then more rows than a pass, then nothing to do.
+    for layers, lengths, blanks in (
+        (1, [3], 0.0),
+        (2, [3, 0, 4], 0.0),
+        (1, [20], 9.0),
+        (1, [2] * 9, 0.0),
+        (1, [0], 0.0),
+    ):
         network = random_network(3, layers=layers, joint=9, tokens=9, durations=(1, 0), blank_bias=blanks)
         check(made, network, frames_of(network, rng, lengths), lengths, blocks=3, warps=2, seeds=(0, seeds))
 

@@ -48,14 +48,15 @@ def test_a_field_that_is_missing_or_unknown_is_refused() -> None:
 
 def test_the_kernel_uses_every_field() -> None:
     text, headers = layout.source()
-    used = set(re.findall(r"\ba\.(\w+)", text))
-    assert used == {field.name for field in fields.FIELDS}
+    names = {field.name for field in fields.FIELDS}
+    used = set(re.findall(r"\ba\.(\w+)", text + headers["greedy_rows.h"]))
+    assert used == names
     included = set(re.findall(r'#include "([^"]+)"', text + "".join(headers.values())))
     assert included == set(headers), "the compiler is handed what is included, and nothing else"
 
 
 def test_numbers_that_the_host_repeats_are_the_kernels() -> None:
-    text, _ = layout.source()
+    text = layout.source()[1]["greedy_rows.h"]
     assert f"#define MOST_ROWS {layout.MOST_ROWS} " in text
     assert f"#define WARPS ({layout.SUMS_OF_A_BLOCK} / ROWS)" in text
 
@@ -99,6 +100,24 @@ def test_weights_are_padded_and_ordered(half: bool) -> None:
     )
     assert sizes.shared_bytes(8) == 8 * 32 * 4
     assert sizes.tasks() == 16
+
+
+def test_the_bytes_in_the_kernels_head_are_those_of_v3() -> None:
+    sizes = layout.Sizes(2, 640, 640, 640, 640, 8193, 8196, 5, 8)
+    parts = {
+        "layer 0": 4 * sizes.hidden**2,
+        "layer 1": 8 * sizes.hidden**2,
+        "projection": sizes.joint * sizes.hidden,
+        "joint": (sizes.class_rows + sizes.duration_rows) * sizes.joint,
+    }
+    parts["a token"] = sum(parts.values())
+    text, _ = layout.source()
+    for name, numbers in parts.items():
+        line = re.search(rf"^//     {name} +([\d.]+) MB +([\d.]+) MB", text, re.MULTILINE)
+        assert line is not None, name
+        assert [float(number) for number in line.groups()] == pytest.approx(
+            [numbers * 4 / 1e6, numbers * 2 / 1e6], abs=0.006
+        )
 
 
 def test_places_do_not_overlap_and_are_aligned() -> None:
