@@ -44,7 +44,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}; a file of such a name goes behind --")
         with self._only(lambda action: not action.option_strings):
-            values, left = self.parse_known_args(["--", *rest, *words[end + 1 :]], values)
+            behind = [*rest, *words[end + 1 :]]
+            values, left = self.parse_known_args(["--", *behind] if behind else [], values)
         if left:
             self.error(f"unrecognized arguments: {' '.join(left)}")
         return values
