@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from tdt.aside import both
-from tdt.compiler import require_compiler
+from tdt.dependencies import require_compiler
 from tdt.errors import OptionError, ProviderError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
 from tdt.text import CONFIDENCES, Confidence

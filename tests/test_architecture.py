@@ -97,7 +97,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("errors", "stages", "spec", "timeline", "options", "version", "cuda_arrays", "protocols", "doors"),
-            *("lifetime", "ending", "aside", "compiler"),
+            *("lifetime", "ending", "aside", "dependencies"),
         }
     ),
     frozenset({"onnxfile", "text"}),

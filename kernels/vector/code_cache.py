@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import pickle
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -67,7 +68,8 @@ class _Locator:
     def __init__(self, function: Any, file: str) -> None:
         self._file = file
         self._line = function.__code__.co_firstlineno
-        self.places = places(Path(file).absolute().parent)
+        known = Path(file).is_file()  # a function typed in, or out of an archive, is not
+        self.places = places(Path(file).absolute().parent) if known else Places((), None, own=False)
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> _Locator:
@@ -93,7 +95,7 @@ class _Locator:
     def get_source_stamp(self) -> str:
         """Return what an entry is good for."""
         file = Path(self._file)
-        return _SOURCES if file.is_relative_to(_HERE) else f"{_SOURCES} {_digest([file])}"
+        return _SOURCES if not file.is_file() or file.is_relative_to(_HERE) else f"{_SOURCES} {_digest([file])}"
 
     def get_disambiguator(self) -> str:
         """Tell functions of one name apart."""
@@ -151,7 +153,11 @@ class CodeCache(caching.FunctionCache):  # type: ignore[misc]
             _say_once(None)
             return
         try:
-            super()._save_overload(signature, data)
+            try:
+                super()._save_overload(signature, data)
+            except (EOFError, ValueError, LookupError, pickle.UnpicklingError):  # the list of entries is damaged
+                self._cache_file.flush()
+                super()._save_overload(signature, data)
         except OSError as error:
             _say_once(error)
 

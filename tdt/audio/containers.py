@@ -11,14 +11,17 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import av
-import av.logging
 import numpy as np
-from av.stream import Disposition
 
 from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
+from tdt.dependencies import needed
 from tdt.errors import AudioReadError, OptionError
+
+with needed("av"):
+    import av
+    import av.logging
+    from av.stream import Disposition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

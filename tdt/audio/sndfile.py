@@ -6,11 +6,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
 
 from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
 from tdt.audio.views import View
+from tdt.dependencies import needed
+
+with needed("soundfile"):
+    import soundfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -105,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TdtError, OSError) as error:
         _log.debug("tdt %s failed", name, exc_info=error)
         return _tell(name, error, 1)
+    except ImportError as error:
+        _log.debug("tdt %s failed", name, exc_info=error)
+        return _tell(name, f"{error}. `tdt doctor` says what is wrong with this installation and what to do.", 1)
     finally:
         settle()
 

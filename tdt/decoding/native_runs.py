@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.compiler import require_compiler
 from tdt.decoding.cores import idle_cores, teams_for
+from tdt.dependencies import require_compiler
 from tdt.errors import ClosedError, OptionError
 from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
 
@@ -179,22 +179,28 @@ class Runs(Bound):
     @contextmanager
     def _assisted(self, tasks: list[Any], shared: Any) -> Iterator[None]:
         """Have other threads share the work, each with a task of its own, until it is done; none is waited for."""
-        futures = [self._executor().submit(self.kernels.run, task, number + 1) for number, task in enumerate(tasks)]
+        futures: list[Future[Any] | None] = []
         try:
+            for number, task in enumerate(tasks, 1):
+                futures.append(self._submit(self.kernels.run, task, number))
             yield
         finally:
             shared[self.team.STOP] = 1
             for future in futures:
-                if not future.cancel():
+                if future is not None and not future.cancel():
                     future.result()
 
-    def _executor(self) -> ThreadPoolExecutor:
+    def _submit(self, call: Any, *values: Any) -> Future[Any] | None:
+        """Have another thread make a call; None where the interpreter ends and no thread takes it."""
         with self._lock:
             if self.closed:
                 raise ClosedError
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(max(1, self.options.threads - 1), thread_name_prefix="tdt-decoder")
-            return self._pool
+            try:
+                return self._pool.submit(call, *values)
+            except RuntimeError:
+                return None
 
     def _padded(self, frames: Any, columns: int) -> Any:
         """Return frames [R, K] as the kernels take them: float32, contiguous, writeable, K whole vectors."""
@@ -228,8 +234,9 @@ class Runs(Bound):
         """Run the jobs, the first in this thread."""
         if len(jobs) == 1:
             return [self._run(jobs[0])]
-        futures = [self._executor().submit(self._run, job) for job in jobs[1:]]
-        return [self._run(jobs[0]), *(future.result() for future in futures)]
+        futures = [(job, self._submit(self._run, job)) for job in jobs[1:]]
+        first = self._run(jobs[0])
+        return [first, *(self._run(job) if future is None else future.result() for job, future in futures)]
 
     def teams(self, batch: int) -> tuple[int, int]:
         """Return into how many parts to cut a batch, and how many threads are to assist each."""

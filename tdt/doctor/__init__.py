@@ -11,13 +11,13 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.doctor.measuring import examine as examine
-    from tdt.doctor.verdicts import Report as Report
-    from tdt.doctor.verdicts import Verdict as Verdict
+    from tdt.doctor.report import Report as Report
+    from tdt.doctor.report import Verdict as Verdict
 
 __getattr__, __all__ = door(
     __name__,
     {
         "measuring": "examine",
-        "verdicts": "Report Verdict",
+        "report": "Report Verdict",
     },
 )

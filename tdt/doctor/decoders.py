@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.doctor.verdicts import Check, Measured, distance
+from tdt.doctor.report import Check, Measured
+from tdt.doctor.verdicts import distance
 from tdt.errors import UnrecognizedGraphError
 
 if TYPE_CHECKING:

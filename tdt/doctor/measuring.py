@@ -1,12 +1,13 @@
-"""Measure an installation: what is there, and what each provider makes of the bundled clips."""
+"""Measure an installation: what is there, and what each provider makes of the bundled clips.
+
+Nothing that might be broken is imported here but by functions, and by those only when it was found whole.
+"""
 
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import importlib.util
 import json
-import platform
 import re
 import sys
 import time
@@ -15,15 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tdt.doctor.decoders import decoder_checks, redecode
+from tdt.doctor.environment import read_environment
+from tdt.doctor.packages import NEEDED_TO_RUN
 from tdt.doctor.prerequisites import extra, findings
-from tdt.doctor.verdicts import Environment, Expected, Measured, Report, Verdict, failed, judge, judge_cpu
+from tdt.doctor.report import Environment, Expected, Measured, Report, Verdict, failed
+from tdt.errors import BrokenDependencyError, TdtError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
     import numpy.typing as npt
 
     from tdt.loading import FeaturePlace
@@ -35,10 +37,6 @@ if TYPE_CHECKING:
 
 RECORDINGS = Path(__file__).parents[1] / "models" / "recordings"
 _RUNS = 3
-_RELEVANT = re.compile(
-    r"(onnxruntime|cupy|nvidia-|tensorrt|numpy$|numba$|onnx$|parakeet-tdt$|tdt$|librosa$|soundfile$)"
-)
-_NAMES = ("onnxruntime", "tdt", "cupy")
 
 
 def examine(
@@ -76,17 +74,41 @@ def examine(
     for provider in providers or ():
         Backend.parse(provider)
     wanted, skipped = (list(providers), {}) if providers is not None else candidates(environment)
+    found = findings(environment)
+    missing = [name for name in NEEDED_TO_RUN if name in environment.broken]
+    if missing or not environment.compiles:
+        why = f"not run: {', '.join(missing) or 'the compiler'} cannot be used"
+        return Report(environment, found, (), {**skipped, **dict.fromkeys(["cpu", *wanted], why)})
     tell("running on cpu")
-    reference = measure(model, "cpu", precision)
-    verdicts = [judge_cpu(reference, expected_answer() if model is None else None)]
+    return Report(environment, found, tuple(_verdicts(model, wanted, precision, tell)), skipped)
+
+
+def _verdicts(
+    model: str | Path | None, wanted: Sequence[str], precision: Precision | None, tell: Progress
+) -> Iterator[Verdict]:
+    from tdt.doctor.verdicts import judge_cpu
+
+    try:
+        reference = measure(model, "cpu", precision)
+    except BrokenDependencyError as error:
+        yield failed("cpu", error)
+        return
+    except TdtError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever a broken installation raises
+        yield failed("cpu", error)
+        return
+    yield judge_cpu(reference, expected_answer() if model is None else None)
     for provider in wanted:
         if provider != "cpu":
             tell(f"running on {provider}; building TensorRT engines can take minutes")
-            verdicts.append(_verdict(model, provider, precision, reference))
-    return Report(environment, findings(environment), tuple(verdicts), skipped)
+            yield _verdict(model, provider, precision, reference)
 
 
 def _verdict(model: str | Path | None, provider: str, precision: Precision | None, reference: Measured) -> Verdict:
+    from tdt.doctor.decoders import decoder_checks
+    from tdt.doctor.verdicts import judge
+
     try:
         measured = measure(model, provider, precision)
         verdict = judge(measured, reference)
@@ -127,31 +149,6 @@ def _has_tensorrt(environment: Environment) -> bool:
     return True
 
 
-def read_environment() -> Environment:
-    """Return what is installed on this machine."""
-    from tdt.profiling import cpu_name
-    from tdt.runtime import onnxruntime, read_driver
-
-    runtime = onnxruntime()
-    packages: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
-        name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
-        if _RELEVANT.match(name):
-            packages[name] = distribution.version
-    owners = importlib.metadata.packages_distributions()
-    return Environment(
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
-        processor=cpu_name(),
-        driver=read_driver(),
-        runtime=str(runtime.__version__),
-        runtime_cuda=str(getattr(runtime, "cuda_version", "") or ""),
-        providers=tuple(runtime.get_available_providers()),
-        packages=dict(sorted(packages.items())),
-        owners={name: tuple(sorted(set(owners.get(name, ())))) for name in _NAMES if name in owners},
-    )
-
-
 def clips() -> list[Path]:
     """Return the bundled recordings."""
     return sorted(RECORDINGS.glob("*.flac"))
@@ -185,6 +182,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
     TdtError
         Where the model or the provider does not run.
     """
+    from tdt.doctor.decoders import redecode
     from tdt.loading import load
     from tdt.runtime import EXECUTION_PROVIDERS, Backend
 
@@ -238,6 +236,8 @@ def _best(stage: str, milliseconds: dict[str, float], run: Callable[[], Any]) ->
 
 
 def _host(array: Any) -> npt.NDArray[Any]:
+    import numpy as np
+
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tdt.doctor.verdicts import Finding
+from tdt.doctor.packages import BUILT_ON
+from tdt.doctor.report import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tdt.doctor.verdicts import Environment
+    from tdt.doctor.report import Environment
 
+_RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 _CUDA_LIBRARIES = ("nvidia-cublas", "nvidia-cuda-runtime", "nvidia-cudnn")
 _TENSORRT_MAJOR = 10  # what ONNX Runtime's wheels link
 
@@ -19,6 +21,7 @@ _TENSORRT_MAJOR = 10  # what ONNX Runtime's wheels link
 def findings(environment: Environment) -> tuple[Finding, ...]:
     """Return what is worth saying, errors first."""
     found = [
+        *_broken(environment),
         *_owners(environment),
         *_majors(environment),
         *_driver(environment),
@@ -47,8 +50,43 @@ def extra(environment: Environment) -> str:
     return f"cuda{major}" if major else "cuda13"
 
 
+def _broken(environment: Environment) -> Iterator[Finding]:
+    consequences = []
+    for name, problem in environment.broken.items():
+        if any(base in environment.broken or base in environment.outdated for base in BUILT_ON.get(name, ())):
+            consequences.append(name)
+        elif name not in environment.outdated:
+            yield Finding("error", f"{name} cannot be used: {problem}. {_cure(environment, name, problem)}")
+    if consequences:
+        yield Finding("error", f"{', '.join(consequences)}: not usable either, most likely for the same reason.")
+    for name, (version, least) in environment.outdated.items():
+        yield Finding("error", f"{name} {version} is too old. Update it: pip install --upgrade '{name}>={least}'.")
+    if not environment.compiles:
+        yield Finding(
+            "error",
+            "NUMBA_DISABLE_JIT is set: it turns the compiler off that makes features and decoder. Unset it.",
+        )
+
+
+def _cure(environment: Environment, name: str, problem: str) -> str:
+    """Return what mends a package."""
+    names = {"numba": "numba llvmlite", "huggingface_hub": "huggingface-hub"}
+    if name == "onnxruntime":
+        wheels = [wheel for wheel in _RUNTIMES if wheel in environment.packages]
+        wanted = wheels[0] if len(wheels) == 1 else _RUNTIMES[0]
+        return f"Remove what is left of it, pip uninstall -y {' '.join(_RUNTIMES)}, and then: pip install {wanted}."
+    if problem.startswith("ModuleNotFoundError") and f"'{name}'" in problem:
+        return f"Install it: pip install {names.get(name, name)}."
+    library = " (on a platform without a wheel: apt-get install libsndfile1)" if name == "soundfile" else ""
+    return f"Install it anew{library}: pip install --force-reinstall {names.get(name, name)}."
+
+
 def _owners(environment: Environment) -> Iterator[Finding]:
-    for name, owners in environment.owners.items():
+    owners_of = dict(environment.owners)
+    wheels = tuple(wheel for wheel in _RUNTIMES if wheel in environment.packages)
+    if len(wheels) > 1:  # also where their lists of files are gone
+        owners_of["onnxruntime"] = tuple({*owners_of.get("onnxruntime", ()), *wheels})
+    for name, owners in owners_of.items():
         if len(set(owners)) > 1:
             listed = " and ".join(sorted(set(owners)))
             keep = "parakeet-tdt" if name == "tdt" else "the one you want"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from tdt.compiler import require_compiler
 from tdt.cuda_arrays import as_cupy, enqueue_on, on_device, require_cupy
+from tdt.dependencies import require_compiler
 from tdt.errors import AudioTooShortError, AudioValueError, OptionError
 from tdt.lifetime import Bound, setting_up
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tdt.errors import BrokenDependencyError, DownloadError, ModelError, TdtError
+from tdt.dependencies import needed
+from tdt.errors import DownloadError, ModelError, TdtError
 from tdt.kernels.vector import folders
 from tdt.model.layouts import choose, recognise
 from tdt.onnxfile import read_graph
@@ -218,11 +219,9 @@ def client() -> Any:
         Where it cannot be imported.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    try:
+    with needed("huggingface_hub"):
         import huggingface_hub
         import huggingface_hub.utils
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        raise BrokenDependencyError("huggingface_hub", f"{type(error).__name__}: {error}") from error
     return huggingface_hub
 
 

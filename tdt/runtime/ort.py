@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tdt.errors import BrokenDependencyError
+from tdt.dependencies import needed
 from tdt.lifetime import ProcessLock, setting_up
 
 FATAL = 4  # ORT's severities: everything below is carried by the exception already
@@ -36,14 +36,12 @@ def onnxruntime() -> Any:
 def _import() -> Any:
     if not os.environ.get(_NO_TELEMETRY):
         os.environ[_NO_TELEMETRY] = "1"
-    try:
+    with needed("onnxruntime"):
         import onnxruntime as ort
 
         ort.set_default_logger_severity(FATAL)
         if os.environ[_NO_TELEMETRY] != "0":
             ort.disable_telemetry_events()  # for a runtime that the program had loaded before
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        raise BrokenDependencyError("onnxruntime", f"{type(error).__name__}: {error}") from error
     return ort
 
 

@@ -13,7 +13,8 @@ from tdt.commands import main
 from tdt.doctor import measuring
 from tdt.doctor.decoders import decoder_checks
 from tdt.doctor.prerequisites import cuda_major, findings, package_major
-from tdt.doctor.verdicts import TOLERANCES, Environment, Measured, distance, judge, judge_cpu
+from tdt.doctor.report import Environment, Measured
+from tdt.doctor.verdicts import TOLERANCES, distance, judge, judge_cpu
 from tdt.errors import ProviderError
 from tdt.runtime.driver import Card, Driver
 

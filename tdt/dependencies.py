@@ -1,0 +1,43 @@
+"""Packages that may be broken: what their import raises becomes an error that says so and what to do."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tdt.errors import BrokenDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def needed(package: str) -> Iterator[None]:
+    """Import a package in the block.
+
+    Raises
+    ------
+    BrokenDependencyError
+        Where it is missing, half removed, or lacks a library.
+    """
+    try:
+        yield
+    except (ImportError, AttributeError, OSError, RuntimeError, SystemError) as error:
+        if isinstance(error, BrokenDependencyError):
+            raise
+        raise BrokenDependencyError(package, f"{type(error).__name__}: {error}") from error
+
+
+def require_compiler() -> None:
+    """Refuse to go on where Numba cannot be imported or does not compile; before the first import of a kernel.
+
+    Raises
+    ------
+    BrokenDependencyError
+    """
+    with needed("numba"):
+        from tdt.kernels.vector.jit import can_compile
+    if not can_compile():
+        raise BrokenDependencyError(
+            "numba", "NUMBA_DISABLE_JIT turns its compiler off, and the kernels are compiled code", "Unset it."
+        )
