@@ -90,8 +90,8 @@ class Reading:
         )
         return audio.samples, audio.seconds
 
-    def open(self, source: Any, limit_samples: int) -> Opened:
-        """Open a source; one that is open already is handed back.
+    def open(self, source: Any, limit_samples: int, *, wait: bool = True) -> Opened:
+        """Open a source; one that is open already is handed back. `wait`: see :func:`~tdt.audio.open_source`.
 
         Raises
         ------
@@ -102,7 +102,14 @@ class Reading:
 
         if isinstance(source, Opened):
             return source
-        return open_source(source, limit_samples, sample_rate=self.sample_rate, channel=self.channel, track=self.track)
+        return open_source(
+            source,
+            limit_samples,
+            sample_rate=self.sample_rate,
+            channel=self.channel,
+            track=self.track,
+            wait=wait,
+        )
 
 
 @dataclass(frozen=True, slots=True)

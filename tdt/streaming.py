@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import AudioTailError, TdtError
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tdt.audio import BlockReader
-    from tdt.longform import LongForm
+    from tdt.longform import LongForm, Pace
     from tdt.pipeline import Reading, Stages
 
 
 def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Recorder = NULL) -> Iterator[Transcript]:
-    """Yield what becomes final of a recording, in order; one not longer than a window is one part.
+    """Yield what becomes final of a recording, in order; a file not longer than a window is one part.
 
     Parameters
     ----------
@@ -32,10 +33,12 @@ def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Record
         In its kinds; :class:`~tdt.errors.AudioTailError` after the parts before the break.
     """
     long_form = stages.long_form(reading)
-    live = not isinstance(source, (str, bytes)) and hasattr(source, "__iter__") and not hasattr(source, "__len__")
-    opened = reading.open(source, long_form.longest_uncut)
+    encoded = isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(source, "read")
+    live = not encoded and hasattr(source, "__iter__") and not hasattr(source, "__len__")
+    opened = reading.open(source, long_form.longest_uncut, wait=not live and not encoded)
     if opened.long and opened.reader is not None:
-        yield from _long_parts(long_form, opened.reader, timeline, live=live)
+        pace: Pace = "live" if live else "pipe" if opened.reader.piped else "file"
+        yield from _long_parts(long_form, opened.reader, timeline, pace)
         return
     sources: list[Any] = [opened]
     for _, result in stages.results(sources, reading, timeline):
@@ -46,8 +49,8 @@ def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Record
         yield result
 
 
-def _long_parts(long_form: LongForm, reader: BlockReader, timeline: Recorder, *, live: bool) -> Iterator[Transcript]:
-    recording = long_form.recording(reader, live=live)
+def _long_parts(long_form: LongForm, reader: BlockReader, timeline: Recorder, pace: Pace) -> Iterator[Transcript]:
+    recording = long_form.recording(reader, pace=pace)
     for part in long_form.run([recording], timeline):
         if part.transcript is not None:
             yield part.transcript

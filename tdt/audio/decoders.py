@@ -47,6 +47,8 @@ class Sound:
         How many files it is joined of.
     problem : str
         What is missing at its end, as far as that is known before decoding.
+    piped : bool
+        Whether it comes from a pipe as it is written there.
     blocks : iterator of Block
         Raises BreakOffError at its end where the source broke off.
     """
@@ -58,6 +60,7 @@ class Sound:
     files: int
     problem: str
     blocks: Iterator[Block]
+    piped: bool = False
 
 
 @contextmanager
@@ -89,7 +92,7 @@ def open_sound(source: Encoded | Pipe, track: int | None = None) -> Iterator[Sou
             decoding = closing.enter_context(open_pipe(source))
             if decoding is not None:
                 _only_track(source.name, track)
-                yield _sound(source.name, decoding, decoding.container, _ended(decoding.blocks))
+                yield replace(_sound(source.name, decoding, decoding.container, _ended(decoding.blocks)), piped=True)
                 return
             source = source.spooled()
             closing.callback(source.close)

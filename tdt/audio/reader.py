@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     Float32 = npt.NDArray[np.float32]
 
+# Writers to pipes start slowly.
+_START_SECONDS = 0.5
 # Arrays are taken in pieces of this size, so that a float64 copy of hours is never made.
 _ARRAY_VALUES = MAX_BLOCK_VALUES
 
@@ -59,6 +62,8 @@ class BlockReader:
         Length that the source claims, for progress and planning only; None where it does not say.
     samples_read : int
         16 kHz samples given so far.
+    piped : bool
+        Whether the sound comes from a pipe as it is written there.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class BlockReader:
         self.name = name_of(source)
         self.samples_read = 0
         self.seconds: float | None = None
+        self.piped = False
         self._held: deque[tuple[int, Float32]] = deque()
         self._problem: AudioReadError | None = None
         self._close = ExitStack()
@@ -95,7 +101,7 @@ class BlockReader:
         except BaseException:
             self._close.close()
             raise
-        self.seconds = sound.seconds
+        self.seconds, self.piped = sound.seconds, sound.piped
         if track is None:
             mixer.other_tracks = len(sound.tracks) - 1
         return sound.blocks
@@ -110,10 +116,22 @@ class BlockReader:
         """Close what was opened here; a file object that was passed in stays open, at its end."""
         self._close.close()
 
-    def holds_more_than(self, samples: int) -> bool:
-        """Read on until more than so many 16 kHz samples are held, or the source ends; they are given first later."""
+    def holds_more_than(self, samples: int, *, least_speed: float = 0.0) -> bool:
+        """Read on until more than so many 16 kHz samples are held, or the source ends; they are given first later.
+
+        Parameters
+        ----------
+        samples : int
+        least_speed : float, optional
+            Of what comes slower than so many times real time, nothing more is awaited: it may well hold more.
+        """
         held = sum(resampled_length(len(block), rate_hz) for rate_hz, block in self._held)
+        begun = None
         while held <= samples and self._problem is None:
+            now = time.monotonic()
+            begun = now if begun is None and held else begun
+            if begun is not None and held < SAMPLE_RATE_HZ * least_speed * (now - begun - _START_SECONDS):
+                return True
             try:
                 rate_hz, block = next(self._mono)
             except StopIteration:

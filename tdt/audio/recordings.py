@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tdt.timeline import Recorder
 
 
+# Times real time. What decodes a file is faster, who speaks or plays is slower.
+LIVE_SPEED = 20.0
+
+
 class Opened(NamedTuple):
     """A source that has been opened: whether it is longer than a window, and its reader, or what it was on a device."""
 
@@ -86,6 +90,7 @@ def open_source(
     sample_rate: int | None = None,
     channel: int | None = None,
     track: int | None = None,
+    wait: bool = True,
 ) -> Opened:
     """Open a source and find out whether it is longer than a window; nothing is decoded twice.
 
@@ -96,6 +101,9 @@ def open_source(
         16 kHz samples that are still short.
     sample_rate, channel, track : int, optional
         As for :class:`~tdt.audio.reader.BlockReader`.
+    wait : bool
+        Where a stream does not say how long it will be, wait until that is known. Else one that comes slower than
+        :data:`LIVE_SPEED` is taken for a long one, so that its first words need not wait.
 
     Raises
     ------
@@ -115,7 +123,12 @@ def open_source(
     try:
         claimed = 0.0 if reader.seconds is None else reader.seconds
         # What claims to be short is believed when it has been read.
-        return Opened(reader, claimed * SAMPLE_RATE_HZ > limit_samples or reader.holds_more_than(limit_samples))
+        known = reader.seconds is not None or wait
+        return Opened(
+            reader,
+            claimed * SAMPLE_RATE_HZ > limit_samples
+            or reader.holds_more_than(limit_samples, least_speed=0.0 if known else LIVE_SPEED),
+        )
     except BaseException:
         reader.close()
         raise

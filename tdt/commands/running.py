@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tdt.commands.messages import Messages
     from tdt.commands.outputs import Output
     from tdt.commands.progress import Bars
-    from tdt.longform import Part, Recording
+    from tdt.longform import Pace, Part, Recording
     from tdt.pipeline import Result
     from tdt.recognizer import Recognizer
 
@@ -168,7 +168,8 @@ class Run:
         try:
             opened = task.opened or self._open(task.file)
             assert opened.reader is not None
-            recording = self._long_form.recording(opened.reader, task.index)
+            pace: Pace = "pipe" if opened.reader.piped else "file"
+            recording = self._long_form.recording(opened.reader, task.index, pace=pace)
             self._writers[task.index] = writer = self._writer(task)
             parts = []
             if isinstance(writer, FileWriter) and task.file != STDIN:
@@ -262,7 +263,8 @@ class Run:
         return Task(index, file, seconds or 0.0, long)
 
     def _open(self, source: Any) -> Opened:
-        return open_source(source, self._long_form.longest_uncut, channel=self._args.channel, track=self._args.track)
+        limit, channel, track = self._long_form.longest_uncut, self._args.channel, self._args.track
+        return open_source(source, limit, channel=channel, track=track, wait=False)  # a pipe may be as slow as speech
 
     def _fail(self, task: Task, error: Exception, kept: str = "") -> None:
         self.tally.failed += 1

@@ -6,7 +6,7 @@ import atexit
 import threading
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tdt.ending import at_work, wait_for
 from tdt.lifetime import Bound, Origin
@@ -38,16 +38,15 @@ def work_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     ForkError
         In a process that was forked meanwhile: the thread is not there.
     """
-    line = _Line(items, depth)
+    line = Ahead(items, depth)
     try:
-        while line.has_next():
-            yield line.take()
+        yield from line
     finally:
         line.close()
 
 
-class _Line(Bound, Generic[T]):
-    """Items on their way from the thread that makes them to whoever takes them."""
+class Ahead(Bound, Generic[T]):
+    """Items on their way from the thread that makes them to whoever takes them, and closes this."""
 
     def __init__(self, items: Iterable[T], depth: int) -> None:
         self._items, self._depth = items, depth
@@ -95,6 +94,19 @@ class _Line(Bound, Generic[T]):
             raise self._failure
         return False
 
+    def comes_within(self, seconds: float) -> bool:
+        """Say whether the next item or the end is there after so long at most."""
+        with self._turn:
+            return self._turn.wait_for(lambda: bool(self._line or self._finished or self._stopped), seconds)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if not self.has_next():
+            raise StopIteration
+        return self.take()
+
     def take(self) -> T:
         """Return the next item."""
         with self._turn:
@@ -123,7 +135,7 @@ class _Line(Bound, Generic[T]):
             self.awaited = False
 
 
-_lines: weakref.WeakSet[_Line[Any]] = weakref.WeakSet()
+_lines: weakref.WeakSet[Ahead[Any]] = weakref.WeakSet()
 
 
 def _end() -> None:

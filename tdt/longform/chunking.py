@@ -97,6 +97,10 @@ class Window(NamedTuple):
         return cls(begin, first, last, last, link, last, last)
 
 
+class _NotYet(Exception):  # noqa: N818  no error: what follows decides
+    """Frames that are not known yet decide what comes next."""
+
+
 class _Pause(NamedTuple):
     """The frame at which a pause ends a window, and whether it would not have ended any."""
 
@@ -105,15 +109,18 @@ class _Pause(NamedTuple):
 
 
 class Planner:
-    """Cuts a stream at its quiet points, as soon as enough of it is known.
+    """Cuts a stream at its quiet points: each window is given as soon as nothing that follows can change it.
 
     Parameters
     ----------
     plan : Plan
+    at_once : bool
+        Do not wait until more than a window has come: what turns out to be shorter is cut, too.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, at_once: bool = False) -> None:
         self.plan = plan
+        self._at_once = at_once
         self._talk: Bool = np.zeros(0, np.bool_)
         self._level: Float32 = np.zeros(0, np.float32)
         self._base = 0  # frame of the arrays' first entry
@@ -140,9 +147,13 @@ class Planner:
         """
         self._talk = np.concatenate([self._talk, talk])
         self._level = np.concatenate([self._level, level_db])
-        # The first window waits until the audio is known to be longer than one.
-        while self._end > self.needed + self.plan.chunk + self.plan.pause:
-            window = self._next(final=False)
+        # Audio that fits into one window stays in one piece: the first waits until it is known to be longer.
+        self._at_once = self._at_once or self._end > self.plan.chunk
+        while self._at_once:
+            try:
+                window = self._next(final=False)
+            except _NotYet:
+                break
             if window is not None:
                 yield window
             self._forget()
@@ -166,8 +177,8 @@ class Planner:
 
     def _next(self, *, final: bool) -> Window | None:
         """Return the next window, or None where only silence was passed over."""
-        self._begun = True
         if self._pass_silence(final=final):
+            self._begun = True
             return None
         if self._link == "carried" and self._position - self._stopped >= self.plan.reset:
             self._link = "fresh"
@@ -175,10 +186,13 @@ class Planner:
         begin = self._begin if link == "joined" else first
         limit = begin + self.plan.chunk
         pause = self._pause(first, limit, final=final)
+        aside = min(self.plan.aside, self.plan.context) if pause is not None and pause.short else 0
+        if pause is not None and not final and self._end < min(pause.at + aside, limit):
+            raise _NotYet
+        self._begun = True
         if pause is None and not (final and self._end <= limit):
             return self._cut(begin, first, limit)
-        aside = min(self.plan.aside, self.plan.context)
-        if pause is not None and pause.short and aside > 0:
+        if pause is not None and aside > 0:
             return self._overlapped(begin, first, pause.at, aside, limit)
         self._position = self._stopped = self._end if pause is None else pause.at
         self._link = "carried"
@@ -191,6 +205,8 @@ class Planner:
         nothing = ahead == len(talk)
         if ahead <= self.plan.margin and not nothing:
             return False
+        if ahead <= self.plan.margin and not final:
+            raise _NotYet
         # Where the next window starts depends on where speech does, never on how the stream came in.
         self._position += ahead if final and nothing else max(0, ahead - self.plan.margin)
         if self._link == "joined":
@@ -201,11 +217,16 @@ class Planner:
         """Return the pause that ends the window, if one does."""
         plan = self.plan
         known = self._talk[first - self._base : limit + plan.pause - self._base]
+        more = not final and self._end < limit + plan.pause
         for start, stop in runs(~known):
             ends = final and first + stop == self._end and stop - start > plan.margin
+            if more and stop == len(known) and stop - start < plan.pause:
+                raise _NotYet  # it goes on, perhaps
             if 0 < start < limit - first and (ends or stop - start >= plan.pause_needed(start)):
                 at = min(first + start + min(plan.margin, (stop - start) // 2), limit)
                 return _Pause(at, short=not ends and stop - start < plan.pause)
+        if more:
+            raise _NotYet
         return None
 
     def _cut(self, begin: int, first: int, limit: int) -> Window:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tdt.errors import TdtError
 from tdt.lifetime import Bound, Origin
-from tdt.longform.ahead import in_turn, work_ahead
+from tdt.longform.ahead import Ahead, in_turn, work_ahead
 from tdt.longform.batching import plan_batches
 from tdt.longform.stitching import EncodedWindow, Stitcher, Thread
 from tdt.longform.windows import Cutter, Piece
@@ -34,9 +34,14 @@ if TYPE_CHECKING:
 
 # Audio from which windows of like length are picked for a batch: more fills batches better, and comes out later.
 LOOKAHEAD_SECONDS = 120.0
+# Windows from a pipe do not wait longer for others to share a run with: it may be as slow as speech.
+PATIENCE_SECONDS = 0.25
 # As NeMo pads a short clip; here on the right only, so that frames keep their place.
 SHORTEST_WINDOW_SAMPLES = SAMPLE_RATE_HZ
 _PIECES_AHEAD = 8
+
+
+Pace: TypeAlias = Literal["file", "pipe", "live"]
 
 
 @dataclass(slots=True, eq=False)
@@ -55,8 +60,8 @@ class Recording:
         Windows that are done.
     seconds : float
         Up to where all is done.
-    live : bool
-        The audio comes in as it is spoken: windows are not kept waiting for company.
+    pace : {"file", "pipe", "live"}
+        How its audio comes in, see :meth:`LongForm.recording`.
     error : TdtError or None
         What ended it early.
     """
@@ -67,14 +72,15 @@ class Recording:
     thread: Thread = field(default_factory=Thread)
     windows: int = 0
     seconds: float = 0.0
-    live: bool = False
+    pace: Pace = "file"
     error: TdtError | None = None
 
     def pieces(self, plan: Plan, frame_samples: int) -> Iterator[Piece]:
         """Yield the windows from the first that is not done."""
         done = self.windows
         with self.reader:
-            for number, piece in enumerate(Cutter(plan, frame_samples).pieces(self.reader)):
+            cutter = Cutter(plan, frame_samples, at_once=self.pace != "file")
+            for number, piece in enumerate(cutter.pieces(self.reader)):
                 if number >= done:
                     yield piece
 
@@ -134,9 +140,20 @@ class LongForm(Bound):
         """Samples of the longest recording that stays in one piece."""
         return round(self.plan.chunk * self.spec.frame_seconds * SAMPLE_RATE_HZ)
 
-    def recording(self, reader: BlockReader, index: int = 0, *, live: bool = False) -> Recording:
-        """Return a recording that has not begun."""
-        return Recording(reader, Segmenter(self.spec, self.confidence), index, live=live)
+    def recording(self, reader: BlockReader, index: int = 0, *, pace: Pace = "file") -> Recording:
+        """Return a recording that has not begun.
+
+        Parameters
+        ----------
+        reader : BlockReader
+        index : int
+            Its place among several.
+        pace : {"file", "pipe", "live"}
+            From a file, all can be had at once: what fits into a window is not cut, and windows wait to share runs.
+            What comes from a pipe may come as it is spoken: it is cut from its first pause on, and windows wait for
+            company only where there is some. Live, each window is run alone.
+        """
+        return Recording(reader, Segmenter(self.spec, self.confidence), index, pace=pace)
 
     def run(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Generator[Part, None, None]:
         """Transcribe recordings; several are under way at once where `jobs` says so.
@@ -169,13 +186,13 @@ class LongForm(Bound):
     def _rounds(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Iterator[list[list[_Heard]]]:
         """Yield a block of windows of each recording under way; each is read in a thread of its own."""
         waiting = iter(recordings)
-        active: list[tuple[Recording, Generator[Piece, None, None]]] = []
+        active: list[tuple[Recording, Ahead[Piece] | Generator[Piece, None, None]]] = []
         frame_samples = round(self.spec.frame_seconds * SAMPLE_RATE_HZ)
         try:
             while True:
                 while len(active) < self.jobs and (begun := next(waiting, None)) is not None:
                     pieces = begun.pieces(self.plan, frame_samples)
-                    ahead = work_ahead(pieces, _PIECES_AHEAD) if timeline is NULL else in_turn(pieces, timeline)
+                    ahead = Ahead(pieces, _PIECES_AHEAD) if timeline is NULL else in_turn(pieces, timeline)
                     active.append((begun, ahead))
                 if not active:
                     return
@@ -267,17 +284,23 @@ class LongForm(Bound):
         return Part(recording, merged(both) if both else None, steps, done)
 
 
-def _block(recording: Recording, pieces: Iterator[Piece]) -> list[_Heard]:
-    """Collect windows until there are enough to choose batches from, or the recording ends: always the same ones."""
+def _block(recording: Recording, pieces: Ahead[Piece] | Iterator[Piece]) -> list[_Heard]:
+    """Collect windows until there are enough to choose batches from, or the recording ends.
+
+    Of a file they are always the same ones; of a pipe, those that come without a pause.
+    """
     block: list[_Heard] = []
     seconds = 0.0
     while seconds < LOOKAHEAD_SECONDS:
+        waits = recording.pace == "pipe" and block and isinstance(pieces, Ahead)
+        if waits and not pieces.comes_within(PATIENCE_SECONDS):  # type: ignore[union-attr]
+            break
         try:
             piece = next(pieces, None)
         except TdtError as error:
             recording.error, piece = error, None
         block.append(_Heard(recording, piece))
-        if piece is None or recording.live:
+        if piece is None or recording.pace == "live":
             break
         seconds += len(piece.samples) / SAMPLE_RATE_HZ
     return block

@@ -40,11 +40,15 @@ class Cutter:
     frame_samples : int
         Samples of an encoder frame.
     detector : SpeechDetector, optional
+    at_once : bool
+        As for :class:`~tdt.longform.chunking.Planner`.
     """
 
-    def __init__(self, plan: Plan, frame_samples: int, detector: SpeechDetector | None = None) -> None:
+    def __init__(
+        self, plan: Plan, frame_samples: int, detector: SpeechDetector | None = None, *, at_once: bool = False
+    ) -> None:
         self._frame_samples = frame_samples
-        self._planner = Planner(plan)
+        self._planner = Planner(plan, at_once=at_once)
         self._detector = detector or SpeechDetector()
         self._mask = SpeechMask()
         self._speech_grid = FrameGrid(FRAME_SAMPLES, frame_samples)
