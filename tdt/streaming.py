@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import AudioTailError, TdtError
+from tdt.failures import typed
+from tdt.reading import label
 from tdt.text import Transcript
 from tdt.timeline import NULL, Recorder
 
@@ -13,15 +15,20 @@ if TYPE_CHECKING:
 
     from tdt.audio import BlockReader
     from tdt.longform import LongForm
-    from tdt.pipeline import Reading, Stages
+    from tdt.pipeline import Stages
+    from tdt.reading import Reading
 
 
-def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Recorder = NULL) -> Iterator[Transcript]:
+def stream_parts(
+    stages: Stages, long_form: LongForm, source: Any, reading: Reading, timeline: Recorder = NULL
+) -> Iterator[Transcript]:
     """Yield what becomes final of a recording, in order; one not longer than a window is one part.
 
     Parameters
     ----------
     stages : Stages
+    long_form : LongForm
+        What is longer than a window goes through it.
     source : path, bytes, binary file object, ndarray, or iterable of ndarrays
     reading : Reading
     timeline : Recorder, optional
@@ -31,14 +38,14 @@ def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Record
     AudioError
         In its kinds; :class:`~tdt.errors.AudioTailError` after the parts before the break.
     """
-    long_form = stages.long_form(reading)
-    live = not isinstance(source, (str, bytes)) and hasattr(source, "__iter__") and not hasattr(source, "__len__")
+    with typed(label(source), "reading"):
+        live = not isinstance(source, (str, bytes)) and hasattr(source, "__iter__") and not hasattr(source, "__len__")
     opened = reading.open(source, long_form.longest_uncut)
     if opened.long and opened.reader is not None:
         yield from _long_parts(long_form, opened.reader, timeline, live=live)
         return
     sources: list[Any] = [opened]
-    for _, result in stages.results(sources, reading, timeline):
+    for _, result in stages.results(sources, reading, long_form, timeline):
         if isinstance(result, AudioTailError) and isinstance(result.partial, Transcript):
             yield result.partial
         if isinstance(result, TdtError):
