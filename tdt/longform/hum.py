@@ -36,40 +36,53 @@ STEEP_DB = 8.0
 
 
 class HumRemover:
-    """Goes through a stream in blocks long enough to hold pauses."""
+    """Goes through a stream in blocks long enough to hold pauses; the last one may be of any length."""
 
     def __init__(self) -> None:
         self._before: Float32 = np.zeros(0, np.float32)
         self._floor: Float32 | None = None
+        self._drowned = False
 
     def __call__(self, samples: Float32, *, whole: bool) -> Float32:
         """Return a block as it is, or without what drowns the speech in it.
 
         Parameters
         ----------
-        samples : ndarray [shape=(n * 512,), n > 0], float32
+        samples : ndarray [shape=(n,), n > 0], float32
             16 kHz.
         whole : bool
             Whether the block is long enough to learn from what is there all the time.
         """
         before, self._before = self._before, samples[-WINDOW:].copy()
-        frames = samples.reshape(-1, FRAME_SAMPLES)
-        level_db = loudest(levels(frames))
-        if level_db - loudest(levels(np.diff(frames, axis=1))) < STEEP_DB:
+        frames = _frames(samples)
+        if len(frames):  # else it goes as the block before
+            level_db = loudest(levels(frames))
+            self._drowned = level_db - loudest(levels(np.diff(frames, axis=1))) >= STEEP_DB
+        if not self._drowned:
             return samples
+        cleared = self._cleared(before, samples, learn=whole or self._floor is None)
+        if len(frames):
+            self._drowned = level_db - loudest(levels(_frames(cleared))) >= DROWNED_DB
+        return cleared if self._drowned else samples
+
+    def _cleared(self, before: Float32, samples: Float32, *, learn: bool) -> Float32:
         spectra = _spectra(before, samples)
         strength = np.abs(spectra)
-        if whole or self._floor is None:
+        if learn or self._floor is None:
             self._floor = _always_there(strength)
-        kept = np.maximum(1 - np.float32(TAKEN) * self._floor / np.maximum(strength, np.float32(1e-20)), 0)
-        kept[:, :LOWEST_BIN] = 0
-        # Where the sound is mirrored, a hum is not what it was: no more is kept than of the last true window.
-        kept[-2:] = np.minimum(kept[-2:], kept[-3])
+        left = np.maximum(strength - np.float32(TAKEN) * self._floor, 0)
+        left[:, :LOWEST_BIN] = 0
+        # Where the sound is mirrored, a hum is not what it was: there is no more than in the nearest window without.
+        last = len(samples) // HOP
+        left[last + 1 :] = np.minimum(left[last + 1 :], left[last])
         if len(before) < WINDOW:
-            kept[:2] = np.minimum(kept[:2], kept[2])
-        cleared = _joined(spectra * kept)[: len(samples)]
-        drowned = level_db - loudest(levels(cleared.reshape(-1, FRAME_SAMPLES))) >= DROWNED_DB
-        return cleared if drowned else samples
+            left[:2] = np.minimum(left[:2], left[2])
+        kept = left / np.maximum(strength, np.float32(1e-20))
+        return _joined(spectra * kept)[: len(samples)]
+
+
+def _frames(samples: Float32) -> Float32:
+    return samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
 
 
 def _always_there(strength: Float32) -> Float32:
@@ -84,7 +97,8 @@ def _spectra(before: Float32, samples: Float32) -> npt.NDArray[np.complex64]:
     """Return windowed spectra [shape=(frames, WINDOW // 2 + 1)] of samples and a window's length on each side."""
     joined = np.concatenate([before, samples])
     # Mirrored in the last sample, so that a hum goes on with hardly a click.
-    padded = np.pad(joined, (WINDOW - len(before), WINDOW), mode="reflect", reflect_type="odd")
+    around = (WINDOW - len(before), WINDOW + -len(samples) % HOP)
+    padded = np.pad(joined, around, mode="reflect", reflect_type="odd")
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     return np.fft.rfft(windows * _window(), axis=1).astype(np.complex64, copy=False)
 

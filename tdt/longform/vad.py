@@ -109,7 +109,7 @@ class SpeechDetector:
 
     def flush(self) -> Activity:
         """Return the activity of what is left; the last frame is filled up with zeros."""
-        joined = np.concatenate([*self._held, np.zeros(-self._held_samples % FRAME_SAMPLES, np.float32)])
+        joined = np.concatenate([*self._held, np.zeros(0, np.float32)])
         self._held, self._held_samples = [], 0
         return self._block(joined) if len(joined) else Activity(joined, joined)
 
@@ -121,7 +121,7 @@ class SpeechDetector:
     def _block(self, samples: Float32) -> Activity:
         whole = len(samples) == BLOCK_FRAMES * FRAME_SAMPLES
         clear = self._remove_hum(samples, whole=whole)
-        frames = clear.reshape(-1, FRAME_SAMPLES)
+        frames = np.pad(clear, (0, -len(clear) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
         level_db = levels(frames)
         gain = self._gain(level_db)
         loud = level_db >= max(GATE_DB, self._level_db - RANGE_DB)
