@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from tdt.aside import both
 from tdt.checks import one_of, whole_option
 from tdt.compiler import require_compiler
-from tdt.errors import OptionError, UnrecognizedGraphError
+from tdt.errors import OptionError, ProviderError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
 from tdt.text import CONFIDENCES, Confidence
 from tdt.timeline import NULL, Recorder, as_recorder
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tdt.decoding import CardWeightsKind, NativeWeightsKind
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.recognizer import Recognizer
     from tdt.runtime import Backend, WorkQueue
     from tdt.spec import ModelFiles, ModelSpec, Precision
 
 DecoderKind = Literal["auto", "native", "onnx"]
-WeightsKind = Literal["auto", "float32", "int8"]
+WeightsKind = Literal["auto", "float32", "float16", "int8"]
 FeatureVersion = Literal["2.5", "2.4"]
 FeaturePlace = Literal["host", "device"]
 
@@ -69,10 +70,11 @@ def load(
     threads : int, optional
         Threads inside each stage; all cores by default.
     decoder : {"auto", "native", "onnx"}
-        Decoding engine: the native one, or the graphs on ONNX Runtime. "auto" takes the native one where it knows the
-        graph's structure.
-    weights : {"auto", "float32", "int8"}
-        Weights of the native decoder; "auto" is 8-bit only where the model's own decoder is.
+        Decoding engine: "auto" decodes where the encoder runs, by one kernel on CUDA and TensorRT, else by the native
+        engine on the CPU; "native" is the CPU in any case; "onnx" runs the model's own graphs, slower than either.
+    weights : {"auto", "float32", "float16", "int8"}
+        Weights of the decoder. "auto" is float32 on a card; on the CPU it is 8-bit where the model's own decoder is,
+        else float32. float16 needs a card, int8 the CPU.
     encoder_provider, decoder_provider : str or Backend, optional
         Providers of the parts, where they differ from `provider`.
     durations : sequence of int, optional
@@ -130,7 +132,7 @@ def load(
     with setting_up(), timeline.span("load"):
         with timeline.span("files"):
             files, spec = find_model(model, precision=precision, durations=durations, max_symbols=max_symbols)
-        backends = choose_backends(files, provider, encoder_provider, decoder_provider, decoder)
+        backends = choose_backends(files, provider, encoder_provider, decoder_provider, decoder, weights)
         queues = open_queues(backends, stream)
         make_features = FeatureExtractor(spec.n_mels, spec.normalize, "constant" if features == "2.5" else "reflect")
         on_device = features_on == "device"
@@ -178,18 +180,21 @@ def choose_backends(
     encoder_provider: str | Backend | None,
     decoder_provider: str | Backend | None,
     decoder: DecoderKind,
+    weights: WeightsKind = "auto",
 ) -> tuple[Backend, Backend]:
     """Return where encoder and decoder run; `auto` is resolved here and logged with its reason.
 
-    With the encoder on a device the decoder stays on the host, fed with the projected frames, unless asked otherwise by
-    `decoder="onnx"` or `decoder_provider`.
+    With the encoder on CUDA or TensorRT the decoder runs there too, unless `decoder="native"` or `weights="int8"` ask
+    for the CPU, or the card cannot run the decoder's kernel; with TensorRT-RTX it stays on the CPU.
 
     Raises
     ------
     OptionError
         Where a provider string cannot be read.
+    ProviderError
+        Where float16 weights are asked for and the card cannot run the decoder.
     """
-    from tdt.runtime import Backend
+    from tdt.runtime import Backend, takes_stream
 
     wanted = provider if encoder_provider is None else encoder_provider
     if wanted == "auto":
@@ -202,8 +207,24 @@ def choose_backends(
     encoder = Backend.parse(wanted)
     if decoder_provider is not None and decoder_provider != "auto":
         return encoder, Backend.parse(decoder_provider)
-    on_device = decoder == "onnx" and encoder.provider in ("cuda", "tensorrt")
-    return encoder, encoder if on_device or not encoder.on_device else Backend()
+    if not encoder.on_device:
+        return encoder, encoder
+    there = takes_stream(encoder) and decoder != "native" and weights != "int8"
+    return encoder, encoder if there and (decoder == "onnx" or _decodes_on(encoder, weights)) else Backend()
+
+
+def _decodes_on(backend: Backend, weights: WeightsKind) -> bool:
+    """Return whether the decoder's kernel runs on a card; where not, log why and what is done instead."""
+    from tdt.runtime import cooperative_problem, read_driver
+
+    if read_driver().problem:  # the encoder's session says more about it
+        return weights == "float16"
+    problem = cooperative_problem(backend.device_id)
+    if problem and weights == "float16":
+        raise ProviderError(f'weights="float16" needs the decoder on {backend}, which cannot run it: {problem}.')
+    if problem:
+        _log.warning("decoding on the CPU: %s cannot run the decoder's kernel: %s", backend, problem)
+    return not problem
 
 
 def make_encoder(
@@ -253,21 +274,30 @@ def make_engine(
     UnrecognizedGraphError
         Where "native" is asked for and the graph's structure is not known to it.
     """
+    from tdt.runtime import takes_stream
+
     if decoder == "native" and backend.on_device:
         raise OptionError(
             "decoder", decoder, f'"auto" or "onnx" with the decoder on {backend} (native runs on the cpu)'
         )
     if decoder == "onnx" and weights != "auto":
         raise OptionError("weights", weights, '"auto" with decoder="onnx", which runs the weights of the file')
-    if decoder == "native" or (decoder == "auto" and not backend.on_device):
-        from tdt.decoding import NativeEngine
+    if weights == "float16" and not takes_stream(backend):
+        raise OptionError("weights", weights, f'"auto", "float32" or "int8" with the decoder on {backend}')
+    try:
+        if decoder != "onnx" and takes_stream(backend):
+            from tdt.decoding import CardEngine
 
-        try:
-            return NativeEngine(files, spec, weights=weights, threads=threads, timeline=timeline)
-        except UnrecognizedGraphError as problem:
-            if decoder == "native":
-                raise
-            _log.warning("%s Decoding goes through ONNX Runtime instead, which is slower.", problem)
+            return CardEngine(files, spec, backend, weights=cast("CardWeightsKind", weights), queue=queue)
+        if decoder == "native" or (decoder == "auto" and not backend.on_device):
+            from tdt.decoding import NativeEngine
+
+            kind = cast("NativeWeightsKind", weights)
+            return NativeEngine(files, spec, weights=kind, threads=threads, timeline=timeline)
+    except UnrecognizedGraphError as problem:
+        if decoder == "native":
+            raise
+        _log.warning("%s Decoding goes through ONNX Runtime instead, which is slower.", problem)
     if backend.on_device:
         from tdt.decoding import make_device_engine
 

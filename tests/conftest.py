@@ -10,11 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from . import parakeet_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests/data"
+
+
+# A busy machine is no fault of what is tested: examples may take their time.
+settings.register_profile("tdt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tdt")
 
 
 def pytest_configure() -> None:

@@ -11,9 +11,13 @@ Needs the packages of the peers: pip install 'parakeet-tdt[dev]'. All options of
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+import parakeet_tiny
 
 from tdt.commands import bench as command
 from tdt.commands.parsing import Parser
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
     from tdt.profiling.rows import Row
     from tdt.profiling.worker import Clips
 
-ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_RATE_HZ = 16000
 
 
@@ -132,12 +135,6 @@ def peers_of(model: str | None, args: argparse.Namespace) -> list[Entry]:
     return entries
 
 
-def models_at_hand() -> list[str | None]:
-    """Return the tiny model's folder with both precisions where it stands beside the checkout, else the bundled one."""
-    beside = ROOT.parent / "shared" / "models" / "parakeet-tdt-tiny-onnx"
-    return [str(beside)] if beside.is_dir() else [None]
-
-
 def verdict(rows: Sequence[Row]) -> list[str]:
     """Return a line for each row of ours: whether it beats the peers on the same case and precision."""
     lines = []
@@ -158,7 +155,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     args = parser.read(sys.argv[1:] if argv is None else argv)
     if args.quick:
-        args.model = args.model or models_at_hand()
         args.against, args.max_seconds = "onnx-asr", min(args.max_seconds, 6.0)
     return args
 
@@ -171,6 +167,14 @@ def quick_cases(args: argparse.Namespace) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        if args.quick and not args.model:  # the bundled folder has no int8 files
+            folder = Path(scratch) / parakeet_tiny.FOLDERS["onnx-asr"]
+            args.model = [str(parakeet_tiny.write(folder, "onnx-asr"))]
+        return run(args)
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         if args.report or args.soak is not None:
             return command.run(args)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.logging
 import numpy as np
+from av.stream import Disposition
 
 from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
@@ -136,7 +137,7 @@ def _opened(file: Kept, fmt: Format) -> Any:
             "r",
             format=fmt.demuxer,
             container_options=options,
-            metadata_errors="replace",
+            **_metadata_errors(av.__version__),
             buffer_size=_IO_BYTES,
             timeout=(_OPEN_SECONDS, None) if seekable else None,
             io_open=_refuse,
@@ -146,6 +147,11 @@ def _opened(file: Kept, fmt: Format) -> Any:
         raise RefusedError(_said(error)) from error
 
 
+def _metadata_errors(version: str) -> dict[str, Any]:
+    """Return how titles that are no UTF-8 are read: PyAV replaces what it cannot read by itself from 19 on."""
+    return {"metadata_errors": "replace"} if int(version.split(".", 1)[0]) < 19 else {}
+
+
 def _said(error: BaseException) -> str:
     """Return what FFmpeg says, which knows many errors by a number alone."""
     known = not isinstance(error, av.error.FFmpegError) or isinstance(error, av.error.PatchWelcomeError)
@@ -153,11 +159,9 @@ def _said(error: BaseException) -> str:
 
 
 def _tracks(container: Any, streams: list[Any]) -> tuple[Track, ...]:
-    default = next(
-        (number for number, stream in enumerate(streams) if stream.disposition & 1 and _usable(stream)), None
-    )
-    if default is None:
-        default = next((number for number, stream in enumerate(streams) if _usable(stream)), 0)
+    usable = [number for number, stream in enumerate(streams) if _usable(stream)]
+    marked = [number for number in usable if streams[number].disposition & Disposition.default]
+    default = next(iter([*marked, *usable]), 0)
     whole = container.duration / av.time_base if container.duration else None
     found = []
     for number, stream in enumerate(streams):

@@ -24,8 +24,8 @@ INTEGER_SECONDS = 0.01
 _INTEGER_SCALES = (15, 23, 31)  # full scale as a power of two
 # Mean power over full scale, squared: below it there is no sound (-80 dB). Three steps of 16-bit audio lie there.
 SILENCE_POWER = 1e-8
-# Unlike channels mix to half of their mean power, like ones to all of it, those of opposite sign to nothing.
-CANCELLED_SHARE = 0.02
+# Of the energy that unlike channels keep in a mix; like ones keep more, those of opposite sign nothing.
+CANCELLED_SHARE = 0.05
 # Enough to tell while a long recording runs.
 TELL_SECONDS = 10.0
 

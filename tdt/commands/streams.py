@@ -71,6 +71,7 @@ def prepare() -> None:
         if nothing != number:
             os.dup2(nothing, number)
             os.close(nothing)
+        os.set_inheritable(number, True)  # for processes that are started from here
     if os.name != "posix":
         _use_utf8(sys.stdout)
         return
@@ -102,13 +103,9 @@ def _text(old: Any, number: int, name: str, encoding: str, *, closed: bool, forg
     with suppress(AttributeError, OSError, ValueError):
         old.flush()
     raw = _Descriptor(number, name, closed=closed or old is None, forgiving=forgiving)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding,
-        "backslashreplace",
-        line_buffering=forgiving or getattr(old, "line_buffering", False),
-        write_through=getattr(old, "write_through", False),
-    )
+    # Terminals, `python -u` and messages want each line at once.
+    at_once = forgiving or getattr(old, "line_buffering", False) or getattr(old, "write_through", False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=at_once)
 
 
 def _use_utf8(stream: Any) -> None:

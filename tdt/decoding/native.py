@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tdt.stages import Encoded
     from tdt.timeline import Recorder
 
-WeightsKind = Literal["auto", "float32", "int8"]
+NativeWeightsKind = Literal["auto", "float32", "int8"]
 
 
 class NativeEngine(Bound):
@@ -64,7 +64,7 @@ class NativeEngine(Bound):
         files: ModelFiles,
         spec: ModelSpec,
         *,
-        weights: WeightsKind = "auto",
+        weights: NativeWeightsKind = "auto",
         threads: int | None = None,
         isa: str | None = None,
         screening: bool | None = None,

@@ -11,11 +11,13 @@ import re
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.doctor.decoders import decoder_checks, redecode
 from tdt.doctor.prerequisites import extra, findings
 from tdt.doctor.verdicts import Environment, Expected, Measured, Report, Verdict, failed, judge, judge_cpu
 
@@ -86,7 +88,9 @@ def examine(
 
 def _verdict(model: str | Path | None, provider: str, precision: Precision | None, reference: Measured) -> Verdict:
     try:
-        return judge(measure(model, provider, precision), reference)
+        measured = measure(model, provider, precision)
+        verdict = judge(measured, reference)
+        return replace(verdict, checks=verdict.checks + decoder_checks(measured))
     except Exception as error:  # noqa: BLE001  # whatever a broken installation raises, CuPy's own errors too
         return failed(provider, error)
 
@@ -204,6 +208,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
             nodes=nodes,
             computing_on_cpu=computing,
             milliseconds=milliseconds,
+            redecoded=redecode(asr, backend, encoded),
         )
 
 

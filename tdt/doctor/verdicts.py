@@ -122,6 +122,9 @@ class Measured:
         Operators on the CPU that are more than shape arithmetic.
     milliseconds : mapping of str to float
         Stage to best time.
+    redecoded : mapping of str to tuple of tuple of int
+        Tokens that other decoders make of the same encoder output, where the decoder runs on a card: "native" on the
+        CPU, and "float16" with such weights on the card.
     """
 
     provider: str
@@ -136,6 +139,7 @@ class Measured:
     nodes: Mapping[str, int]
     computing_on_cpu: Mapping[str, int]
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    redecoded: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

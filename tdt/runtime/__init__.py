@@ -12,9 +12,14 @@ from tdt.doors import door
 if TYPE_CHECKING:
     from tdt.runtime.backend import Backend as Backend
     from tdt.runtime.backend import Provider as Provider
+    from tdt.runtime.card_kernel import CardKernel as CardKernel
+    from tdt.runtime.card_kernel import CardMemory as CardMemory
+    from tdt.runtime.card_kernel import card_shared_bytes as card_shared_bytes
+    from tdt.runtime.card_kernel import cooperative_problem as cooperative_problem
     from tdt.runtime.device import DeviceArray as DeviceArray
     from tdt.runtime.device import DeviceSlice as DeviceSlice
     from tdt.runtime.device import adopt as adopt
+    from tdt.runtime.device_queue import CudaStream as CudaStream
     from tdt.runtime.device_queue import WorkQueue as WorkQueue
     from tdt.runtime.device_queue import open_queue as open_queue
     from tdt.runtime.device_queue import open_queues as open_queues
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from tdt.runtime.driver import read_driver as read_driver
     from tdt.runtime.node_report import place_graphs as place_graphs
     from tdt.runtime.node_report import render as render
+    from tdt.runtime.nvrtc import CudaSource as CudaSource
     from tdt.runtime.ort import onnxruntime as onnxruntime
     from tdt.runtime.placement import computing_on_cpu as computing_on_cpu
     from tdt.runtime.placement import dynamic_quantisation as dynamic_quantisation
@@ -37,10 +43,12 @@ __getattr__, __all__ = door(
     __name__,
     {
         "backend": "Backend Provider",
+        "card_kernel": "CardKernel CardMemory card_shared_bytes cooperative_problem",
         "device": "DeviceArray DeviceSlice adopt",
-        "device_queue": "WorkQueue open_queue open_queues takes_stream",
+        "device_queue": "CudaStream WorkQueue open_queue open_queues takes_stream",
         "driver": "Driver read_driver",
         "node_report": "place_graphs render",
+        "nvrtc": "CudaSource",
         "ort": "onnxruntime",
         "placement": "computing_on_cpu dynamic_quantisation",
         "provider_options": "EXECUTION_PROVIDERS encoder_profile",

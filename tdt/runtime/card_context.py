@@ -1,4 +1,4 @@
-"""The few functions of the NVIDIA driver that keep work on a card in order: streams, copies on them, events."""
+"""The few functions of the NVIDIA driver that are needed here: streams, copies on them, events, memory, kernels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _PLACE = ctypes.POINTER(ctypes.c_void_p)
+_NUMBER = ctypes.POINTER(ctypes.c_int)
 # Handles are addresses; a device pointer is 64 bits wide by itself (CUdeviceptr).
 _SIGNATURES: dict[str, list[Any]] = {
     "cuDevicePrimaryCtxRetain": [_PLACE, ctypes.c_int],
@@ -26,7 +27,22 @@ _SIGNATURES: dict[str, list[Any]] = {
     "cuEventRecord": [ctypes.c_void_p, ctypes.c_void_p],
     "cuEventElapsedTime": [ctypes.POINTER(ctypes.c_float), ctypes.c_void_p, ctypes.c_void_p],
     "cuEventDestroy_v2": [ctypes.c_void_p],
-}
+    "cuDeviceGetAttribute": [_NUMBER, ctypes.c_int, ctypes.c_int],
+    "cuMemAlloc_v2": [ctypes.POINTER(ctypes.c_uint64), ctypes.c_size_t],
+    "cuMemFree_v2": [ctypes.c_uint64],
+    "cuMemsetD8Async": [ctypes.c_uint64, ctypes.c_ubyte, ctypes.c_size_t, ctypes.c_void_p],
+    "cuModuleLoadData": [_PLACE, ctypes.c_char_p],
+    "cuModuleUnload": [ctypes.c_void_p],
+    "cuModuleGetFunction": [_PLACE, ctypes.c_void_p, ctypes.c_char_p],
+    "cuFuncSetAttribute": [ctypes.c_void_p, ctypes.c_int, ctypes.c_int],
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor": [_NUMBER, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t],
+    "cuLaunchCooperativeKernel": [
+        ctypes.c_void_p, *[ctypes.c_uint] * 7, ctypes.c_void_p, _PLACE,
+    ],
+}  # fmt: skip
+# CUdevice_attribute and CUfunction_attribute.
+MULTIPROCESSORS, COMPUTE_MAJOR, COMPUTE_MINOR, COOPERATIVE_LAUNCH, SHARED_BYTES_OF_A_BLOCK = 16, 75, 76, 95, 97
+_MOST_DYNAMIC_SHARED_BYTES = 8
 
 
 class CardContext:
@@ -50,7 +66,7 @@ class CardContext:
             getattr(library, name).argtypes = types
         self._library, self._device_id = library, device_id
         self._context = ctypes.c_void_p()
-        device = ctypes.c_int()
+        self._device = device = ctypes.c_int()
         self._check("cuInit", library.cuInit(0))
         self._check("cuDeviceGet", library.cuDeviceGet(ctypes.byref(device), device_id))
         # Kept for good: the context lives as long as the process anyway.
@@ -97,6 +113,62 @@ class CardContext:
     def event_destroy(self, event: int) -> None:
         """Give an event back."""
         self._call("cuEventDestroy_v2", event)
+
+    def attribute(self, attribute: int) -> int:
+        """Return a number of the card, by its place in CUdevice_attribute."""
+        value = ctypes.c_int()
+        self._call("cuDeviceGetAttribute", ctypes.byref(value), attribute, self._device)
+        return value.value
+
+    def allocate(self, size_bytes: int) -> int:
+        """Return the address of new memory, aligned to 256 bytes, of undefined content."""
+        made = ctypes.c_uint64()
+        self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
+        return made.value
+
+    def free(self, pointer: int) -> None:
+        """Give memory back; what is enqueued must be done with it."""
+        self._call("cuMemFree_v2", pointer)
+
+    def clear(self, target: int, size_bytes: int, stream: int) -> None:
+        """Enqueue zeros."""
+        self._call("cuMemsetD8Async", target, 0, size_bytes, stream)
+
+    def module_load(self, image: bytes) -> int:
+        """Load machine code."""
+        made = ctypes.c_void_p()
+        self._call("cuModuleLoadData", ctypes.byref(made), image)
+        return int(made.value or 0)
+
+    def module_unload(self, module: int) -> None:
+        """Give machine code back."""
+        self._call("cuModuleUnload", module)
+
+    def module_function(self, module: int, name: str) -> int:
+        """Return a kernel."""
+        made = ctypes.c_void_p()
+        self._call("cuModuleGetFunction", ctypes.byref(made), module, name.encode())
+        return int(made.value or 0)
+
+    def allow_shared_bytes(self, function: int, dynamic_bytes: int) -> None:
+        """Let a kernel have so much dynamic shared memory a block: above 48 KB it must be asked for."""
+        self._call("cuFuncSetAttribute", function, _MOST_DYNAMIC_SHARED_BYTES, dynamic_bytes)
+
+    def resident_blocks(self, function: int, threads: int, dynamic_bytes: int) -> int:
+        """Return how many blocks of a kernel a multiprocessor holds at once."""
+        value = ctypes.c_int()
+        name = "cuOccupancyMaxActiveBlocksPerMultiprocessor"
+        self._call(name, ctypes.byref(value), function, threads, dynamic_bytes)
+        return value.value
+
+    def launch_together(
+        self, function: int, blocks: int, threads: int, dynamic_bytes: int, argument: bytes, stream: int
+    ) -> None:
+        """Enqueue a kernel of one argument all of whose blocks run at the same time; the argument is copied."""
+        content = ctypes.create_string_buffer(argument, len(argument))
+        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(content))
+        shape = (blocks, 1, 1, threads, 1, 1)
+        self._call("cuLaunchCooperativeKernel", function, *shape, dynamic_bytes, stream, arguments)
 
     def _call(self, function: str, *arguments: object) -> None:
         """Call in this context, whatever the thread had before."""

@@ -31,6 +31,26 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Stage = Callable[[str], AbstractContextManager[None]]
 
+
+class Placed(Protocol):
+    """An array at an address on the card."""
+
+    @property
+    def pointer(self) -> int:
+        """Address."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Dimensions."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type."""
+        ...
+
+
 _HANDLES = ("ptr", "cuda_stream", "handle")  # of CuPy, PyTorch, Numba
 
 
@@ -135,7 +155,7 @@ class CudaStream(Bound):
             # Not at exit: sessions may still hold it then, and the process takes it along.
             weakref.finalize(self, _destroy, self._context, self.pointer).atexit = False
 
-    def put(self, target: DeviceArray, array: Array) -> None:
+    def put(self, target: Placed, array: Array) -> None:
         """Enqueue a copy to the device; the source is kept until all is done."""
         host = np.ascontiguousarray(array, target.dtype)
         assert host.shape == target.shape
@@ -147,13 +167,18 @@ class CudaStream(Bound):
         """Enqueue a session's run."""
         binding.run(wait=False)
 
-    def read(self, source: DeviceArray) -> Array:
+    def read(self, source: Placed) -> Array:
         """Enqueue a copy to the host."""
         host: Array = np.empty(source.shape, source.dtype)
         if host.nbytes:
             self._context.copy_to_host(host, source.pointer, self.pointer)
             self._in_flight.append(host)
         return host
+
+    @property
+    def context(self) -> CardContext:
+        """The card's context, for memory and kernels of one's own."""
+        return self._context
 
     def wait(self) -> None:
         """Wait for the stream; an error of any kernel before comes out here."""

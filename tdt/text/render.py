@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -112,7 +113,7 @@ def _range(cue: Cue, marker: str) -> str:
 
 
 def _escape_arrow(text: str) -> str:
-    return text.replace("-->", "->")
+    return re.sub("--+>", "->", text)  # of any length: --->, with an arrow taken out, would hold one again
 
 
 def _escape_markup(text: str) -> str:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import struct
-import subprocess
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from tdt import errors
-from tdt.audio import decoders, loading
+from tdt.audio import clip, sound, sources
 from tdt.audio.loading import load_audio
 from tdt.timeline import Timeline
+
+from ..sound_files import Pipe
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_resampling_is_librosas(rate: int, rng: np.random.Generator) -> None:
 
 def test_long_files_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch, tone: np.ndarray) -> None:
     whole = load_audio(encoded(tone, 44100)).samples
-    monkeypatch.setattr(decoders, "MAX_BLOCK_VALUES", 200)
+    monkeypatch.setattr(sound, "MAX_BLOCK_VALUES", 200)
     assert np.array_equal(load_audio(encoded(tone, 44100)).samples, whole)
 
 
@@ -143,43 +143,6 @@ def test_reading_and_resampling_are_timed(tone: np.ndarray) -> None:
     timeline = Timeline()
     load_audio(tone, sample_rate=44100, timeline=timeline)
     assert [span.name for span in timeline.spans] == ["read", "resample"]
-
-
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg for formats that libsndfile does not know")
-def test_other_formats_go_through_audioread(tmp_path: Path, speech: bytes) -> None:
-    made = tmp_path / "speech.m4a"
-    subprocess.run(["ffmpeg", "-v", "error", "-i", "-", str(made)], input=speech, check=True)
-    for source in (made, made.read_bytes()):
-        assert load_audio(source).seconds == pytest.approx(load_audio(speech).seconds, abs=0.1)
-
-
-def test_decoders_beside_libsndfile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import audioread
-
-    wave = (np.arange(-800, 800) * 20).astype("<i2")
-
-    class Decoder:
-        samplerate, channels = 16000, 2
-
-        def __init__(self, path: str, backends: list[Any]) -> None:
-            assert Path(path).is_absolute()
-            assert Path(path).read_bytes() == b"something else"
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def __iter__(self) -> Any:
-            data = np.stack([wave, wave], axis=1).tobytes()
-            yield data[:1001]  # in the middle of a sample
-            yield data[1001:]
-
-    monkeypatch.setattr(audioread, "audio_open", Decoder)
-    (tmp_path / "talk.xyz").write_bytes(b"something else")
-    for source in (tmp_path / "talk.xyz", b"something else"):
-        assert np.array_equal(load_audio(source).samples, wave / np.float32(32768))
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -261,7 +224,7 @@ def test_a_header_claims_an_absurd_length(speech: bytes) -> None:
     claimed[22:26] = b"\xff\xff\xff\xff"
     tracemalloc.start()
     try:
-        with pytest.raises(errors.AudioReadError, match=r"cut short|cannot be decoded"):
+        with pytest.raises(errors.AudioReadError, match=r"of 68719476735 samples are there"):
             load_audio(bytes(claimed))
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -271,14 +234,14 @@ def test_a_header_claims_an_absurd_length(speech: bytes) -> None:
 
 
 def test_what_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "MAX_SAMPLES", 1000)
+    monkeypatch.setattr(clip, "MAX_SAMPLES", 1000)
     with pytest.raises(errors.AudioReadError, match="unpacks to more than"):
         load_audio(encoded(np.zeros(2000), format="FLAC", subtype="PCM_16"))
     with pytest.raises(errors.AudioReadError, match="unpacks to more than"):
         load_audio(np.zeros(900, np.float32), sample_rate=8000)
-    monkeypatch.setattr(loading, "MAX_STREAM_BYTES", 1000)
+    monkeypatch.setattr(sources, "MAX_STREAM_BYTES", 1000)
     with pytest.raises(errors.AudioReadError, match="more than 1000 bytes"):
-        load_audio(io.BytesIO(bytes(2000)))
+        load_audio(Pipe(bytes(2000)))
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
@@ -298,10 +261,10 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_bytes(speech)
     path.chmod(0)
 
-    def refuse(*_: object) -> int:  # root may read everything, so the system's refusal is played
+    def refuse(*_: object, **__: object) -> int:  # root may read everything, so the system's refusal is played
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(errors.AudioReadError, match="Permission denied"):
         load_audio(path)
 

@@ -7,18 +7,19 @@ import os
 import subprocess
 import sys
 import tracemalloc
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
 
-from tdt.audio.reader import BLOCK_SECONDS, BlockReader
+from tdt.audio.reader import BlockReader
+from tdt.audio.sound import BLOCK_SECONDS
 from tdt.errors import AudioNotFoundError, AudioReadError, AudioTailError, AudioValueError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def read_all(source: object, **options: int) -> np.ndarray:
@@ -39,9 +40,7 @@ def test_stream_equals_the_whole(rate: int, tmp_path: Path, rng: np.random.Gener
     soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
     whole = librosa.resample(samples, orig_sr=rate, target_sr=16000, res_type="soxr_hq")
     streamed = read_all(tmp_path / "a.wav")
-    assert abs(len(streamed) - len(whole)) <= 1  # librosa rounds the length up
-    shared_length = min(len(streamed), len(whole))
-    np.testing.assert_array_equal(streamed[:shared_length], whole[:shared_length])
+    np.testing.assert_array_equal(streamed, whole)
 
 
 def test_golden_clip_of_44_khz_stereo(golden_folder: Path) -> None:
@@ -161,8 +160,8 @@ def test_recorder_that_was_killed_left_no_length_in_the_header(tmp_path: Path) -
 def test_zero_length_and_nonsense_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "text.wav").write_text("hello " * 100)
-    for name in ("empty.wav", "text.wav"):
-        with pytest.raises(AudioReadError, match="cannot be read as audio"):
+    for name, words in (("empty.wav", "is empty"), ("text.wav", "cannot be read as audio")):
+        with pytest.raises(AudioReadError, match=words):
             read_all(tmp_path / name)
     with pytest.raises(AudioNotFoundError, match="does not exist"):
         BlockReader(tmp_path / "none.wav")
@@ -203,45 +202,3 @@ def test_memory_does_not_grow_with_the_length() -> None:
         return top
 
     assert peak(40) < 1.2 * peak(4)
-
-
-def test_formats_for_other_decoders_are_served_from_every_source(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import audioread
-
-    wave = (np.arange(-800, 800) * 20).astype("<i2")
-    seen: list[Path] = []
-
-    class Decoder:
-        samplerate, channels = 16000, 1
-
-        def __init__(self, path: str, backends: list[Any]) -> None:
-            seen.append(Path(path))
-            assert Path(path).read_bytes() == b"something else"
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def __iter__(self) -> Iterator[bytes]:
-            yield wave.tobytes()
-
-    class Pipe(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
-
-    monkeypatch.setattr(audioread, "audio_open", Decoder)
-    path = tmp_path / "talk.xyz"
-    path.write_bytes(b"something else")
-    for source in (path, b"something else", io.BytesIO(b"something else"), Pipe(b"something else")):
-        with BlockReader(source) as reader:
-            got = np.concatenate(list(reader))
-        np.testing.assert_array_equal(got, wave / np.float32(32768))
-    assert [file.exists() for file in seen] == [True, False, False, False], "copies are removed"
-    for empty in (b"", io.BytesIO(), Pipe()):
-        with pytest.raises(AudioReadError):
-            BlockReader(empty)
-    assert len(seen) == 4, "decoders are not asked about nothing"

@@ -160,6 +160,27 @@ def test_a_report_on_a_full_disk(words: list[str]) -> None:
     check_quiet(ran.stderr)
 
 
+def test_a_line_goes_out_at_once_where_that_is_asked_for() -> None:
+    code = "import sys; from tdt.commands.streams import prepare; prepare()\nsys.stdout.write('µ\\n'); sys.stdin.read()"
+    command = [sys.executable, "-u", "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "µ\n".encode()
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_closed_descriptors_are_open_in_processes_that_are_started() -> None:
+    code = (
+        "import os, subprocess, sys; from tdt.commands.streams import prepare; prepare()\n"
+        "theirs = 'import os; os.fstat(0); os.fstat(1); os.fstat(2)'\n"
+        "sys.exit(subprocess.run([sys.executable, '-c', theirs], check=False).returncode)"
+    )
+    assert run("-c", code, close=(0, 1, 2)).returncode == 0
+
+
 def test_closed_standard_input_is_an_error_of_that_input(tmp_path: Path) -> None:
     ran = run("-m", "tdt", "transcribe", "-", CLIP, "-o", str(tmp_path), close=(0,))
     assert ran.returncode == 1

@@ -11,6 +11,7 @@ import pytest
 
 from tdt.commands import main
 from tdt.doctor import measuring
+from tdt.doctor.decoders import decoder_checks
 from tdt.doctor.prerequisites import cuda_major, findings, package_major
 from tdt.doctor.verdicts import TOLERANCES, Environment, Measured, distance, judge, judge_cpu
 from tdt.errors import ProviderError
@@ -273,3 +274,13 @@ def test_edit_distance() -> None:
     assert distance([1, 2, 3], [1, 3]) == 1
     assert distance([1, 2, 3], [3, 2, 1]) == 2
     assert distance([5, 1, 2], [1, 2, 5]) == 2
+
+
+@pytest.mark.parametrize(("name", "wrong", "ok"), [("native", 0, True), ("native", 1, False), ("float16", 1, True)])
+def test_decoders_of_the_same_frames_are_compared(on_cuda: Measured, name: str, wrong: int, ok: bool) -> None:
+    first, *others = on_cuda.tokens
+    changed = (tuple(token + (place < wrong) for place, token in enumerate(first)), *others)
+    (check,) = decoder_checks(replace(on_cuda, redecoded={name: changed}))
+    assert check.name == f"decoder against {name}"
+    total = sum(map(len, changed))
+    assert (check.ok, check.found.split(" tokens")[0]) == (ok, f"{total - wrong} of {total}")

@@ -175,7 +175,7 @@ def test_the_driver_is_read_and_auto_takes_its_card(bundled: Any, caplog: pytest
     assert (driver.cuda, driver.cards, driver.problem) == ((13, 0), (Card("FAKE", (9, 0), 1 << 36),), "")
     with caplog.at_level(logging.INFO, logger="tdt"):
         encoder, decoder = choose_backends(bundled[0], "auto", None, None, "auto")
-    assert (str(encoder), str(decoder)) == ("cuda:0", "cpu")
+    assert (str(encoder), str(decoder)) == ("cuda:0", "cuda:0")
     assert "a CUDA card is usable" in caplog.text
 
 

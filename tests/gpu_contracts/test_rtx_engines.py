@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import pytest
@@ -19,19 +19,24 @@ from tdt.quantization.engines.targets import Shapes
 from tdt.quantization.pipeline import quantize
 from tdt.quantization.recipe import Recipe
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-TINY = SHARED / "models/parakeet-tdt-tiny-onnx"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return quantize(TINY, [SHARED / "models/eval"], tmp_path_factory.mktemp("q") / "int8").folder
+def tiny(models: Path) -> Path:
+    return models / "parakeet-tdt-tiny-onnx"
 
 
 @pytest.fixture(scope="module")
-def quantised_half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantised(tiny: Path, eval_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quantize(tiny, [eval_folder], tmp_path_factory.mktemp("q") / "int8").folder
+
+
+@pytest.fixture(scope="module")
+def quantised_half(tiny: Path, eval_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = Recipe(body="float16", smoothquant="search")
-    return quantize(TINY, [SHARED / "models/eval"], tmp_path_factory.mktemp("q") / "half", recipe).folder
+    return quantize(tiny, [eval_folder], tmp_path_factory.mktemp("q") / "half", recipe).folder
 
 
 def test_engine_for_both_targets_with_every_layer_in_int8(
@@ -71,10 +76,10 @@ def test_a_float16_body_keeps_its_int8_layers(quantised_half: Path, tmp_path: Pa
     assert built.report["layers"]["attention"] == {"float16": 24}
 
 
-def test_the_float_model_has_no_int8_layer(tmp_path: Path) -> None:
+def test_the_float_model_has_no_int8_layer(tiny: Path, tmp_path: Path) -> None:
     shapes = Shapes(max_batch=1, opt_seconds=2.0, max_seconds=4.0)
     with pytest.raises(EngineBuildError, match="0 linear layers of 73 are int8"):
-        build(TINY / "encoder-model.onnx", ["sm_89"], shapes, 128, min_int8=1)
+        build(tiny / "encoder-model.onnx", ["sm_89"], shapes, 128, min_int8=1)
 
 
 def test_fewer_int8_layers_than_asked_fail(quantised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,8 +88,10 @@ def test_fewer_int8_layers_than_asked_fail(quantised: Path, tmp_path: Path, caps
     assert not (tmp_path / "engine").exists()
 
 
-def test_the_dynamically_quantised_file_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["build-engine", str(TINY), "--precision", "int8", "-o", str(tmp_path / "engine")]
+def test_the_dynamically_quantised_file_is_rejected(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["build-engine", str(tiny), "--precision", "int8", "-o", str(tmp_path / "engine")]
     assert main(arguments) == 1
     said = capsys.readouterr().err
     for operator in ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"):
@@ -92,8 +99,8 @@ def test_the_dynamically_quantised_file_is_rejected(tmp_path: Path, capsys: pyte
     assert "tdt quantize" in said
 
 
-def test_unknown_targets_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_targets_are_named(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["build-engine", str(TINY), "-o", str(tmp_path / "engine"), "--target", "sm_42"])
+        main(["build-engine", str(tiny), "-o", str(tmp_path / "engine"), "--target", "sm_42"])
     assert stop.value.code == 2
     assert "sm_120" in capsys.readouterr().err

@@ -110,6 +110,12 @@ def test_a_short_last_cue_stays_within_the_audio() -> None:
     assert cue.end_ms == 1500
 
 
+@pytest.mark.parametrize("text", ["-->", "--->", "a ------> b", "---->-->"])
+def test_no_text_reads_as_the_arrow_between_times(text: str) -> None:
+    spoken = said((text, 1.0, 2.0))
+    assert as_srt(spoken).count("-->") == as_vtt(spoken).count("-->") == 1
+
+
 def test_a_text_of_a_mark_only_is_shown_for_some_time() -> None:
     (cue,) = cues(said((".", 1.0, 1.0), audio_seconds=1.0))
     assert (cue.start_ms, cue.end_ms) == (0, 1000)

@@ -122,7 +122,7 @@ def _behind(cursor: Cursor, at: int) -> tuple[int, int | None]:
         if _is_chunk(cursor, here):
             length = int.from_bytes(head[4:8], "little")
             here = min(here + 8 + length + length % 2, cursor.size)
-        elif here == at:
+        elif here == at and is_name(cursor.get(here + 1, 4)):
             here += 1  # the byte that makes lengths even
         else:
             break

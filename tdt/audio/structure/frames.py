@@ -133,16 +133,17 @@ def _follow(cursor: Cursor, parse: Callable[[bytes], Frame | None], at: int, mor
 
 @dataclass(slots=True)
 class _Run:
-    """Frames without a gap; those before it that lack a count of their own belong to the same recording."""
+    """Frames without a gap. `count` and `bytes` are what a recording claims, where this is its first run."""
 
     start: int
     kind: tuple[int, ...]
     rate_hz: int
-    stop: int = 0
+    stop: int
+    behind_junk: bool
+    count: int
+    bytes: int
     frames: int = 0
     samples: int = 0
-    count: int = 0  # frames and bytes that the recording claims, where this is its first run
-    bytes: int = 0
 
 
 def walker(name: str) -> Callable[[ByteSource], Outline]:
@@ -158,7 +159,7 @@ def walk(source: ByteSource, name: str) -> Outline:
     source : ByteSource
     name : {"mpeg", "adts", "loas", "ac3"}
     """
-    parse, cursor, at, cut = KINDS[name], Cursor(source), 0, False
+    parse, cursor, at, cut, junk = KINDS[name], Cursor(source), 0, False, False
     runs: list[_Run] = []
     run: _Run | None = None
     while at < cursor.size:
@@ -168,11 +169,13 @@ def walk(source: ByteSource, name: str) -> Outline:
         if run is None or frame is None or frame.kind != run.kind or count is not None:
             run = None
             if frame is None or not _follow(cursor, parse, at, 1):
-                at = _next(cursor, name, head, at)
+                behind = _behind_tag(head, at)
+                junk = junk or behind is None
+                at = _next_sync(cursor, name, at) if behind is None else behind
                 continue
-            run = _Run(at, frame.kind, frame.rate_hz, at)
-            run.count, run.bytes = count or (0, 0)
+            run = _Run(at, frame.kind, frame.rate_hz, at, junk, *(count or (0, 0)))
             runs.append(run)
+            junk = False
         if at + frame.length > cursor.size:
             cut = True
             break
@@ -180,15 +183,20 @@ def walk(source: ByteSource, name: str) -> Outline:
         run.stop = at
         run.frames += count is None
         run.samples += frame.samples if count is None else 0
-    return _outline(source, [run for run in runs if run.frames], cut)
+    return _outline(source, name, [run for run in runs if run.frames], cut)
 
 
-def _next(cursor: Cursor, name: str, head: bytes, at: int) -> int:
-    """Return where to look next: behind a tag, or at the next byte that may begin a frame."""
+def _behind_tag(head: bytes, at: int) -> int | None:
+    """Return where the tag that begins with `head` at `at` ends; None where there is none."""
     if head[:3] == b"ID3" and len(head) >= 10:
         return id3_end(head, at)
-    if head[:3] == b"TAG":
-        return at + 128
+    if head[:8] == b"APETAGEX" and len(head) >= 16:
+        return at + 32 + (int.from_bytes(head[12:16], "little") if head[23] & 0x20 else 0)
+    return at + 128 if head[:3] == b"TAG" else None
+
+
+def _next_sync(cursor: Cursor, name: str, at: int) -> int:
+    """Return where a byte stands next that may begin a frame."""
     found = cursor.find(_SYNC[name], at + 1, cursor.size)
     return cursor.size if found < 0 else found
 
@@ -221,10 +229,18 @@ def _count(head: bytes, frame: Frame) -> tuple[int, int] | None:
     return None
 
 
-def _outline(source: ByteSource, runs: list[_Run], cut: bool) -> Outline:
+def _outline(source: ByteSource, name: str, runs: list[_Run], cut: bool) -> Outline:
     if not runs:
         return whole(source)
-    pieces = [Piece(run.start, run.stop, run.samples or None, run.rate_hz or None) for run in runs]
+    pieces: list[Piece] = []
+    for number, run in enumerate(runs):
+        samples, rate_hz = run.samples or None, run.rate_hz or None
+        same = number > 0 and run.behind_junk and not run.count and run.kind == runs[number - 1].kind
+        if same and name == "mpeg":  # FFmpeg finds its way through junk, libsndfile would lose a quarter of a second
+            before = pieces.pop()
+            pieces.append(Piece(before.start, run.stop, (before.frames or 0) + run.samples, rate_hz, ffmpeg=True))
+        else:
+            pieces.append(Piece(run.start, run.stop, samples, rate_hz))
     if runs[0].start == skip_id3(source):
         pieces[0] = pieces[0]._replace(start=0)
     return Outline(tuple(pieces), _problem(runs, cut))

@@ -18,6 +18,7 @@ extern void fake_cuda_note_enqueued(const void *stream);
 extern void fake_cuda_note_copy(int kind, const void *stream);
 extern void fake_cuda_note_wait(const void *stream);
 extern long fake_cuda_waits(void);
+extern long fake_driver_attribute(int attribute); /* in fake_kernels.c */
 
 struct event { struct timespec at; long waits; };
 static __thread int depth;
@@ -26,11 +27,13 @@ static long streams, events, fault;
 int cuTensorMapEncodeTiled(void) { return 100; }
 int cuInit(unsigned flags) { return 0; }
 int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
+/* NVRTC asks for a private table as soon as it finds a driver, and calls into what it gets. */
+int cuGetExportTable(const void **table, const void *id) { *table = NULL; return 500; }
 int cuDeviceGetCount(int *count) { *count = 1; return 0; }
 int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal ? 101 : 0; }
 int cuDeviceGetName(char *name, int size, int device) { strncpy(name, "FAKE", size); return 0; }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = 1ull << 36; return 0; }
-int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 9 : 0; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = fake_driver_attribute(attribute); return 0; }
 
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)0xC0; return 0; }
 int cuCtxPushCurrent_v2(void *context) { depth++; return context == (void *)0xC0 ? 0 : INVALID_CONTEXT; }
@@ -40,6 +43,7 @@ int cuGetErrorName(int status, const char **name) {
     return 0;
 }
 
+int fake_driver_in_context(void) { return depth > 0; }
 #define IN_CONTEXT if (depth < 1) return INVALID_CONTEXT
 #define NOT_TRUNCATED(handle) if (!(handle)) return INVALID_VALUE
 
