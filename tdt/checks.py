@@ -7,7 +7,7 @@ refuse with :class:`~tdt.errors.OptionError`. Checks stand where a call begins, 
 from __future__ import annotations
 
 import numbers
-from contextlib import suppress
+import operator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tdt.errors import OptionError
@@ -34,7 +34,7 @@ WHOLE = {
     "batch_size": Bounds(1, 4096),
     "max_memory_bytes": Bounds(1 << 20, 1 << 44, "bytes"),
     "jobs": Bounds(1, 256),
-    "threads": Bounds(1, 1024),
+    "threads": Bounds(1, 256),
     "max_symbols": Bounds(1, 10_000),
 }
 SECONDS = {"chunk_seconds": Bounds(2, 86_400, "seconds"), "context_seconds": Bounds(0, 86_400, "seconds")}
@@ -52,19 +52,29 @@ def seconds_option(name: str, value: object) -> float | None:
 
 def whole_number(name: str, value: object, least: float, most: float, unit: str = "") -> int:
     """Return a whole number from `least` to `most`."""
-    if not isinstance(value, bool) and isinstance(value, numbers.Integral) and least <= int(value) <= most:
-        return int(value)
-    raise OptionError(name, value, f"a whole number from {least} to {most}{' ' + unit if unit else ''}")
+    plain = _whole(value)
+    if plain is None or not least <= plain <= most:
+        raise OptionError(name, value, f"a whole number from {least} to {most}{' ' + unit if unit else ''}")
+    return plain
 
 
 def number(name: str, value: object, least: float, most: float, unit: str = "") -> float:
     """Return a number from `least` to `most`."""
-    if not isinstance(value, bool) and isinstance(value, numbers.Real):
-        with suppress(OverflowError):  # a whole number beyond all floats
-            plain = float(value)
-            if least <= plain <= most:
-                return plain
-    raise OptionError(name, value, f"a number from {least:g} to {most:g}{' ' + unit if unit else ''}")
+    plain: float | None = _whole(value)
+    if plain is None and isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+        plain = float(value)
+    if plain is None or not least <= plain <= most:
+        raise OptionError(name, value, f"a number from {least:g} to {most:g}{' ' + unit if unit else ''}")
+    return float(plain)
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # NumPy's time spans pass for whole numbers
+        return None
 
 
 def one_of(name: str, value: object, words: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ Errors cross process boundaries: whatever their constructors ask for, a copy has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 # Attributes that OSError and ImportError keep beside an instance's dictionary.
-_SHOWN_CHARACTERS = 200
 _HIDDEN = ("errno", "strerror", "filename", "filename2", "name", "path")
 
 
@@ -31,9 +30,16 @@ class TdtError(Exception):
 
 def _remade(kind: type[TdtError], args: tuple[object, ...]) -> TdtError:
     """Return an error of a kind as it was, past its constructor."""
-    error = kind.__new__(kind)
+    # By the base that decides what an instance looks like: ValueError cannot make what is an OSError, too.
+    maker: Any = kind
+    while "__new__" not in vars(maker):
+        maker = maker.__base__
+    error: TdtError = maker.__new__(kind)
     error.args = args
     return error
+
+
+_SHOWN_CHARACTERS = 200
 
 
 def _shown(value: object) -> str:

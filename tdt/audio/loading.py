@@ -78,7 +78,7 @@ def load_audio(
             raise problem
         return audio
     with timeline.span("read"):
-        rate_hz = checked_rate(sample_rate)
+        rate_hz, _ = checked_rate(sample_rate), whole_option("track", track)
         mixer = Mixer(name, channel)
         samples = mixer.mono(as_float32(array, name), rate_hz)
         mixer.finish()

@@ -235,6 +235,11 @@ def _array_blocks(array: npt.NDArray[Any], rate_hz: int, name: str) -> Iterator[
 
 def _iterable_blocks(source: Iterable[Any], rate_hz: int, name: str) -> Iterator[Block]:
     for item in source:
-        block = np.asarray(item)
+        block = as_array(item)
+        if block is None:
+            raise AudioValueError(
+                f"{name} gave {type(item).__name__}; arrays of int16, float32 or float64 samples are expected of an "
+                "iterable. Convert it: numpy.asarray(samples, numpy.float32)."
+            )
         if block.size:
             yield from _array_blocks(block, rate_hz, name)

@@ -116,10 +116,12 @@ def locate(model: str | Path | None, precision: Precision | None = None) -> Path
     DownloadError
         Where a hub name cannot be fetched.
     """
-    if model is None or str(model) == BUNDLED.name:
+    if model is None:
         return BUNDLED
     if not isinstance(model, (str, Path)) or not str(model).strip() or "\0" in str(model):
         raise OptionError("model", model, "a folder or the name of a model")
+    if str(model) == BUNDLED.name:
+        return BUNDLED
     try:
         folder = Path(model).expanduser()
         if folder.is_dir():
