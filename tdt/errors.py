@@ -39,11 +39,23 @@ def _remade(kind: type[TdtError], args: tuple[object, ...]) -> TdtError:
     return error
 
 
+_SHOWN_CHARACTERS = 200
+
+
+def _shown(value: object) -> str:
+    """Return a value as Python writes it, in a line's length; whatever it is, showing it must not fail, too."""
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001  its own, or that of a number with too many digits
+        shown = f"<{type(value).__name__}>"
+    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[: _SHOWN_CHARACTERS - 3] + "..."
+
+
 class OptionError(TdtError, ValueError):
     """An option or argument has a value that cannot be used."""
 
     def __init__(self, name: str, given: object, expected: str) -> None:
-        super().__init__(f"{name}={given!r} cannot be used: expected {expected}.")
+        super().__init__(f"{name}={_shown(given)} cannot be used: expected {expected}.")
 
 
 class ClosedError(TdtError, RuntimeError):
@@ -223,6 +235,16 @@ class RunError(TdtError, RuntimeError):
         super().__init__(
             f"{graph} failed on {provider}: {problem}. Out of memory: pass shorter clips or a smaller batch. "
             "Otherwise the file contradicts itself: download it again, or check it with `tdt inspect`."
+        )
+
+
+class UnexpectedError(TdtError, RuntimeError):
+    """Something failed that nothing here foresaw; `__cause__` is what it was."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(
+            f"{name} could not be transcribed: {problem}. Other inputs are not touched by it; the logger `tdt` tells "
+            "more at debug level."
         )
 
 

@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from tdt.aside import both
+from tdt.checks import one_of, whole_option
 from tdt.dependencies import require_compiler
 from tdt.errors import OptionError, ProviderError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
 from tdt.text import CONFIDENCES, Confidence
-from tdt.timeline import NULL, Recorder
+from tdt.timeline import NULL, Recorder, as_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,13 +114,14 @@ def load(
     ...     asr.spec.n_mels
     128
     """
-    _check("decoder", decoder, DECODERS)
-    _check("weights", weights, WEIGHTS)
-    _check("confidence", confidence, CONFIDENCES)
-    _check("features", features, FEATURE_VERSIONS)
-    _check("features_on", features_on, FEATURE_PLACES)
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise OptionError("threads", threads, "a whole number from 1 on, or None for all cores")
+    one_of("decoder", decoder, DECODERS)
+    one_of("weights", weights, WEIGHTS)
+    one_of("confidence", confidence, CONFIDENCES)
+    one_of("features", features, FEATURE_VERSIONS)
+    one_of("features_on", features_on, FEATURE_PLACES)
+    threads, max_symbols = whole_option("threads", threads), whole_option("max_symbols", max_symbols)
+    timeline = as_recorder("timeline", timeline)
+    _check_providers(provider, encoder_provider, decoder_provider)
     from tdt.encoding import FeatureExtractor
     from tdt.model import find_model
     from tdt.pipeline import Stages
@@ -154,6 +156,18 @@ def load(
     return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence))
 
 
+def _check_providers(both: object, encoder: object, decoder: object) -> None:
+    from tdt.runtime import Backend
+
+    for name, given in (("provider", both), ("encoder_provider", encoder), ("decoder_provider", decoder)):
+        if given is None and name != "provider":
+            continue
+        if not isinstance(given, (str, Backend)):
+            raise OptionError(name, given, "a string such as cpu or cuda:0, or a Backend")
+        if given != "auto":
+            Backend.parse(given)
+
+
 def _device_of(encoder: Backend) -> int:
     if not encoder.on_device:
         raise OptionError("features_on", "device", f'"host" with the encoder on {encoder}')
@@ -182,7 +196,7 @@ def choose_backends(
     """
     from tdt.runtime import Backend, takes_stream
 
-    wanted = encoder_provider or provider
+    wanted = provider if encoder_provider is None else encoder_provider
     if wanted == "auto":
         from tdt.onnxfile import read_graph
         from tdt.runtime import choose_provider, usable_providers
@@ -291,8 +305,3 @@ def make_engine(
     from tdt.decoding import OnnxEngine
 
     return OnnxEngine(files, spec, backend, threads)
-
-
-def _check(name: str, given: object, allowed: Sequence[str]) -> None:
-    if given not in allowed:
-        raise OptionError(name, given, "one of " + ", ".join(allowed))

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from tdt.errors import AudioTailError, OptionError, TdtError
+from tdt.errors import AudioTailError, TdtError
+from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform import (
     BATCH_SIZE,
-    DEFAULT_CUT,
     WINDOW_SECONDS,
-    CutOptions,
     batch_for_memory,
     make_plan,
     plan_batches,
     provider_seconds,
     window_size,
 )
-from tdt.options import ReadOptions, StreamOptions
+from tdt.reading import label
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text import Confidence, Transcript, build
 from tdt.timeline import NULL, Recorder, Timeline
@@ -28,88 +25,25 @@ from tdt.timeline import NULL, Recorder, Timeline
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-
     from tdt.audio import BlockReader, Opened
     from tdt.longform import LongForm
     from tdt.protocols import AcousticEncoder, Engine, Extractor
+    from tdt.reading import AudioSource, Reading
     from tdt.spec import ModelSpec
     from tdt.stages import Float32
-
-    AudioSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]
 
 Result: TypeAlias = Transcript | TdtError
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip that has been read: its place in the input, mono 16 kHz samples, its length, and where it broke off."""
+    """A clip that has been read: place and name, mono 16 kHz samples, its length, and where it broke off."""
 
     index: int
+    name: str
     samples: Float32
     seconds: float
     problem: AudioTailError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How sources become samples, and how many share a run (see :meth:`tdt.Recognizer.transcribe`).
-
-    Raises
-    ------
-    OptionError
-        Where the batch size is no positive whole number.
-    """
-
-    sample_rate: int | None = None
-    channel: int | None = None
-    batch_size: int | None = None
-    cutting: CutOptions = DEFAULT_CUT
-    track: int | None = None
-
-    def __post_init__(self) -> None:
-        size = self.batch_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise OptionError("batch_size", size, "a whole number from 1 on, or None")
-
-    def samples(self, source: Any, timeline: Recorder) -> tuple[Float32, float]:
-        """Return mono 16 kHz samples and the clip's length in seconds.
-
-        Raises
-        ------
-        AudioError
-            In its kinds.
-        """
-        from tdt.audio import load_audio
-
-        if isinstance(source, os.PathLike):
-            source = Path(source)
-        audio = load_audio(
-            source, sample_rate=self.sample_rate, channel=self.channel, track=self.track, timeline=timeline
-        )
-        return audio.samples, audio.seconds
-
-    def open(self, source: Any, limit_samples: int, *, wait: bool = True) -> Opened:
-        """Open a source; one that is open already is handed back. `wait`: see :func:`~tdt.audio.open_source`.
-
-        Raises
-        ------
-        AudioError
-            In its kinds.
-        """
-        from tdt.audio import Opened, open_source
-
-        if isinstance(source, Opened):
-            return source
-        return open_source(
-            source,
-            limit_samples,
-            sample_rate=self.sample_rate,
-            channel=self.channel,
-            track=self.track,
-            wait=wait,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +58,21 @@ class Stages(Bound):
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     def results(
-        self, sources: Iterable[AudioSource], reading: Reading, timeline: Recorder = NULL
+        self,
+        sources: Iterable[AudioSource | Opened],
+        reading: Reading,
+        long_form: LongForm | None = None,
+        timeline: Recorder = NULL,
     ) -> Iterator[tuple[int, Result]]:
         """Transcribe clips in windows, in batches of like length.
 
         Parameters
         ----------
         sources : iterable
-            Taken from as the work goes on.
+            Taken from as the work goes on. Where it raises, what came before is done first.
         reading : Reading
+        long_form : LongForm, optional
+            For what is longer than a window, where it has been made already.
         timeline : Recorder, optional
 
         Yields
@@ -140,25 +80,45 @@ class Stages(Bound):
         tuple of int and (Transcript or TdtError)
             Place in the input and result of a clip, as soon as it is done.
         """
-        long_form = self.long_form(reading)
+        long_form = long_form or self.long_form(reading)
         clips: list[Clip] = []
-        for index, source in enumerate(sources):
+        waiting = enumerate(sources)
+        while True:
             try:
-                with timeline.span("read"):
-                    opened = reading.open(source, long_form.longest_uncut)
-                if opened.long and opened.reader is not None:
-                    yield index, self._long(long_form, opened.reader, timeline)
-                    continue
-                audio, problem = opened.load(timeline)
-            except TdtError as error:
-                yield index, error
+                index, source = next(waiting)
+            except StopIteration:
+                break
+            except Exception:  # the caller's own, raised to the caller
+                yield from self._window(clips, long_form.batch_size, timeline)
+                raise
+            read = self._read(index, source, reading, long_form, timeline)
+            if not isinstance(read, Clip):
+                yield index, read
                 continue
-            clips.append(Clip(index, audio.samples, audio.seconds, problem))
+            clips.append(read)
             full = len(clips) >= window_size(long_form.batch_size)
             if full or sum(clip.seconds for clip in clips) >= WINDOW_SECONDS:
                 yield from self._window(clips, long_form.batch_size, timeline)
                 clips = []
         yield from self._window(clips, long_form.batch_size, timeline)
+
+    def _read(
+        self, index: int, source: AudioSource | Opened, reading: Reading, long_form: LongForm, timeline: Recorder
+    ) -> Clip | Result:
+        """Return a clip, or the result of what is longer than a window or cannot be read."""
+        name = label(source)
+        with timeline.span("read"):
+            opened = outcome(lambda: reading.open(source, long_form.longest_uncut), name, "reading")
+        if isinstance(opened, TdtError):
+            return opened
+        reader = opened.reader
+        if opened.long and reader is not None:
+            return outcome(lambda: self._long(long_form, reader, timeline), name)
+        loaded = outcome(lambda: opened.load(timeline), name, "reading")
+        if isinstance(loaded, TdtError):
+            return loaded
+        audio, problem = loaded
+        return Clip(index, name, audio.samples, audio.seconds, problem)
 
     def long_form(self, reading: Reading, jobs: int = 1) -> LongForm:
         """Return the pipeline for what is longer than a window; `jobs` recordings share its batches.
@@ -220,14 +180,12 @@ class Stages(Bound):
                 clip.problem.partial = result
                 yield clip.index, clip.problem
 
-    def _batch(self, clips: Sequence[Clip], timeline: Recorder) -> list[Result]:
+    def _batch(self, clips: Sequence[Clip], timeline: Recorder) -> Sequence[Result]:
         """Transcribe clips together; where that fails, one by one, so that one costs no other its result."""
-        try:
-            return list(self._run(clips, timeline))
-        except TdtError as error:
-            if len(clips) == 1:
-                return [error]
-            return [result for clip in clips for result in self._batch([clip], timeline)]
+        done = outcome(lambda: self._run(clips, timeline), clips[0].name)
+        if not isinstance(done, TdtError):
+            return done
+        return [done] if len(clips) == 1 else [result for clip in clips for result in self._batch([clip], timeline)]
 
     def _run(self, clips: Sequence[Clip], timeline: Recorder) -> list[Transcript]:
         from tdt.encoding import pad_short
@@ -254,22 +212,12 @@ class Stages(Bound):
         return transcripts
 
 
-def reading_of(options: StreamOptions) -> tuple[Reading, Recorder]:
-    """Return how the options of a call say that audio is read, and the call's recorder."""
-    cutting = CutOptions(options.get("chunk_seconds"), options.get("context_seconds"), options.get("max_memory_bytes"))
-    reading = Reading(
-        options.get("sample_rate"), options.get("channel"), options.get("batch_size"), cutting, options.get("track")
-    )
-    unknown = set(options) - StreamOptions.__annotations__.keys() - ReadOptions.__annotations__.keys()
-    if unknown:
-        raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
-    return reading, options.get("timeline", NULL)
-
-
-def is_one(audio: object) -> bool:
-    """Say whether this is one clip rather than an iterable of clips."""
-    import numpy as np
-
-    single = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray)
-    array_or_file = hasattr(audio, "__dlpack__") or hasattr(audio, "read")
-    return isinstance(audio, single) or array_or_file or not hasattr(audio, "__iter__")
+def in_order(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+    """Yield results in the order of the inputs, each as soon as it and all before it are there."""
+    waiting: dict[int, Result] = {}
+    following = 0
+    for index, result in results:
+        waiting[index] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1

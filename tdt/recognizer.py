@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from tdt.checks import WHOLE, number, one_of, whole_number
 from tdt.errors import OptionError, TdtError, TranscriptionError
 from tdt.lifetime import Bound, Lifetime
 from tdt.longform import CutOptions
-from tdt.pipeline import Reading, Stages, is_one, reading_of
+from tdt.pipeline import in_order
+from tdt.reading import Reading, reading_of, several, sources_of
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.streaming import stream_parts
-from tdt.text import Segment, Transcript, build
-from tdt.timeline import CALL, NULL, Recorder, Timeline
+from tdt.text import Segment, Transcript, build, check_hypothesis
+from tdt.timeline import CALL, NULL, Recorder, Timeline, as_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
 
     from tdt.longform import LongForm
     from tdt.options import Errors, StreamOptions, TranscribeOptions
-    from tdt.pipeline import AudioSource, Result
+    from tdt.pipeline import Result, Stages
     from tdt.protocols import Node
+    from tdt.reading import AudioSource
     from tdt.spec import ModelFiles
     from tdt.stages import DecoderState, Encoded, Features, Hypothesis
+
+T = TypeVar("T")
 
 
 class Recognizer(Bound):
@@ -75,8 +80,8 @@ class Recognizer(Bound):
         AudioError
             In its kinds, for the first clip that cannot be read.
         """
-        sources: list[Any] = [audio] if is_one(audio) else list(audio)  # type: ignore[arg-type]
-        reading = Reading(sample_rate, channel, track=track)
+        reading, timeline = Reading(sample_rate, channel, track=track), as_recorder("timeline", timeline)
+        sources, _ = sources_of(audio)
         with self._lifetime.use():
             samples = [reading.samples(source, timeline)[0] for source in sources]
             return self._stages.extractor(samples, timeline)
@@ -103,7 +108,7 @@ class Recognizer(Bound):
             Where the shapes do not fit the model.
         """
         with self._lifetime.use():
-            return self._stages.encoder.encode(features, timeline)
+            return self._stages.encoder.encode(features, as_recorder("timeline", timeline))
 
     def decode(self, encoded: Encoded, *, timeline: Recorder = NULL) -> list[Hypothesis]:
         """Decode whole utterances greedily, as NeMo's label looping does; one hypothesis each.
@@ -143,10 +148,12 @@ class Recognizer(Bound):
             Where the shapes do not fit the model.
         """
         with self._lifetime.use():
-            return self._stages.engine.decode(encoded, states, timeline)
+            return self._stages.engine.decode(encoded, states, as_recorder("timeline", timeline))
 
     def transcript(self, hypothesis: Hypothesis, audio_seconds: float) -> Transcript:
         """Return the transcript of a hypothesis over a clip of this length that was not padded."""
+        check_hypothesis(hypothesis, self.spec)
+        audio_seconds = number("audio_seconds", audio_seconds, 0, 1e9, "seconds")
         return build(hypothesis, self.spec, audio_seconds=audio_seconds, confidence=self._stages.confidence)
 
     # --- from audio to transcripts ------------------------------------------------------------------------------------
@@ -213,14 +220,17 @@ class Recognizer(Bound):
         >>> tdt.load().transcribe(np.zeros(16000, np.float32)).text
         ''
         """
-        if errors not in {"raise", "return"}:
-            raise OptionError("errors", errors, "raise or return")
-        one = is_one(audio)
-        sources: list[Any] = [audio] if one else list(audio)  # type: ignore[arg-type]
-        recorder: Recorder = timeline if not isinstance(timeline, bool) else Timeline() if timeline else NULL
-        results: list[Any] = [None] * len(sources)
+        one_of("errors", errors, ("raise", "return"))
+        if progress is not None and not callable(progress):
+            raise OptionError("progress", progress, "a function of two numbers, or None")
+        made = (Timeline() if timeline else NULL) if isinstance(timeline, bool) else timeline
+        recorder = as_recorder("timeline", made)
         cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
-        finished = self._stages.results(sources, Reading(sample_rate, channel, batch_size, cutting, track), recorder)
+        reading = Reading(sample_rate, channel, batch_size, cutting, track)
+        long_form = self._stages.long_form(reading)
+        sources, one = sources_of(audio)
+        results: list[Any] = [None] * len(sources)
+        finished = self._stages.results(sources, reading, long_form, recorder)
         with self._lifetime.use(), recorder.span(CALL):
             for done, (index, result) in enumerate(finished, start=1):
                 results[index] = result
@@ -246,14 +256,8 @@ class Recognizer(Bound):
         Transcript or TdtError
         """
         reading, timeline = reading_of(options)
-        waiting: dict[int, Result] = {}
-        following = 0
-        with self._lifetime.use():
-            for index, result in self._stages.results(audio, reading, timeline):
-                waiting[index] = result
-                while following in waiting:
-                    yield waiting.pop(following)
-                    following += 1
+        results = self._stages.results(several(audio), reading, self._stages.long_form(reading), timeline)
+        return self._in_use(in_order(results))
 
     def stream(self, audio: AudioSource | Iterable[Any], **options: Unpack[StreamOptions]) -> Iterator[Segment]:
         """Yield the segments of one recording of any length, each as soon as nothing that follows can change it.
@@ -274,13 +278,16 @@ class Recognizer(Bound):
             In its kinds; AudioTailError where the recording breaks off, after all segments before.
         """
         reading, timeline = reading_of(options)
+        parts = stream_parts(self._stages, self._stages.long_form(reading), audio, reading, timeline)
+        return self._in_use(segment for part in parts for segment in part.segments)
+
+    def _in_use(self, items: Iterable[T]) -> Iterator[T]:
         with self._lifetime.use():
-            for part in stream_parts(self._stages, audio, reading, timeline):
-                yield from part.segments
+            yield from items
 
     def long_form(self, *, jobs: int = 1, **options: Unpack[StreamOptions]) -> LongForm:
         """Return the pipeline for long recordings; `jobs` of them share their batches."""
-        return self._stages.long_form(reading_of(options)[0], jobs)
+        return self._stages.long_form(reading_of(options)[0], whole_number("jobs", jobs, *WHOLE["jobs"]))
 
     def warmup(self) -> None:
         """Run every stage once on a second of silence, so that the first call pays for nothing."""

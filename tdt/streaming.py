@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import AudioTailError, TdtError
+from tdt.failures import typed
+from tdt.reading import label
 from tdt.text import Transcript
 from tdt.timeline import NULL, Recorder
 
@@ -14,15 +16,20 @@ if TYPE_CHECKING:
 
     from tdt.audio import BlockReader
     from tdt.longform import LongForm, Pace
-    from tdt.pipeline import Reading, Stages
+    from tdt.pipeline import Stages
+    from tdt.reading import Reading
 
 
-def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Recorder = NULL) -> Iterator[Transcript]:
+def stream_parts(
+    stages: Stages, long_form: LongForm, source: Any, reading: Reading, timeline: Recorder = NULL
+) -> Iterator[Transcript]:
     """Yield what becomes final of a recording, in order; a file not longer than a window is one part.
 
     Parameters
     ----------
     stages : Stages
+    long_form : LongForm
+        What is longer than a window goes through it.
     source : path, bytes, binary file object, ndarray, or iterable of ndarrays
     reading : Reading
     timeline : Recorder, optional
@@ -32,16 +39,16 @@ def stream_parts(stages: Stages, source: Any, reading: Reading, timeline: Record
     AudioError
         In its kinds; :class:`~tdt.errors.AudioTailError` after the parts before the break.
     """
-    long_form = stages.long_form(reading)
-    encoded = isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(source, "read")
-    live = not encoded and hasattr(source, "__iter__") and not hasattr(source, "__len__")
+    with typed(label(source), "reading"):
+        encoded = isinstance(source, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(source, "read")
+        live = not encoded and hasattr(source, "__iter__") and not hasattr(source, "__len__")
     opened = reading.open(source, long_form.longest_uncut, wait=not live and not encoded)
     if opened.long and opened.reader is not None:
         pace: Pace = "live" if live else "pipe" if opened.reader.piped else "file"
         yield from _long_parts(long_form, opened.reader, timeline, pace)
         return
     sources: list[Any] = [opened]
-    for _, result in stages.results(sources, reading, timeline):
+    for _, result in stages.results(sources, reading, long_form, timeline):
         if isinstance(result, AudioTailError) and isinstance(result.partial, Transcript):
             yield result.partial
         if isinstance(result, TdtError):

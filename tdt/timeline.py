@@ -10,7 +10,10 @@ import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+
+from tdt.checks import instance, number, one_of, whole_number
+from tdt.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 # host: read by the host around work that the host did itself. host+sync: the same around device work, after waiting
 # for it. cuda-event: measured by the device. A host clock around work that is only enqueued would be none of these.
 Clock = Literal["host", "host+sync", "cuda-event"]
+CLOCKS: tuple[str, ...] = get_args(Clock)
+_MOST_NS = 1 << 62
 
 # The span around one whole call of the recogniser. What no stage inside it accounts for is the `unaccounted` row.
 CALL = "call"
@@ -59,6 +64,20 @@ class _Null:
 
 
 NULL: Recorder = _Null()
+
+
+def as_recorder(name: str, value: Any) -> Recorder:
+    """Return something that records: a Timeline, or anything with its methods.
+
+    Raises
+    ------
+    OptionError
+        It has not got them.
+    """
+    if isinstance(value, type) or not all(callable(getattr(value, method, None)) for method in ("span", "tally")):
+        raise OptionError(name, value, "a Timeline, or anything with its methods span and tally")
+    recorder: Recorder = value
+    return recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +183,8 @@ class Timeline:
     """
 
     def __init__(self, now_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+        if not callable(now_ns):
+            raise OptionError("now_ns", now_ns, "a function that returns nanoseconds")
         self.now_ns = now_ns
         self.spans: list[Span] = []
         self.tallies: list[Tally] = []
@@ -177,10 +198,14 @@ class Timeline:
 
     def span(self, name: str, *, clock: Clock = "host") -> AbstractContextManager[None]:
         """Time a block under `name`."""
-        return _OpenSpan(self, name, clock)
+        one_of("clock", clock, CLOCKS)
+        return _OpenSpan(self, instance("name", name, str), clock)
 
     def tally(self, name: str, total_ns: int, count: int = 1, *, clock: Clock = "host") -> None:
         """Add `count` events that took `total_ns` together, inside the span that this thread has open."""
+        one_of("clock", clock, CLOCKS)
+        name, count = instance("name", name, str), whole_number("count", count, 0, _MOST_NS)
+        total_ns = whole_number("total_ns", total_ns, 0, _MOST_NS)
         stack = self.open_spans()
         if stack:
             stack[-1].inner_ns += total_ns
@@ -190,6 +215,7 @@ class Timeline:
 
     def add_audio(self, seconds: float) -> None:
         """Count audio that has passed through."""
+        seconds = number("seconds", seconds, 0, 1e12)
         with self._lock:
             self.audio_seconds += seconds
 

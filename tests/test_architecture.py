@@ -97,7 +97,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("errors", "stages", "spec", "timeline", "options", "version", "cuda_arrays", "protocols", "doors"),
-            *("lifetime", "ending", "aside", "dependencies"),
+            *("lifetime", "ending", "aside", "dependencies", "checks", "failures"),
         }
     ),
     frozenset({"onnxfile", "text"}),
@@ -106,7 +106,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"surgery"}),
     frozenset({"encoding", "decoding"}),
     frozenset({"longform"}),
-    frozenset({"recognizer", "pipeline", "loading", "streaming", "__init__"}),
+    frozenset({"recognizer", "pipeline", "reading", "loading", "streaming", "__init__"}),
     frozenset({"profiling"}),
     frozenset({"quantization", "doctor"}),
     frozenset({"commands"}),

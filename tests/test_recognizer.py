@@ -17,7 +17,8 @@ import soundfile
 
 import tdt
 from tdt.lifetime import Lifetime
-from tdt.pipeline import Reading, Stages
+from tdt.pipeline import Stages
+from tdt.reading import Reading
 from tdt.timeline import Timeline
 
 if TYPE_CHECKING:

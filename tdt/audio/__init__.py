@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tdt.audio.loading import load_audio as load_audio
     from tdt.audio.reader import BlockReader as BlockReader
     from tdt.audio.recordings import Opened as Opened
-    from tdt.audio.recordings import glance as glance
     from tdt.audio.recordings import open_source as open_source
+    from tdt.audio.sources import name_of as name_of
     from tdt.audio.tracks import contents as contents
 
 __getattr__, __all__ = door(
@@ -25,7 +25,8 @@ __getattr__, __all__ = door(
         "folders": "audio_files expand",
         "loading": "load_audio",
         "reader": "BlockReader",
-        "recordings": "Opened glance open_source",
+        "recordings": "Opened open_source",
+        "sources": "name_of",
         "tracks": "contents",
     },
 )

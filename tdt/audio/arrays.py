@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.audio.sound import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
-from tdt.errors import AudioValueError, OptionError
+from tdt.checks import whole_option
+from tdt.errors import AudioValueError
 from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -111,13 +110,5 @@ def checked_rate(rate: object) -> int:
     OptionError
         It is none that sound has.
     """
-    if rate is None:
-        return SAMPLE_RATE_HZ
-    try:
-        hertz = 0 if isinstance(rate, bool) else operator.index(rate)  # type: ignore[arg-type]
-    except TypeError:
-        hertz = 0
-    if not LOWEST_RATE_HZ <= hertz <= HIGHEST_RATE_HZ:
-        expected = f"a whole number of samples a second from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ}"
-        raise OptionError("sample_rate", rate, expected)
-    return hertz
+    hertz = whole_option("sample_rate", rate)
+    return SAMPLE_RATE_HZ if hertz is None else hertz

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from tdt.audio import formats
 from tdt.audio.ending import BreakOffError, unpacks_without_end
 from tdt.audio.pipes import open_pipe
-from tdt.audio.sound import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from tdt.audio.sources import Encoded, Pipe
 from tdt.audio.structure.chunks import wav_header
 from tdt.audio.structure.tags import end_of_sound
 from tdt.audio.views import View
+from tdt.checks import WHOLE
 from tdt.errors import AudioReadError, OptionError
 
 if TYPE_CHECKING:
@@ -85,8 +85,6 @@ def open_sound(source: Encoded | Pipe, track: int | None = None) -> Iterator[Sou
     OptionError
         There is no such track.
     """
-    if track is not None and (isinstance(track, bool) or not isinstance(track, int) or track < 0):
-        raise OptionError("track", track, "a track number from 0 on, or None")
     with ExitStack() as closing:
         if isinstance(source, Pipe):
             decoding = closing.enter_context(open_pipe(source))
@@ -221,8 +219,9 @@ def check_rate(rate_hz: int, name: str) -> None:
     AudioReadError
         It is out of range.
     """
-    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+    least, most, _ = WHOLE["sample_rate"]
+    if not least <= rate_hz <= most:
         raise AudioReadError(
-            f"{name} claims {rate_hz} samples a second; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} are expected. "
+            f"{name} claims {rate_hz} samples a second; {least} to {most} are expected. "
             "Its header is damaged, or it is not sound."
         )

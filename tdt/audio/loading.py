@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from tdt.audio import clip
 from tdt.audio.arrays import as_array, as_float32, check_samples, checked_rate
 from tdt.audio.clip import Audio
-from tdt.audio.mixing import Mixer, checked_channel, mixed
+from tdt.audio.mixing import Mixer, mixed
 from tdt.audio.reader import BlockReader
 from tdt.audio.sources import name_of
+from tdt.checks import whole_option
 from tdt.cuda_arrays import as_cupy, on_device
 from tdt.errors import AudioTooShortError
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
@@ -77,7 +78,7 @@ def load_audio(
             raise problem
         return audio
     with timeline.span("read"):
-        rate_hz = checked_rate(sample_rate)
+        rate_hz, _ = checked_rate(sample_rate), whole_option("track", track)
         mixer = Mixer(name, channel)
         samples = mixer.mono(as_float32(array, name), rate_hz)
         mixer.finish()
@@ -89,7 +90,7 @@ def _from_device(source: Any, name: str, sample_rate: int | None, channel: int |
     if checked_rate(sample_rate) != SAMPLE_RATE_HZ:
         return load_audio(array.get(), sample_rate=sample_rate, channel=channel, timeline=timeline)
     with timeline.span("read", clock="host+sync"):
-        samples = mixed(as_float32(array, name), checked_channel(channel), name)
+        samples = mixed(as_float32(array, name), whole_option("channel", channel), name)
         check_samples(samples, name)
     if len(samples) < HOP_SAMPLES:
         raise AudioTooShortError(name, len(samples), SAMPLE_RATE_HZ)

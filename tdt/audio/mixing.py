@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdt.audio.arrays import check_samples
+from tdt.checks import whole_option
 from tdt.errors import OptionError
 
 if TYPE_CHECKING:
@@ -27,19 +28,6 @@ SILENCE_POWER = 1e-8
 CANCELLED_SHARE = 0.05
 # Enough to tell while a long recording runs.
 TELL_SECONDS = 10.0
-
-
-def checked_channel(channel: int | None) -> int | None:
-    """Return a channel that may exist, or None for the mean of all.
-
-    Raises
-    ------
-    OptionError
-        It is no number from 0 on.
-    """
-    if channel is not None and (isinstance(channel, bool) or not hasattr(channel, "__index__") or channel < 0):
-        raise OptionError("channel", channel, "a channel number from 0, or None for the mean of all channels")
-    return channel
 
 
 def mixed(frames: Float32, channel: int | None, name: str) -> Float32:
@@ -77,7 +65,7 @@ class Mixer:
     """
 
     def __init__(self, name: str, channel: int | None, other_tracks: int = 0) -> None:
-        self._name, self._channel = name, checked_channel(channel)
+        self._name, self._channel = name, whole_option("channel", channel)
         self.other_tracks = other_tracks
         self._samples = 0
         self._peak = 0.0

@@ -19,7 +19,9 @@ from tdt.audio.mixing import Mixer
 from tdt.audio.resampling import Resampler, resampled_length
 from tdt.audio.sound import MAX_BLOCK_VALUES, Block
 from tdt.audio.sources import name_of, open_bytes
+from tdt.checks import whole_option
 from tdt.errors import AudioReadError, AudioTailError, AudioTooShortError, AudioValueError
+from tdt.failures import typed
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.timeline import NULL
 
@@ -77,7 +79,7 @@ class BlockReader:
         self._problem: AudioReadError | None = None
         self._close = ExitStack()
         mixer = Mixer(self.name, channel)
-        rate_hz = checked_rate(sample_rate)
+        rate_hz, track = checked_rate(sample_rate), whole_option("track", track)
         array = as_array(source)
         if array is not None:
             self.seconds = len(array) / rate_hz if array.ndim else None
@@ -91,7 +93,7 @@ class BlockReader:
                 f"Audio of type {type(source).__name__} cannot be read; expected a path, bytes, a binary file object, "
                 "an array, or an iterable of arrays."
             )
-        self._mono = _mono(blocks, mixer)
+        self._mono = _mono(blocks, mixer, self.name)
 
     def _open(self, source: Any, track: int | None, mixer: Mixer) -> Iterator[Block]:
         try:
@@ -223,12 +225,13 @@ def _is_encoded(source: object) -> bool:
     return isinstance(source, (str, Path, bytes, bytearray, memoryview)) or hasattr(source, "read")
 
 
-def _mono(blocks: Iterator[Block], mixer: Mixer) -> Iterator[tuple[int, Float32]]:
-    for rate_hz, samples in blocks:
-        mono = mixer.mono(samples, rate_hz)
-        if len(mono):
-            yield rate_hz, mono
-    mixer.finish()
+def _mono(blocks: Iterator[Block], mixer: Mixer, name: str) -> Iterator[tuple[int, Float32]]:
+    with typed(name, "reading"):  # whatever a decoder or the caller's own iterable raises
+        for rate_hz, samples in blocks:
+            mono = mixer.mono(samples, rate_hz)
+            if len(mono):
+                yield rate_hz, mono
+        mixer.finish()
 
 
 def _merged(blocks: Iterable[tuple[int, Float32]]) -> list[tuple[int, Float32]]:
@@ -250,6 +253,11 @@ def _array_blocks(array: npt.NDArray[Any], rate_hz: int, name: str) -> Iterator[
 
 def _iterable_blocks(source: Iterable[Any], rate_hz: int, name: str) -> Iterator[Block]:
     for item in source:
-        block = np.asarray(item)
+        block = as_array(item)
+        if block is None:
+            raise AudioValueError(
+                f"{name} gave {type(item).__name__}; arrays of int16, float32 or float64 samples are expected of an "
+                "iterable. Convert it: numpy.asarray(samples, numpy.float32)."
+            )
         if block.size:
             yield from _array_blocks(block, rate_hz, name)

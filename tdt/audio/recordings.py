@@ -55,34 +55,6 @@ class Opened(NamedTuple):
             self.reader.close()
 
 
-class Glance(NamedTuple):
-    """What can be told of a source without decoding more than a window: its length where it says, and whether long."""
-
-    seconds: float | None
-    long: bool
-
-
-def glance(source: Any, limit_samples: int, *, channel: int | None = None, track: int | None = None) -> Glance:
-    """Look at a file for planning; what says its length is not decoded for it.
-
-    Parameters
-    ----------
-    source : path or bytes
-    limit_samples : int
-        16 kHz samples that are still short.
-    channel, track : int, optional
-
-    Raises
-    ------
-    AudioError
-        In its kinds.
-    """
-    with BlockReader(source, channel=channel, track=track) as reader:
-        if reader.seconds is None:
-            return Glance(None, reader.holds_more_than(limit_samples))
-        return Glance(reader.seconds, reader.seconds * SAMPLE_RATE_HZ > limit_samples)
-
-
 def open_source(
     source: Any,
     limit_samples: int,

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-LOWEST_RATE_HZ = 1000
-HIGHEST_RATE_HZ = 1_000_000
 BLOCK_SECONDS = 10.0
 # A header may claim any number of channels; 8 of them at 192 kHz for ten seconds would take 61 MB. This is 4 MB.
 MAX_BLOCK_VALUES = 1 << 20

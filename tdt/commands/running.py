@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.audio import glance, open_source
+from tdt.audio import open_source
 from tdt.commands.names import fitting
 from tdt.errors import AudioNotFoundError, AudioTailError, OutputError, TdtError
+from tdt.failures import Alone, outcome
 from tdt.longform import Journal, source_identity, take_up
 from tdt.text import ConsoleWriter, FileWriter, Transcript
 
@@ -35,13 +37,11 @@ _NO_OUTPUT = (BrokenPipeError, OutputError)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One input: its place, its name, its length, and whether that is more than a window; a stream is open already."""
+    """One input: its place, its name, and what was opened there."""
 
     index: int
     file: str
-    seconds: float
-    long: bool
-    opened: Opened | None = None
+    opened: Opened
 
 
 @dataclass(slots=True)
@@ -94,55 +94,55 @@ class Run:
         )
         self._journals: dict[int, Journal] = {}
         self._writers: dict[int, FileWriter | ConsoleWriter] = {}
-        self._heard: dict[int, float] = {}
-        self._total_seconds = 0.0
+        self._shares: dict[int, float] = {}
+        self._done = 0.0  # inputs, with parts of those that are under way
+        self._inputs = 0
         self.tally = Tally()
 
     def __call__(self, files: Sequence[tuple[int, str]]) -> None:
-        """Do the inputs, given by place and name, in order."""
-        tasks = [task for index, file in files if (task := self._task(index, file)) is not None]
-        self._total_seconds = sum(task.seconds for task in tasks)
-        for (long, _), group in groupby(tasks, key=lambda task: (task.long, task.file == STDIN)):
+        """Do the inputs, given by place and name, in order; each is opened when its turn comes, and once."""
+        self._inputs = len(files)
+        tasks = (task for index, file in files if (task := self._task(index, file)) is not None)
+        for long, group in groupby(tasks, key=lambda task: task.opened.long):
             if long:
-                self._run_long(list(group))
+                self._run_long(group)
             else:
-                self._run_short(list(group))
+                self._run_short(group)
 
     # --- short ----------------------------------------------------------------------------------------------------
 
-    def _run_short(self, tasks: Sequence[Task]) -> None:
-        sources: list[Any] = [task.opened or task.file for task in tasks]
+    def _run_short(self, tasks: Iterator[Task]) -> None:
+        taken: deque[Task] = deque()
+
+        def sources() -> Iterator[Any]:
+            for task in tasks:
+                taken.append(task)
+                yield task.opened
+
         results = self._recognizer.transcribe_each(
-            sources,
-            channel=self._args.channel,
-            track=self._args.track,
+            sources(),
             batch_size=self._args.batch_size,
             chunk_seconds=self._args.chunk_seconds,
             context_seconds=self._args.context_seconds,
             max_memory_bytes=self._args.max_memory,
         )
-        for task, result in zip(tasks, results, strict=True):
-            self._finish(task, result)
+        for result in results:
+            self._finish(taken.popleft(), result)
 
     def _finish(self, task: Task, result: Result) -> None:
-        try:
+        with self._alone(task):
             if isinstance(result, AudioTailError) and isinstance(result.partial, Transcript):
                 self._output.write(task.index, task.file, result.partial)
             if isinstance(result, TdtError):
                 raise result
             self._output.write(task.index, task.file, result)
-        except _NO_OUTPUT:
-            raise
-        except (TdtError, OSError) as error:
-            self._fail(task, error)
-        else:
             self.tally.done += 1
             self.tally.audio_seconds += result.audio_seconds
-        self._advance(task, task.seconds)
+        self._advance(task.index)
 
     # --- long -----------------------------------------------------------------------------------------------------
 
-    def _run_long(self, tasks: Sequence[Task]) -> None:
+    def _run_long(self, tasks: Iterator[Task]) -> None:
         open_tasks: dict[int, Task] = {}
 
         def recordings() -> Iterator[Recording]:
@@ -164,12 +164,13 @@ class Run:
                 raise
 
     def _recording(self, task: Task) -> Recording | None:
-        """Open a long input, and go on from its journal where it has one."""
-        try:
-            opened = task.opened or self._open(task.file)
-            assert opened.reader is not None
-            pace: Pace = "pipe" if opened.reader.piped else "file"
-            recording = self._long_form.recording(opened.reader, task.index, pace=pace)
+        """Begin a long input, and go on from its journal where it has one."""
+        begun: Recording | None = None
+        with self._alone(task):
+            reader = task.opened.reader
+            assert reader is not None
+            pace: Pace = "pipe" if reader.piped else "file"
+            recording = self._long_form.recording(reader, task.index, pace=pace)
             self._writers[task.index] = writer = self._writer(task)
             parts = []
             if isinstance(writer, FileWriter) and task.file != STDIN:
@@ -182,36 +183,32 @@ class Run:
                     self._messages.warn(f"{task.file}: going on after {replay.seconds:.0f} s")
                 journal.begin(replay)
             writer.begin(parts)
-        except _NO_OUTPUT:
-            raise
-        except (TdtError, OSError) as error:
+            begun = recording
+        if begun is None:
+            task.opened.close()
             self._writers.pop(task.index, None)
-            self._fail(task, error)
-            self._advance(task, task.seconds)
-            return None
-        return recording
+            self._advance(task.index)
+        return begun
 
     def _take(self, task: Task, part: Part) -> None:
         """Put out what has become final; where its file cannot be written any more, this input has failed."""
         recording = part.recording
-        try:
+        written = False
+        with self._alone(task):
             written = self._write(task, part)
-        except _NO_OUTPUT:
-            raise
-        except OSError as error:
-            self._writers.pop(task.index)
-            self._fail(task, error)
-            written = False
+        if not written:
+            self._writers.pop(task.index, None)
         if not written or not part.done:
-            self._advance(task, task.seconds if part.done else recording.seconds)
+            length = task.opened.seconds
+            self._advance(task.index, recording.seconds / length if length and not part.done else float(part.done))
             return
         self.tally.audio_seconds += recording.seconds
         if recording.error is None:
             self.tally.done += 1
         else:
             kept = "" if isinstance(recording.error, AudioTailError) else f" after {recording.seconds:.1f} s"
-            self._fail(task, recording.error, kept)
-        self._advance(task, task.seconds)
+            self._fail(task.file, recording.error, kept)
+        self._advance(task.index)
 
     def _write(self, task: Task, part: Part) -> bool:
         writer, journal = self._writers.get(task.index), self._journals.get(task.index)
@@ -251,30 +248,31 @@ class Run:
     # --- both -----------------------------------------------------------------------------------------------------
 
     def _task(self, index: int, file: str) -> Task | None:
-        limit, channel, track = self._long_form.longest_uncut, self._args.channel, self._args.track
-        try:
-            if file == STDIN:
-                opened = self._open(_standard_input())
-                return Task(index, file, opened.seconds or 0.0, opened.long, opened)
-            seconds, long = glance(file, limit, channel=channel, track=track)
-        except TdtError as error:
-            self._fail(Task(index, file, 0.0, long=False), error)
-            return None
-        return Task(index, file, seconds or 0.0, long)
+        opened = outcome(lambda: self._open(_standard_input() if file == STDIN else file), file, "reading")
+        if not isinstance(opened, TdtError):
+            return Task(index, file, opened)
+        self._fail(file, opened)
+        self._advance(index)
+        return None
 
     def _open(self, source: Any) -> Opened:
         limit, channel, track = self._long_form.longest_uncut, self._args.channel, self._args.track
         return open_source(source, limit, channel=channel, track=track, wait=False)  # a pipe may be as slow as speech
 
-    def _fail(self, task: Task, error: Exception, kept: str = "") -> None:
+    def _alone(self, task: Task) -> Alone:
+        """Let whatever goes wrong in a block be told as the failure of one input."""
+        return Alone(task.file, lambda error: self._fail(task.file, error), _NO_OUTPUT)
+
+    def _fail(self, file: str, error: Exception, kept: str = "") -> None:
         self.tally.failed += 1
         text = str(error)
-        self._messages.error((text if task.file in text else f"{task.file}: {text}") + kept)
+        self._messages.error((text if file in text else f"{file}: {text}") + kept)
 
-    def _advance(self, task: Task, seconds: float) -> None:
-        self._heard[task.index] = max(seconds, self._heard.get(task.index, 0.0))
-        if self._total_seconds:
-            self._bars("transcribing", sum(self._heard.values()), self._total_seconds)
+    def _advance(self, index: int, share: float = 1.0) -> None:
+        before = self._shares.get(index, 0.0)
+        self._shares[index] = max(before, min(share, 1.0))
+        self._done += self._shares[index] - before
+        self._bars("transcribing", self._done, self._inputs)
 
 
 def journal_path(path: Path) -> Path:

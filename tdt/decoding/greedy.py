@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdt.checks import on_host
 from tdt.decoding.batch_check import check_batch
 from tdt.decoding.transducer import JointStep, PredictorStep, Transducer
 from tdt.errors import ClosedError, DecodingError
@@ -71,8 +72,8 @@ class OnnxEngine(Bound):
         started = perf_counter_ns()
         projected = encoded.projected
         if projected is None:
-            projected = self.transducer.project(np.asarray(encoded.frames))
-        projected = np.ascontiguousarray(projected, np.float32)
+            projected = self.transducer.project(on_host("encoded.frames", encoded.frames))
+        projected = np.ascontiguousarray(on_host("encoded.projected", projected), np.float32)
         timeline.tally("joint", perf_counter_ns() - started)
         if not self.transducer.coupled:
             return self._decode(projected, encoded.lengths, before, timeline)

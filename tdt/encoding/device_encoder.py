@@ -162,10 +162,10 @@ class DeviceEncoder(Bound):
         -------
         Encoded
         """
+        lengths = check_features(features, self.spec)
         shared = adopt(features.frames, self.queue.pointer) if self.session_shares_memory else None
         wanted = (frames or ("host" if shared is None else "device"), projected or self.decode_on)
         given = shared if shared is not None else features.frames
-        lengths = check_features(given.shape, features.lengths, self.spec)
         if self.profile is not None and len(lengths):
             self.profile.check_length(int(lengths.max()))
         counts = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)

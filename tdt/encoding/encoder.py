@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tdt.checks import array, instance, on_host
 from tdt.encoding.cpu_encoder import open_on_cpu
 from tdt.errors import AudioTooLongError, ModelMismatchError, OptionError
 from tdt.lifetime import Bound
-from tdt.stages import Encoded
+from tdt.stages import Encoded, Features
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tdt.protocols import Node
     from tdt.runtime import Backend
     from tdt.spec import ModelFiles, ModelSpec
-    from tdt.stages import Features, Float32, Int64
+    from tdt.stages import Float32, Int64
 
 Batching = Literal["together", "same length", "alone"]
 
@@ -72,8 +73,8 @@ class Encoder(Bound):
             Where the runtime fails.
         """
         with timeline.span("encoder"):
-            lengths = check_features(features.frames.shape, features.lengths, self.spec)
-            frames = np.ascontiguousarray(features.frames, np.float32)
+            lengths = check_features(features, self.spec)
+            frames = np.ascontiguousarray(on_host("features.frames", features.frames), np.float32)
             encoded_lengths = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)
             longest = int(encoded_lengths.max(initial=0))
             out = np.zeros((len(lengths), longest, self.spec.encoder_dim), np.float32)
@@ -124,19 +125,18 @@ class Encoder(Bound):
         return np.ascontiguousarray(out[:, :, :needed].transpose(0, 2, 1))
 
 
-def check_features(shape: tuple[int, ...], lengths: Int64, spec: ModelSpec) -> Int64:
+def check_features(features: Features, spec: ModelSpec) -> Int64:
     """Refuse features that do not fit the model.
 
     Parameters
     ----------
-    shape : tuple of int
-        Of the frames.
-    lengths : ndarray [shape=(B,)], integers
+    features : Features
     spec : ModelSpec
 
     Returns
     -------
     ndarray [shape=(B,)], int64
+        The lengths.
 
     Raises
     ------
@@ -145,11 +145,13 @@ def check_features(shape: tuple[int, ...], lengths: Int64, spec: ModelSpec) -> I
     AudioTooLongError
         Where an utterance exceeds the position table of the export.
     """
-    if len(shape) != 3 or shape[1] != spec.n_mels:
+    instance("features", features, Features)
+    shape = array("features.frames", features.frames, "f", f"B, {spec.n_mels}, T", device=True).shape
+    lengths: Int64 = array("features.lengths", features.lengths, "iu", "B")
+    if shape[1] != spec.n_mels:
         raise OptionError("features.frames", f"shape {tuple(shape)}", f"[B, {spec.n_mels}, T], float32")
-    if lengths.shape != (shape[0],) or lengths.dtype.kind not in "iu":
-        given = f"{lengths.dtype} of shape {tuple(lengths.shape)}"
-        raise OptionError("features.lengths", given, f"{shape[0]} integers, one an utterance")
+    if len(lengths) != shape[0]:
+        raise OptionError("features.lengths", f"{len(lengths)} entries", f"{shape[0]} integers, one an utterance")
     if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= shape[2]:
         raise OptionError("features.lengths", lengths.tolist(), f"numbers from 0 to {shape[2]}")
     limit = spec.max_encoder_frames

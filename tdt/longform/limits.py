@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tdt.checks import SECONDS, seconds_option, whole_option
 from tdt.errors import OptionError
 from tdt.longform.chunking import Plan
 
@@ -20,7 +21,6 @@ DEFAULT_CONTEXT_SECONDS = 2.0
 # In a pause of less than what ends any window, this much is heard beyond it: without, the last word before a very short
 # pause may be lost, with 0.5 s one was doubled; 1.2 s lets voices that take turns disturb each other (bundled model).
 ASIDE_SECONDS = 0.8
-SHORTEST_CHUNK_SECONDS = 2.0
 # Encoders narrower than this are taken for small models, which hear best one voice and one sentence at a time.
 SMALL_ENCODER_DIM = 512
 SMALL_TARGET_SECONDS = 3.2
@@ -48,11 +48,21 @@ class CutOptions:
         Context on each side of a cut through speech; by default 2, at most a quarter of the window.
     max_memory_bytes : int, optional
         For the encoder's activations; by default half of what is free.
+
+    Raises
+    ------
+    OptionError
+        Where one is no usable number, whatever the model.
     """
 
     chunk_seconds: float | None = None
     context_seconds: float | None = None
     max_memory_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_seconds", "context_seconds"):
+            object.__setattr__(self, name, seconds_option(name, getattr(self, name)))
+        object.__setattr__(self, "max_memory_bytes", whole_option("max_memory_bytes", self.max_memory_bytes))
 
 
 DEFAULT_CUT = CutOptions()
@@ -81,9 +91,9 @@ def make_plan(spec: ModelSpec, options: CutOptions = DEFAULT_CUT, provider_secon
         chunk_seconds = min(DEFAULT_CHUNK_SECONDS, ceiling or DEFAULT_CHUNK_SECONDS)
         while chunk_seconds > 10 and window_bytes(spec, chunk_seconds) > budget:
             chunk_seconds /= 2
-    elif not SHORTEST_CHUNK_SECONDS <= chunk_seconds <= (ceiling or float("inf")):
-        upper = "" if ceiling is None else f" to {ceiling:g}, the longest input of this model"
-        raise OptionError("chunk_seconds", chunk_seconds, f"seconds from {SHORTEST_CHUNK_SECONDS:g}{upper}")
+    elif ceiling is not None and chunk_seconds > ceiling:
+        expected = f"seconds from {SECONDS['chunk_seconds'].least:g} to {ceiling:g}, the longest input of this model"
+        raise OptionError("chunk_seconds", chunk_seconds, expected)
     chunk = int(chunk_seconds / spec.frame_seconds)
     if context_seconds is None:
         context = min(round(DEFAULT_CONTEXT_SECONDS / spec.frame_seconds), chunk // 4)

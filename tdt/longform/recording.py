@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from tdt.errors import TdtError
+from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform.ahead import Ahead, in_turn, work_ahead
 from tdt.longform.batching import plan_batches
@@ -74,6 +76,15 @@ class Recording:
     seconds: float = 0.0
     pace: Pace = "file"
     error: TdtError | None = None
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self.reader.name
+
+    def fail(self, error: TdtError) -> None:
+        """Keep why it ends early; the first reason counts."""
+        self.error = self.error or error
 
     def pieces(self, plan: Plan, frame_samples: int) -> Iterator[Piece]:
         """Yield the windows from the first that is not done."""
@@ -222,15 +233,18 @@ class LongForm(Bound):
             done += [*waiting, *(heard for heard in block if heard.piece is None)]
         return done
 
-    def _frames(self, members: Sequence[_Heard], timeline: Recorder) -> list[Float32 | None]:
+    def _frames(self, members: Sequence[_Heard], timeline: Recorder) -> Sequence[Float32 | None]:
         """Encode together; where that fails, one by one, so that one costs no other its result."""
-        try:
-            encoded = self.encoder.encode(self.extractor([_samples(heard) for heard in members], timeline), timeline)
-        except TdtError as error:
-            if len(members) > 1:
-                return [frames for heard in members for frames in self._frames([heard], timeline)]
-            members[0].recording.error = members[0].recording.error or error
-            return [None]
+        frames = outcome(lambda: self._encode(members, timeline), members[0].recording.name)
+        if not isinstance(frames, TdtError):
+            return frames
+        if len(members) > 1:
+            return [frames for heard in members for frames in self._frames([heard], timeline)]
+        members[0].recording.fail(frames)
+        return [None]
+
+    def _encode(self, members: Sequence[_Heard], timeline: Recorder) -> list[Float32]:
+        encoded = self.encoder.encode(self.extractor([_samples(heard) for heard in members], timeline), timeline)
         return [frames[:length] for frames, length in zip(encoded.frames, encoded.lengths.tolist(), strict=True)]
 
     # --- decoding -------------------------------------------------------------------------------------------------
@@ -247,7 +261,12 @@ class LongForm(Bound):
             self._step([line[turn] for line in lines.values() if turn < len(line)], steps, timeline)
         with timeline.span("text"):
             for recording in lines:
-                yield self._part(recording, steps[recording], done=recording in ended)
+                done = recording in ended
+                part = outcome(partial(self._part, recording, steps[recording], done=done), recording.name)
+                if isinstance(part, TdtError):
+                    recording.fail(part)
+                    part = Part(recording, None, [], done)
+                yield part
 
     def _step(
         self, turn: Sequence[_Heard], steps: dict[Recording, list[tuple[Hypothesis, bool]]], timeline: Recorder
@@ -259,16 +278,16 @@ class LongForm(Bound):
         if not ready:
             return
         windows = [EncodedWindow(heard.piece.window, heard.frames) for heard in ready]  # type: ignore[union-attr,arg-type]
-        stitcher = Stitcher(self.engine, self.spec)
-        try:
-            spoken = stitcher.step([heard.recording.thread for heard in ready], windows, timeline)
-        except TdtError as error:
+        threads = [heard.recording.thread for heard in ready]
+        step = partial(Stitcher(self.engine, self.spec).step, threads, windows, timeline)
+        spoken = outcome(step, ready[0].recording.name)
+        if isinstance(spoken, TdtError):
             if len(ready) > 1:
                 for heard in ready:
                     heard.recording.windows -= 1
                     self._step([heard], steps, timeline)
                 return
-            ready[0].recording.error = ready[0].recording.error or error
+            ready[0].recording.fail(spoken)
             return
         for heard, tokens, item in zip(ready, spoken, windows, strict=True):
             steps[heard.recording].append((tokens, item.window.link == "fresh"))
@@ -295,10 +314,10 @@ def _block(recording: Recording, pieces: Ahead[Piece] | Iterator[Piece]) -> list
         waits = recording.pace == "pipe" and block and isinstance(pieces, Ahead)
         if waits and not pieces.comes_within(PATIENCE_SECONDS):  # type: ignore[union-attr]
             break
-        try:
-            piece = next(pieces, None)
-        except TdtError as error:
-            recording.error, piece = error, None
+        piece = outcome(lambda: next(pieces, None), recording.name)
+        if isinstance(piece, TdtError):
+            recording.fail(piece)
+            piece = None
         block.append(_Heard(recording, piece))
         if piece is None or recording.pace == "live":
             break

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tdt.lifetime import PerProcess
+from tdt.longform.hum import HumRemover
+from tdt.longform.levels import FRAME_SAMPLES, levels, loudest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
 
 MODEL_PATH = Path(__file__).resolve().parents[1] / "models" / "silero-vad" / "silero_vad_16k.onnx"
-FRAME_SAMPLES = 512  # 32 ms, what the detector was trained on
 CONTEXT_SAMPLES = 64  # the detector sees the end of the frame before
 STATE_SHAPE = (1, 1, 128)
 # One call takes 8 s: long enough that the call's own cost vanishes, short enough for the caches.
@@ -32,9 +33,12 @@ SETTLE_FRAMES = 8
 # Speech moves by tens of decibels within a block; what stays within this range is hum or a tone. Measured on the
 # differences of neighbouring samples, where a hum of 50 Hz is 34 dB down and hides nothing.
 STEADY_DB = 1.0
-# A quiet recording is raised towards this level first, as the detector was trained on usual ones.
+STEADY_FRAMES = 5  # several periods of a mains hum, so that their level does not depend on the phase
+# A quiet recording is raised towards this level first, as the detector was trained on usual ones; one that is louder
+# than full scale, which floats can be (samples in the range of int16), is lowered to it.
 TARGET_DB = -20.0
 MAX_GAIN_DB = 40.0
+FULL_SCALE_DB = 0.0
 # The louder of now and the past, forgotten by this much a block (8 s), sets the gain.
 LEVEL_DECAY_DB = 1.0
 
@@ -48,7 +52,7 @@ class Activity:
     speech : ndarray [shape=(n,)], float32
         Probability of speech.
     level_db : ndarray [shape=(n,)], float32
-        Root mean square over full scale.
+        Root mean square over full scale, of what the detector hears: without hum that drowns the rest.
     """
 
     speech: Float32
@@ -86,6 +90,7 @@ class SpeechDetector:
         self._session = session
         self._held: list[Float32] = []
         self._held_samples = 0
+        self._remove_hum = HumRemover()
         self._level_db = -np.inf
         self._reset()
 
@@ -104,7 +109,7 @@ class SpeechDetector:
 
     def flush(self) -> Activity:
         """Return the activity of what is left; the last frame is filled up with zeros."""
-        joined = np.concatenate([*self._held, np.zeros(-self._held_samples % FRAME_SAMPLES, np.float32)])
+        joined = np.concatenate([*self._held, np.zeros(0, np.float32)])
         self._held, self._held_samples = [], 0
         return self._block(joined) if len(joined) else Activity(joined, joined)
 
@@ -114,12 +119,15 @@ class SpeechDetector:
         self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
 
     def _block(self, samples: Float32) -> Activity:
-        frames = samples.reshape(-1, FRAME_SAMPLES)
+        whole = len(samples) == BLOCK_FRAMES * FRAME_SAMPLES
+        clear = self._remove_hum(samples, whole=whole)
+        frames = np.pad(clear, (0, -len(clear) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
         level_db = levels(frames)
         gain = self._gain(level_db)
         loud = level_db >= max(GATE_DB, self._level_db - RANGE_DB)
         speech = np.zeros(len(frames), np.float32)
-        if is_steady(frames):
+        # At the edges of a cleared block, more of a hum is gone.
+        if whole and is_steady(frames if clear is samples else frames[STEADY_FRAMES:-STEADY_FRAMES]):
             loud[:] = False
         known = 0  # the detector has heard all frames before this one, or has forgotten them
         for first, last in stretches(loud):
@@ -132,8 +140,9 @@ class SpeechDetector:
         return Activity(speech, level_db)
 
     def _gain(self, level_db: Float32) -> np.float32:
-        self._level_db = max(self._level_db - LEVEL_DECAY_DB, float(np.percentile(level_db, 95)))
-        return np.float32(10 ** (np.clip(TARGET_DB - self._level_db, 0.0, MAX_GAIN_DB) / 20))
+        self._level_db = max(self._level_db - LEVEL_DECAY_DB, loudest(level_db))
+        least_db = 0.0 if self._level_db <= FULL_SCALE_DB else -np.inf
+        return np.float32(10 ** (np.clip(TARGET_DB - self._level_db, least_db, MAX_GAIN_DB) / 20))
 
     def _detect(self, frames: Float32) -> Float32:
         windows = np.empty((len(frames), CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
@@ -159,16 +168,6 @@ def stretches(loud: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def is_steady(frames: Float32) -> bool:
-    """Say whether a whole block of frames [shape=(250, samples)] is a hum: nothing changes but its phase."""
-    if len(frames) < BLOCK_FRAMES:
-        return False
-    # Five frames hold several periods of a mains hum, so that their level does not depend on the phase.
-    change = levels(np.diff(frames, axis=1).reshape(BLOCK_FRAMES // 5, -1))
+    """Say whether frames [shape=(n, samples)], n a multiple of 5, are a hum: nothing changes but its phase."""
+    change = levels(np.diff(frames, axis=1).reshape(len(frames) // STEADY_FRAMES, -1))
     return float(change.max() - change.min()) < STEADY_DB
-
-
-def levels(frames: Float32) -> Float32:
-    """Return the level of each frame [shape=(n, samples)] in dB over full scale; -150 for digital silence."""
-    power = np.einsum("ij,ij->i", frames, frames) / np.float32(frames.shape[1])
-    decibels: Float32 = 10 * np.log10(power + np.float32(1e-15))
-    return decibels

@@ -10,7 +10,8 @@ import numpy as np
 from tdt.errors import AudioReadError
 from tdt.longform.activity import FrameGrid, SpeechMask
 from tdt.longform.chunking import Planner
-from tdt.longform.vad import FRAME_SAMPLES, SpeechDetector
+from tdt.longform.levels import FRAME_SAMPLES
+from tdt.longform.vad import SpeechDetector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

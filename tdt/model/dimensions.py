@@ -6,7 +6,8 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from tdt.errors import ModelFileCorruptError, ModelMismatchError, OptionError, UnsupportedLayoutError
+from tdt.checks import WHOLE, whole_number
+from tdt.errors import ModelFileCorruptError, ModelMismatchError, UnsupportedLayoutError
 from tdt.model.durations import duration_table
 from tdt.model.roles import check_roles
 from tdt.onnxfile import read_small
@@ -207,9 +208,7 @@ def _normalize(encoder: GraphInfo) -> Literal["per_feature", "none"]:
 def _max_symbols(given: int | None, config: Mapping[str, Any]) -> int:
     if given is None:
         return int(config.get("max_tokens_per_step") or _DEFAULT_MAX_SYMBOLS)
-    if isinstance(given, bool) or not hasattr(given, "__index__") or not 1 <= given <= 10_000:
-        raise OptionError("max_symbols", given, "a whole number from 1 to 10000")
-    return int(given)
+    return whole_number("max_symbols", given, *WHOLE["max_symbols"])
 
 
 def _short(value: object) -> str:

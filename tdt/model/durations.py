@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from operator import index
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from tdt.checks import whole_number
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, OptionError, UnsupportedLayoutError
 from tdt.model.roles import ports_text
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from tdt.onnxfile import GraphInfo
     from tdt.spec import ModelFiles
 
+MOST_FRAMES = 10_000  # of a duration
+_MOST_ENTRIES = 10_000
 MAX_DEFAULT_DURATIONS = 64  # more outputs than this beside the tokens are no durations, but a wrong vocabulary
 
 
@@ -123,14 +127,15 @@ def as_table(name: str, values: object) -> tuple[int, ...]:
     OptionError
         Where they are not whole numbers, each 0 or more.
     """
+    entries: list[object] = []
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
+        entries = list(islice(values, _MOST_ENTRIES + 1))
     try:
-        entries = list(values) if not isinstance(values, (str, bytes)) else []  # type: ignore[call-overload]
-        table = tuple(index(entry) for entry in entries if not isinstance(entry, bool))
-    except TypeError:
-        entries, table = [], ()
-    if not table or len(table) != len(entries) or not all(0 <= value <= 10_000 for value in table):
-        expected = "whole numbers of encoder frames, each 0 or more, such as (0, 1, 2, 3, 4)"
-        raise OptionError(name, _short(values), expected)
+        table = tuple(whole_number(name, entry, 0, MOST_FRAMES) for entry in entries)
+    except OptionError:
+        table = ()
+    if not 0 < len(table) <= _MOST_ENTRIES:
+        raise OptionError(name, values, "whole numbers of encoder frames, each 0 or more, such as (0, 1, 2, 3, 4)")
     return table
 
 

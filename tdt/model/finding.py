@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from tdt.checks import one_of, whole_option
 from tdt.errors import ModelNotFoundError, OptionError
 from tdt.model import hub
 from tdt.model.dimensions import build_spec, read_config
+from tdt.model.durations import as_table
 from tdt.model.layouts import CONFIG, recognise
 from tdt.model.vocabulary import read_vocabulary
 from tdt.onnxfile import GraphInfo, read_graph
+from tdt.spec import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tdt.spec import ModelFiles, ModelSpec, Precision
+    from tdt.spec import ModelFiles, ModelSpec
 
 BUNDLED = Path(__file__).parents[1] / "models" / "parakeet-tdt-tiny"
 
@@ -88,8 +91,10 @@ def inspect_model(
     max_symbols: int | None = None,
 ) -> FoundModel:
     """Return what :func:`find_model` does, together with the graphs that were read."""
-    if precision not in {None, "float32", "int8"}:
-        raise OptionError("precision", precision, '"float32", "int8" or None')
+    if precision is not None:
+        one_of("precision", precision, get_args(Precision))
+    durations = None if durations is None else as_table("durations", durations)
+    max_symbols = whole_option("max_symbols", max_symbols)
     folder = locate(model, precision)
     files = recognise(folder, precision)
     graphs = read_graphs(files)
@@ -111,16 +116,18 @@ def locate(model: str | Path | None, precision: Precision | None = None) -> Path
     DownloadError
         Where a hub name cannot be fetched.
     """
-    if model is None or str(model) == BUNDLED.name:
+    if model is None:
         return BUNDLED
     if not isinstance(model, (str, Path)) or not str(model).strip() or "\0" in str(model):
         raise OptionError("model", model, "a folder or the name of a model")
+    if str(model) == BUNDLED.name:
+        return BUNDLED
     try:
         folder = Path(model).expanduser()
         if folder.is_dir():
             return folder
         is_file = folder.is_file()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ModelNotFoundError(
             f"{str(model)[:200]!r} cannot be a model folder: {error}. Pass another path."
         ) from error

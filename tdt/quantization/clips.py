@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tdt.audio import audio_files
-from tdt.errors import AudioError, AudioNotFoundError, CalibrationAudioError
+from tdt.errors import AudioNotFoundError, CalibrationAudioError, TdtError
+from tdt.failures import outcome
 from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -107,11 +109,11 @@ def read_audio(paths: Sequence[Path], max_seconds: float = float("inf")) -> Audi
         if room < MIN_CLIP_SECONDS:
             skipped.append((path, f"{max_seconds:.0f} s are reached"))
             continue
-        try:
-            samples = load_audio(path).samples
-        except AudioError as error:
-            skipped.append((path, str(error)))
+        audio = outcome(partial(load_audio, path), str(path), "reading")
+        if isinstance(audio, TdtError):
+            skipped.append((path, str(audio)))
             continue
+        samples = audio.samples
         if len(samples) < MIN_CLIP_SECONDS * SAMPLE_RATE_HZ:
             skipped.append((path, f"shorter than {MIN_CLIP_SECONDS:g} s"))
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from contextlib import AbstractContextManager, contextmanager, suppress
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -240,17 +241,17 @@ def stream_pointer(stream: object) -> int:
     found: Any = None if isinstance(stream, bool) else stream
     if hasattr(stream, "__cuda_stream__"):
         found = stream.__cuda_stream__()[1]
-    elif not isinstance(stream, int):
+    elif not isinstance(stream, Integral):
         found = next((getattr(stream, name) for name in _HANDLES if hasattr(stream, name)), None)
     found = getattr(found, "value", found)
-    if not isinstance(found, int) or found < 0:
+    if not isinstance(found, Integral) or not 0 <= int(found) < 1 << 64:
         raise OptionError("stream", stream, "a CUDA stream: its address, or a stream of CuPy or PyTorch")
     if found == 0:
         raise OptionError(
             "stream", stream, "a stream of its own, such as cupy.cuda.Stream(); without one, work keeps order with the "
             "default stream anyway"
         )  # fmt: skip
-    return found
+    return int(found)
 
 
 def open_queue(backend: Backend, stream: object = None) -> WorkQueue:

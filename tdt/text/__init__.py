@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.text.hypothesis_check import check_hypothesis as check_hypothesis
     from tdt.text.references import read_rows as read_rows
     from tdt.text.references import read_text as read_text
     from tdt.text.render import FORMATS as FORMATS
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "hypothesis_check": "check_hypothesis",
         "references": "read_rows read_text",
         "render": "FORMATS",
         "segmenting": "Segmenter merged",

@@ -247,7 +247,7 @@ def test_the_bound_on_the_encoders_memory_holds_and_is_not_far_off(seconds: int,
 def test_a_failure_ends_one_recording_and_not_its_neighbour(asr: tdt.Recognizer, joined: np.ndarray) -> None:
     from tdt.audio.reader import BlockReader
     from tdt.longform.limits import CutOptions
-    from tdt.pipeline import Reading
+    from tdt.reading import Reading
     from tdt.text.segmenting import merged
 
     def broken() -> Iterator[np.ndarray]:
@@ -271,7 +271,7 @@ def test_what_else_is_under_way_changes_neither_batches_nor_bits(
     """Batches of other windows may change the last bits of the encoder's sums, on some machines."""
     from tdt.audio.reader import BlockReader
     from tdt.longform.limits import CutOptions
-    from tdt.pipeline import Reading
+    from tdt.reading import Reading
 
     batches: list[tuple[int, ...]] = []
     encode = type(asr._stages.encoder).encode

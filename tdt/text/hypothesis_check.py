@@ -1,0 +1,35 @@
+"""What a transcript can be made of: hypotheses made by hand are looked at before they are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.checks import array, instance
+from tdt.errors import OptionError
+from tdt.stages import Hypothesis
+
+if TYPE_CHECKING:
+    from tdt.spec import ModelSpec
+
+
+def check_hypothesis(hypothesis: object, spec: ModelSpec) -> None:
+    """Refuse what is no hypothesis of a model.
+
+    Raises
+    ------
+    OptionError
+        Naming the field, what it has, and what was expected.
+    """
+    found = instance("hypothesis", hypothesis, Hypothesis)
+    fields = {"token_ids": "iu", "frames": "iu", "durations": "iu", "logprobs": "f"}
+    fields |= {} if found.entropy_confidences is None else {"entropy_confidences": "f"}
+    for name, kinds in fields.items():
+        values = array(f"hypothesis.{name}", getattr(found, name), kinds, "N")
+        if len(values) != len(found.token_ids):
+            expected = f"as many as token_ids, {len(found.token_ids)}"
+            raise OptionError(f"hypothesis.{name}", f"{len(values)} entries", expected)
+    for name, most in (("token_ids", len(spec.pieces) - 1), ("frames", 2**31 - 1), ("durations", 2**31 - 1)):
+        values = getattr(found, name)
+        if len(values) and not 0 <= int(values.min()) <= int(values.max()) <= most:
+            given = f"{int(values.min())} to {int(values.max())}"
+            raise OptionError(f"hypothesis.{name}", given, f"numbers from 0 to {most}")
