@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tdt.showing import shown
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -39,23 +41,11 @@ def _remade(kind: type[TdtError], args: tuple[object, ...]) -> TdtError:
     return error
 
 
-_SHOWN_CHARACTERS = 200
-
-
-def _shown(value: object) -> str:
-    """Return a value as Python writes it, in a line's length; whatever it is, showing it must not fail, too."""
-    try:
-        shown = repr(value)
-    except Exception:  # noqa: BLE001  its own, or that of a number with too many digits
-        shown = f"<{type(value).__name__}>"
-    return shown if len(shown) <= _SHOWN_CHARACTERS else shown[: _SHOWN_CHARACTERS - 3] + "..."
-
-
 class OptionError(TdtError, ValueError):
     """An option or argument has a value that cannot be used."""
 
     def __init__(self, name: str, given: object, expected: str) -> None:
-        super().__init__(f"{name}={_shown(given)} cannot be used: expected {expected}.")
+        super().__init__(f"{name}={shown(given)} cannot be used: expected {expected}.")
 
 
 class ClosedError(TdtError, RuntimeError):

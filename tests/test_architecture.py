@@ -97,7 +97,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("errors", "stages", "spec", "timeline", "options", "version", "cuda_arrays", "protocols", "doors"),
-            *("lifetime", "ending", "aside", "dependencies", "checks", "failures"),
+            *("lifetime", "ending", "aside", "dependencies", "checks", "failures", "showing"),
         }
     ),
     frozenset({"onnxfile", "text"}),

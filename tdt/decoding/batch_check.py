@@ -18,7 +18,7 @@ _MOST_FRAMES = (1 << 31) - 1
 
 
 def check_batch(
-    encoded: Encoded, states: Sequence[DecoderState | None] | None, spec: ModelSpec
+    encoded: Encoded, states: Sequence[DecoderState | None] | None, spec: ModelSpec, joint_width: int
 ) -> list[DecoderState | None]:
     """Refuse a batch that does not fit the model; return the carried states, one (or None) an utterance.
 
@@ -27,33 +27,38 @@ def check_batch(
     OptionError
         Naming the field, what it has, and what was expected.
     """
+    batch, frames = _extent(encoded, spec.encoder_dim, joint_width)
+    lengths = array("encoded.lengths", encoded.lengths, "iu", "B")
+    if len(lengths) != batch:
+        raise OptionError("encoded.lengths", f"{len(lengths)} entries", f"{batch} integers, one an utterance")
+    if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= frames:
+        raise OptionError("encoded.lengths", lengths.tolist(), f"numbers from 0 to the {frames} frames that are there")
+    if states is None:
+        return [None] * batch
+    if not isinstance(states, (list, tuple)) or len(states) != batch:
+        raise OptionError("states", states, f"a list of one, or None, for each of the {batch} utterances")
+    for state in states:
+        if state is not None:
+            _check_state(instance("states", state, DecoderState, "DecoderState or None for each"), spec)
+    return list(states)
+
+
+def _extent(encoded: Encoded, encoder_dim: int, joint_width: int) -> tuple[int, int]:
+    """Return B and T' of a batch."""
     instance("encoded", encoded, Encoded)
     frames: Any = encoded.frames  # a device encoder may leave its frames out
     projected = encoded.projected
     if frames is None and projected is None:
         raise OptionError("encoded.frames", None, "the encoder's output, or `projected` beside it")
-    lengths = array("encoded.lengths", encoded.lengths, "iu", "B")
-    if projected is not None:
-        shape = array("encoded.projected", projected, "f", "B, T', J", device=True).shape
-    if frames is not None:
-        shape = array("encoded.frames", frames, "f", f"B, T', {spec.encoder_dim}", device=True).shape
-        if shape[2] != spec.encoder_dim:
-            expected = f"[B, T', {spec.encoder_dim}], time-major float32"
-            raise OptionError("encoded.frames", f"shape {tuple(shape)}", expected)
-    if len(lengths) != shape[0]:
-        raise OptionError("encoded.lengths", f"{len(lengths)} entries", f"{shape[0]} integers, one an utterance")
-    if shape[0] and not 0 <= int(lengths.min()) <= int(lengths.max()) <= shape[1]:
-        raise OptionError(
-            "encoded.lengths", lengths.tolist(), f"numbers from 0 to the {shape[1]} frames that are there"
-        )
-    if states is None:
-        return [None] * shape[0]
-    if not isinstance(states, (list, tuple)) or len(states) != shape[0]:
-        raise OptionError("states", states, f"a list of one, or None, for each of the {shape[0]} utterances")
-    for state in states:
-        if state is not None:
-            _check_state(instance("states", state, DecoderState, "DecoderState or None for each"), spec)
-    return list(states)
+    shapes = []
+    for name, given, axis, width in (("frames", frames, "D", encoder_dim), ("projected", projected, "J", joint_width)):
+        if given is not None:
+            shape = tuple(array(f"encoded.{name}", given, "f", f"B, T', {axis}", device=True).shape)
+            shapes.append(shape[:2])
+            if shape[2] != width or shape[:2] != shapes[0]:
+                extent = "B, T'" if len(shapes) == 1 else f"{shapes[0][0]}, {shapes[0][1]}"
+                raise OptionError(f"encoded.{name}", f"shape {shape}", f"[{extent}, {width}], time-major float32")
+    return shapes[0]
 
 
 def _check_state(state: DecoderState, spec: ModelSpec) -> None:

@@ -97,7 +97,7 @@ class CardEngine:
 
         if self._closed:
             raise ClosedError
-        before = check_batch(encoded, states, self.spec)
+        before = check_batch(encoded, states, self.spec, self._weights.sizes.joint_width)
         rows = [Row(self.spec, int(length), state) for length, state in zip(encoded.lengths, before, strict=True)]
         with self._lock:
             for first in range(0, len(rows), MOST_ROWS):
@@ -177,9 +177,6 @@ class CardEngine:
     def _projected(self, encoded: Encoded) -> Any:
         """Return the frames in the joint's space, float32 on the card."""
         given = encoded.frames if encoded.projected is None else encoded.projected
-        width = self._weights.sizes.joint_width
-        if encoded.projected is not None and given.shape[2] != width:
-            raise OptionError("encoded.projected", f"shape {tuple(given.shape)}", f"[B, T', {width}]")
         shared = adopt(given, self.queue.pointer) if on_device(given) else None
         if shared is not None and shared.dtype != np.float32:  # through the host, which converts
             given, shared = self.queue.read(shared), None

@@ -91,7 +91,7 @@ class DeviceEngine(Bound):
         """Decode a batch; see :class:`tdt.protocols.Engine`. `projected` may lie on the device already."""
         if self._closed:
             raise ClosedError
-        before = check_batch(encoded, states, self.spec)
+        before = check_batch(encoded, states, self.spec, self._width)
         batch = len(before)
         if not batch:
             return [], []

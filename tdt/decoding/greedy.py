@@ -65,7 +65,7 @@ class OnnxEngine(Bound):
         """Decode a batch; see :class:`tdt.protocols.Engine`."""
         if self._closed:
             raise ClosedError
-        before = check_batch(encoded, states, self.spec)
+        before = check_batch(encoded, states, self.spec, self.transducer.width)
         batch = len(before)
         if not batch:
             return [], []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tdt.checks import instance
 from tdt.cuda_arrays import on_device
 from tdt.decoding.batch_check import check_batch
 from tdt.decoding.cores import cores, shares_of
@@ -18,7 +19,7 @@ from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.lifetime import Bound
-from tdt.stages import DecoderState, Hypothesis
+from tdt.stages import DecoderState, Encoded, Hypothesis
 from tdt.surgery import lift
 from tdt.timeline import NULL
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.spec import ModelFiles, ModelSpec
-    from tdt.stages import Encoded
     from tdt.timeline import Recorder
 
 NativeWeightsKind = Literal["auto", "float32", "int8"]
@@ -111,17 +111,13 @@ class NativeEngine(Bound):
         runs.origin.require()
         if runs.closed:
             raise ClosedError
-        check_batch(encoded, states, self._spec)
-        frames, lengths = encoded.frames, encoded.lengths.astype(np.int64)
-        if encoded.projected is not None:
-            frames = encoded.projected
-            around = frames if encoded.frames is None else encoded.frames  # a device encoder may leave its frames there
-            if frames.shape != (*around.shape[:2], self._joint_width):
-                expected = f"[B, T', {self._joint_width}], as the frames"
-                raise OptionError("encoded.projected", f"shape {tuple(frames.shape)}", expected)
+        instance("encoded", encoded, Encoded)
+        frames = encoded.frames if encoded.projected is None else encoded.projected
         if on_device(frames):
             remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
             raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
+        check_batch(encoded, states, self._spec, self._joint_width)
+        lengths = encoded.lengths.astype(np.int64)
         if not len(lengths):
             return [], []
         begun = time.perf_counter_ns()

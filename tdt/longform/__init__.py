@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tdt.longform.limits import make_plan as make_plan
     from tdt.longform.limits import provider_seconds as provider_seconds
     from tdt.longform.recording import LongForm as LongForm
-    from tdt.longform.recording import Pace as Pace
-    from tdt.longform.recording import Part as Part
-    from tdt.longform.recording import Recording as Recording
+    from tdt.longform.underway import Pace as Pace
+    from tdt.longform.underway import Part as Part
+    from tdt.longform.underway import Recording as Recording
 
 __getattr__, __all__ = door(
     __name__,
@@ -34,6 +34,7 @@ __getattr__, __all__ = door(
         "batching": "BATCH_SIZE WINDOW_SECONDS plan_batches window_size",
         "checkpoint": "Journal source_identity take_up",
         "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_for_memory make_plan provider_seconds",
-        "recording": "LongForm Pace Part Recording",
+        "recording": "LongForm",
+        "underway": "Pace Part Recording",
     },
 )

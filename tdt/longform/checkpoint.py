@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tdt.longform.recording import Part, Recording
+    from tdt.longform.underway import Part, Recording
 
     Steps = Sequence[tuple[Hypothesis, bool]]
 

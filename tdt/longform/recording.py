@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform.ahead import Ahead, in_turn, work_ahead
 from tdt.longform.batching import plan_batches
-from tdt.longform.stitching import EncodedWindow, Stitcher, Thread
-from tdt.longform.windows import Cutter, Piece
+from tdt.longform.stitching import EncodedWindow, Stitcher
+from tdt.longform.underway import Pace, Part, Recording
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text import Segmenter, merged
 from tdt.timeline import NULL, Recorder
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
     from tdt.audio import BlockReader
     from tdt.longform.chunking import Plan
+    from tdt.longform.windows import Piece
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
     from tdt.stages import Float32, Hypothesis
-    from tdt.text import Confidence, Transcript
+    from tdt.text import Confidence
 
 # Audio from which windows of like length are picked for a batch: more fills batches better, and comes out later.
 LOOKAHEAD_SECONDS = 120.0
@@ -41,72 +42,6 @@ PATIENCE_SECONDS = 0.25
 # As NeMo pads a short clip; here on the right only, so that frames keep their place.
 SHORTEST_WINDOW_SAMPLES = SAMPLE_RATE_HZ
 _PIECES_AHEAD = 8
-
-
-Pace: TypeAlias = Literal["file", "pipe", "live"]
-
-
-@dataclass(slots=True, eq=False)
-class Recording:
-    """One recording under way.
-
-    Parameters
-    ----------
-    reader : BlockReader
-    segmenter : Segmenter
-    index : int
-        Its place among several.
-    thread : Thread
-        Where decoding stands.
-    windows : int
-        Windows that are done.
-    seconds : float
-        Up to where all is done.
-    pace : {"file", "pipe", "live"}
-        How its audio comes in, see :meth:`LongForm.recording`.
-    error : TdtError or None
-        What ended it early.
-    """
-
-    reader: BlockReader
-    segmenter: Segmenter
-    index: int = 0
-    thread: Thread = field(default_factory=Thread)
-    windows: int = 0
-    seconds: float = 0.0
-    pace: Pace = "file"
-    error: TdtError | None = None
-
-    @property
-    def name(self) -> str:
-        """What errors call it."""
-        return self.reader.name
-
-    def fail(self, error: TdtError) -> None:
-        """Keep why it ends early; the first reason counts."""
-        self.error = self.error or error
-
-    def pieces(self, plan: Plan, frame_samples: int) -> Iterator[Piece]:
-        """Yield the windows from the first that is not done."""
-        done = self.windows
-        with self.reader:
-            cutter = Cutter(plan, frame_samples, at_once=self.pace != "file")
-            for number, piece in enumerate(cutter.pieces(self.reader)):
-                if number >= done:
-                    yield piece
-
-
-class Part(NamedTuple):
-    """What has become final of a recording: perhaps nothing, while `seconds` moves on.
-
-    `tokens` is what this step added, `afresh` whether a long pause lies before; both, with the recording's state, are
-    enough to go on from here later. The last part of a recording is `done`.
-    """
-
-    recording: Recording
-    transcript: Transcript | None
-    steps: Sequence[tuple[Hypothesis, bool]]
-    done: bool
 
 
 class _Heard(NamedTuple):

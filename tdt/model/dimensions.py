@@ -11,6 +11,7 @@ from tdt.errors import ModelFileCorruptError, ModelMismatchError, UnsupportedLay
 from tdt.model.durations import duration_table
 from tdt.model.roles import check_roles
 from tdt.onnxfile import read_small
+from tdt.showing import shown
 from tdt.spec import FRONT_CHANNELS, ModelSpec
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def read_config(path: Path) -> dict[str, Any]:
     for key, most in (("features_size", 1024), ("subsampling_factor", 256), ("max_tokens_per_step", 10_000)):
         value = config.get(key)
         if value is not None and not (type(value) is int and 1 <= value <= most):
-            raise ModelFileCorruptError(path, f"{key} is {_short(value)}, expected a whole number from 1 to {most}")
+            raise ModelFileCorruptError(path, f"{key} is {shown(value, 60)}, expected a whole number from 1 to {most}")
     if not isinstance(config.get("model_type", ""), str):
-        raise ModelFileCorruptError(path, f"model_type is {_short(config['model_type'])}, expected a string")
+        raise ModelFileCorruptError(path, f"model_type is {shown(config['model_type'], 60)}, expected a string")
     return config
 
 
@@ -161,7 +162,7 @@ def _number(graph: GraphInfo, key: str, most: int) -> int | None:
         return None
     if not (value.isascii() and value.isdigit() and len(value) <= 9 and 1 <= int(value) <= most):
         raise ModelFileCorruptError(
-            graph.path, f"its metadata {key} is {_short(value)}, expected a number from 1 to {most}"
+            graph.path, f"its metadata {key} is {shown(value, 60)}, expected a number from 1 to {most}"
         )
     return int(value)
 
@@ -201,7 +202,7 @@ def _normalize(encoder: GraphInfo) -> Literal["per_feature", "none"]:
     if kind in {"", "NA", "none", "None"}:
         return "none"
     raise UnsupportedLayoutError(
-        f"{encoder.path} wants features normalised as {_short(kind)}; supported are per_feature and none (NA)."
+        f"{encoder.path} wants features normalised as {shown(kind, 60)}; supported are per_feature and none (NA)."
     )
 
 
@@ -209,8 +210,3 @@ def _max_symbols(given: int | None, config: Mapping[str, Any]) -> int:
     if given is None:
         return int(config.get("max_tokens_per_step") or _DEFAULT_MAX_SYMBOLS)
     return whole_number("max_symbols", given, *WHOLE["max_symbols"])
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tdt.checks import whole_number
 from tdt.errors import ModelFileCorruptError, ModelMismatchError, OptionError, UnsupportedLayoutError
 from tdt.model.roles import ports_text
+from tdt.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +79,7 @@ def duration_table(
         return tuple(range(count))
     if len(table) != count:
         raise ModelMismatchError(
-            f"The table of durations {_short(table)} has {len(table)} entries, but {joint.path} has {width} outputs "
+            f"The table of durations {shown(table, 60)} has {len(table)} entries, but {joint.path} has {width} outputs "
             f"for {len(pieces)} pieces, so {count} durations. Pass durations= with {count} numbers."
         )
     return table
@@ -129,7 +131,8 @@ def as_table(name: str, values: object) -> tuple[int, ...]:
     """
     entries: list[object] = []
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes)):
-        entries = list(islice(values, _MOST_ENTRIES + 1))
+        with suppress(TypeError):  # an array without an axis
+            entries = list(islice(values, _MOST_ENTRIES + 1))
     try:
         table = tuple(whole_number(name, entry, 0, MOST_FRAMES) for entry in entries)
     except OptionError:
@@ -137,8 +140,3 @@ def as_table(name: str, values: object) -> tuple[int, ...]:
     if not 0 < len(table) <= _MOST_ENTRIES:
         raise OptionError(name, values, "whole numbers of encoder frames, each 0 or more, such as (0, 1, 2, 3, 4)")
     return table
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

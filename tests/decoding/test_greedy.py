@@ -308,10 +308,10 @@ def test_types_and_empty_batches(engine: OnnxEngine) -> None:
     ("frames", "lengths", "problem"),
     [
         (np.zeros((1, 4, 143), np.float32), np.array([4]), "144"),
-        (np.zeros((4, 144), np.float32), np.array([4]), "time-major"),
+        (np.zeros((4, 144), np.float32), np.array([4]), r"\[B, T', D\]"),
         (np.zeros((1, 4, 144), np.float32), np.array([5]), "from 0 to the 4"),
         (np.zeros((1, 4, 144), np.float32), np.array([-1]), "from 0 to the 4"),
-        (np.zeros((1, 4, 144), np.float32), np.array([1.0]), "integers"),
+        (np.zeros((1, 4, 144), np.float32), np.array([1.0]), "whole numbers"),
         (np.zeros((2, 4, 144), np.float32), np.array([4]), "2 integers"),
     ],
 )
@@ -325,7 +325,7 @@ def test_states_that_do_not_fit_are_refused(engine: OnnxEngine) -> None:
     alien = DecoderState(0, np.zeros((1, 8), np.float32), np.zeros((1, 8), np.float32))
     with pytest.raises(OptionError, match="another model"):
         engine.decode(encoded, [alien])
-    with pytest.raises(OptionError, match="2 states"):
+    with pytest.raises(OptionError, match="each of the 1 utterances"):
         engine.decode(encoded, [None, None])
 
 

@@ -42,9 +42,6 @@ long fake_driver_attribute(int attribute) {
     return attribute == 75 ? 9 : attribute == 16 ? multiprocessors : attribute == 95 ? cooperative : attribute == 97 ? MOST_SHARED : 0;
 }
 
-/* NVRTC 13 looks for its driver's private tables, and goes on without where they are refused. */
-int cuGetExportTable(const void **table, const void *id) { *table = 0; return NOT_FOUND + (id == 0); }
-
 enum { BEFORE = 256 }; /* bytes before a piece of memory, which hold its size */
 int cuMemAlloc_v2(uint64_t *pointer, size_t bytes) {
     IN_CONTEXT;
