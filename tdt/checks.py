@@ -107,12 +107,14 @@ def array(name: str, value: Any, kinds: str, axes: str, *, device: bool = False)
     import numpy as np
 
     expected = f"an array [{axes}] of {'floats' if kinds == 'f' else 'whole numbers'}"
-    elsewhere = device and hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic)
+    said = hasattr(value, "shape") and (hasattr(value, "dtype") or hasattr(value, "__dlpack__"))
+    elsewhere = device and said and not isinstance(value, np.generic)
     if not isinstance(value, np.ndarray) and not elsewhere:
         raise OptionError(name, f"an object of type {type(value).__name__}", expected)
-    kind = value.dtype.kind if isinstance(value.dtype, np.dtype) else str(value.dtype).rpartition(".")[2][:1]
+    dtype = getattr(value, "dtype", None)  # DLPack tells it with the memory only, to whoever takes that
+    kind = dtype.kind if isinstance(dtype, np.dtype) else str(dtype).rpartition(".")[2][:1] if dtype else kinds[0]
     if len(value.shape) != axes.count(",") + 1 or kind not in kinds:
-        raise OptionError(name, f"{value.dtype} of shape {tuple(value.shape)}", expected)
+        raise OptionError(name, f"{dtype} of shape {tuple(value.shape)}", expected)
     return value
 
 

@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from tdt.lifetime import setting_up
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -29,7 +31,8 @@ def door(wing: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], 
         if name not in places:
             raise AttributeError(f"module {wing!r} has no attribute {name!r}")
         module = places[name]
-        value = getattr(import_module(f"{wing}.{module}"), name) if module else import_module(f"{wing}.{name}")
+        with setting_up():  # in a process forked meanwhile by another thread the module's lock would never open
+            value = getattr(import_module(f"{wing}.{module}"), name) if module else import_module(f"{wing}.{name}")
         setattr(sys.modules[wing], name, value)
         return value
 

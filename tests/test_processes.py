@@ -333,12 +333,13 @@ def test_a_forked_process_loads_a_model_of_its_own() -> None:
 def test_forks_while_another_thread_transcribes() -> None:
     run("""
     asr = tdt.load()
+    assert asr.transcribe([RECORDING] * 2)[1].text == HELLO  # all is imported
     over = threading.Event()
 
     def busy():
         while not over.is_set():
             assert asr.transcribe([RECORDING] * 2)[1].text == HELLO
-    threads = [threading.Thread(target=busy) for _ in range(2)]
+    threads = [threading.Thread(target=busy, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
 

@@ -122,8 +122,8 @@ def test_empty_batches(encoder: Encoder) -> None:
         (np.zeros((1, 80, 9), np.float32), np.array([9]), "128"),
         (np.zeros((128, 9), np.float32), np.array([9]), "128"),
         (np.zeros((1, 128, 9), np.float32), np.array([10]), "from 0 to 9"),
-        (np.zeros((1, 128, 9), np.float32), np.array([[9]]), "1 integers"),
-        (np.zeros((1, 128, 9), np.float32), np.array([9.0]), "integers"),
+        (np.zeros((1, 128, 9), np.float32), np.array([[9]]), r"array \[B\] of whole numbers"),
+        (np.zeros((1, 128, 9), np.float32), np.array([9.0]), "whole numbers"),
     ],
 )
 def test_features_that_do_not_fit_are_refused(encoder: Encoder, frames: Any, lengths: Any, problem: str) -> None:
