@@ -30,9 +30,12 @@ def door(wing: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], 
     def find(name: str) -> object:
         if name not in places:
             raise AttributeError(f"module {wing!r} has no attribute {name!r}")
-        module = places[name]
-        with setting_up():  # in a process forked meanwhile by another thread the module's lock would never open
-            value = getattr(import_module(f"{wing}.{module}"), name) if module else import_module(f"{wing}.{name}")
+        path = f"{wing}.{places[name] or name}"
+        module = sys.modules.get(path)
+        if module is None or getattr(module.__spec__, "_initializing", False):
+            with setting_up():  # in a process forked meanwhile by another thread the module's lock would never open
+                module = import_module(path)
+        value = getattr(module, name) if places[name] else module
         setattr(sys.modules[wing], name, value)
         return value
 

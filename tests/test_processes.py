@@ -396,7 +396,7 @@ def test_a_fork_amid_a_load_is_told_and_does_not_hang() -> None:
     begun.wait()
 
     def work():
-        refused(tdt.load)
+        refused(lambda: tdt.load())
     child = forked(work)
     check(child)
     go.set()
