@@ -96,12 +96,14 @@ class OutputError(TdtError, OSError):
         super().__init__(f"{name} cannot be written: {problem}. Give the output another place, or make room for it.")
 
 
+ASK_DOCTOR = "`tdt doctor` says what is wrong with this installation and what to do."
+
+
 class BrokenDependencyError(TdtError, ImportError):
     """A package that is needed is there, but cannot be used."""
 
     def __init__(self, package: str, problem: str, remedy: str = "") -> None:
-        todo = remedy or "`tdt doctor` says what is wrong with this installation and what to do."
-        super().__init__(f"The package {package!r} cannot be used: {problem}. {todo}")
+        super().__init__(f"The package {package!r} cannot be used: {problem}. {remedy or ASK_DOCTOR}")
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

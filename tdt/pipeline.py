@@ -61,7 +61,7 @@ class Stages(Bound):
         self,
         sources: Iterable[AudioSource | Opened],
         reading: Reading,
-        long_form: LongForm | None = None,
+        long_form: LongForm,
         timeline: Recorder = NULL,
     ) -> Iterator[tuple[int, Result]]:
         """Transcribe clips in windows, in batches of like length.
@@ -71,8 +71,8 @@ class Stages(Bound):
         sources : iterable
             Taken from as the work goes on. Where it raises, what came before is done first.
         reading : Reading
-        long_form : LongForm, optional
-            For what is longer than a window, where it has been made already.
+        long_form : LongForm
+            For what is longer than a window, see :meth:`long_form`.
         timeline : Recorder, optional
 
         Yields
@@ -80,7 +80,6 @@ class Stages(Bound):
         tuple of int and (Transcript or TdtError)
             Place in the input and result of a clip, as soon as it is done.
         """
-        long_form = long_form or self.long_form(reading)
         clips: list[Clip] = []
         waiting = enumerate(sources)
         while True:

@@ -254,7 +254,7 @@ def test_a_failing_batch_is_tried_clip_by_clip(asr: tdt.Recognizer) -> None:
         Stages(parts.spec, parts.extractor, encoder, parts.engine),
         Stages(parts.spec, parts.extractor, parts.encoder, engine),
     ):
-        results = dict(stages.results(clips, Reading()))
+        results = dict(stages.results(clips, Reading(), stages.long_form(Reading())))
         assert [type(results[index]) for index in range(3)] == [tdt.Transcript, UnexpectedError, tdt.Transcript]
         assert isinstance(results[1].__cause__, IndexError)
     assert encoder.batches == engine.batches == [3, 1, 1, 1]

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 import textwrap
@@ -111,7 +112,7 @@ def test_every_error_survives_the_way(kind: type[tdt.TdtError]) -> None:
     error.add_note("while a test ran")
     for way in WAYS:
         assert_same(way(error), error)
-    with pytest.raises(kind, match="^" + textwrap.shorten(str(error), 20, placeholder="")[:10].replace("(", r"\(")):
+    with pytest.raises(kind, match="^" + re.escape(str(error)[:10])):
         raise pickle.loads(pickle.dumps(error))
 
 

@@ -210,7 +210,7 @@ def test_a_failure_in_a_batch_is_narrowed_down(asr: tdt.Recognizer) -> None:
     engine = FailingEngine(bad_length=27)
     stages = Stages(whole.spec, whole.extractor, whole.encoder, engine)
     clips = [np.zeros(length, np.float32) for length in (32000, 34000, 33000)]  # 25, 27, 26 encoder frames
-    results = dict(stages.results(clips, Reading()))
+    results = dict(stages.results(clips, Reading(), stages.long_form(Reading())))
     assert [type(results[index]) for index in range(3)] == [tdt.Transcript, tdt.DecodingError, tdt.Transcript]
     assert engine.batches == [3, 1, 1, 1]
 

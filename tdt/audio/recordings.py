@@ -32,9 +32,8 @@ class Opened(NamedTuple):
     @property
     def seconds(self) -> float | None:
         """Its length, where it says."""
-        return (
-            self.audio.seconds if self.audio is not None else self.reader.seconds if self.reader is not None else None
-        )
+        holder = self.reader if self.audio is None else self.audio
+        return None if holder is None else holder.seconds
 
     def load(self, timeline: Recorder = NULL) -> tuple[Audio, AudioTailError | None]:
         """Return all of it as one clip, and the error that it breaks off where it does; it is closed.

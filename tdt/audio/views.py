@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from tdt.errors import AudioReadError
@@ -16,7 +17,7 @@ _FREE_BYTES = 1 << 26
 _FREE_READS = 100_000
 
 
-class Kept:
+class Kept(ABC):
     """A file for decoders that call back: what goes wrong in a call-back is kept, as libraries in between drop it.
 
     An interruption of the program is kept, too. After it, the file seems to have ended; :meth:`check` raises it.
@@ -40,8 +41,9 @@ class Kept:
             self._problem = error
             return b""
 
+    @abstractmethod
     def _next(self, size: int) -> bytes:
-        raise NotImplementedError
+        """Return the next bytes; whatever this raises is kept."""
 
 
 class View(Kept):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from tdt.commands.interrupts import INTERRUPTED, Interrupts
 from tdt.commands.parsing import Parser
 from tdt.commands.streams import NOBODY_READS, ReaderGoneError, prepare, settle
-from tdt.errors import OptionError, TdtError
+from tdt.errors import ASK_DOCTOR, OptionError, TdtError
 from tdt.version import __version__
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _tell(name, error, 1)
     except ImportError as error:
         _log.debug("tdt %s failed", name, exc_info=error)
-        return _tell(name, f"{error}. `tdt doctor` says what is wrong with this installation and what to do.", 1)
+        return _tell(name, f"{error}. {ASK_DOCTOR}", 1)
     finally:
         settle()
 

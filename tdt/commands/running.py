@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tdt.commands.outputs import Output
     from tdt.commands.progress import Bars
     from tdt.longform import Pace, Part, Recording
+    from tdt.options import StreamOptions
     from tdt.pipeline import Result
     from tdt.recognizer import Recognizer
 
@@ -83,15 +84,15 @@ class Run:
         self._output = output
         self._messages = messages
         self._bars = bars
-        self._long_form = recognizer.long_form(
-            channel=args.channel,
-            track=args.track,
-            batch_size=args.batch_size,
-            chunk_seconds=args.chunk_seconds,
-            context_seconds=args.context_seconds,
-            max_memory_bytes=args.max_memory,
-            jobs=args.jobs,
-        )
+        self._options: StreamOptions = {
+            "channel": args.channel,
+            "track": args.track,
+            "batch_size": args.batch_size,
+            "chunk_seconds": args.chunk_seconds,
+            "context_seconds": args.context_seconds,
+            "max_memory_bytes": args.max_memory,
+        }
+        self._long_form = recognizer.long_form(**self._options, jobs=args.jobs)
         self._journals: dict[int, Journal] = {}
         self._writers: dict[int, FileWriter | ConsoleWriter] = {}
         self._shares: dict[int, float] = {}
@@ -119,14 +120,7 @@ class Run:
                 taken.append(task)
                 yield task.opened
 
-        results = self._recognizer.transcribe_each(
-            sources(),
-            batch_size=self._args.batch_size,
-            chunk_seconds=self._args.chunk_seconds,
-            context_seconds=self._args.context_seconds,
-            max_memory_bytes=self._args.max_memory,
-        )
-        for result in results:
+        for result in self._recognizer.transcribe_each(sources(), **self._options):
             self._finish(taken.popleft(), result)
 
     def _finish(self, task: Task, result: Result) -> None:

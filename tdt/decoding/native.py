@@ -116,12 +116,11 @@ class NativeEngine(Bound):
         if on_device(frames):
             remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
             raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
-        check_batch(encoded, states, self._spec, self._joint_width)
+        carried = check_batch(encoded, states, self._spec, self._joint_width)
         lengths = encoded.lengths.astype(np.int64)
-        if not len(lengths):
+        if not carried:
             return [], []
         begun = time.perf_counter_ns()
-        carried = [None] * len(lengths) if states is None else list(states)
         state = runs.begin(lengths, carried)
         capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
         out = runs.buffers.emitted_tokens(len(lengths), capacity)
