@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tdt.audio.ending import Claims
 from tdt.audio.sound import Block, Decoding, Track, block_frames
 from tdt.audio.views import View
 from tdt.dependencies import needed
+from tdt.lifetime import after_fork
 
 with needed("soundfile"):
     import soundfile
@@ -26,6 +28,15 @@ if TYPE_CHECKING:
 _UNKNOWN_FRAMES = 0x7FFFFFFF
 _OPENING_ERRORS = (soundfile.LibsndfileError, OSError, TypeError, ValueError, OverflowError)
 _READING_ERRORS = (soundfile.LibsndfileError, RuntimeError, ValueError, OverflowError)
+
+
+def _open_lock() -> None:
+    """Have python-soundfile open files in a forked process, though a thread elsewhere was in the midst of it."""
+    if hasattr(soundfile.SoundFile, "_sf_error_lock"):
+        soundfile.SoundFile._sf_error_lock = threading.Lock()
+
+
+after_fork(_open_lock)
 
 
 class RefusedError(Exception):
