@@ -9,8 +9,6 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tdt.lifetime import setting_up
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -30,12 +28,8 @@ def door(wing: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], 
     def find(name: str) -> object:
         if name not in places:
             raise AttributeError(f"module {wing!r} has no attribute {name!r}")
-        path = f"{wing}.{places[name] or name}"
-        module = sys.modules.get(path)
-        if module is None or getattr(module.__spec__, "_initializing", False):
-            with setting_up():  # in a process forked meanwhile by another thread the module's lock would never open
-                module = import_module(path)
-        value = getattr(module, name) if places[name] else module
+        module = places[name]
+        value = getattr(import_module(f"{wing}.{module}"), name) if module else import_module(f"{wing}.{name}")
         setattr(sys.modules[wing], name, value)
         return value
 

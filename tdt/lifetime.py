@@ -6,6 +6,7 @@ waits for ever, so everything with threads remembers the process that it was mad
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from contextlib import contextmanager
@@ -168,9 +169,16 @@ class _SettingUp:
         after_fork(self._inherit)
 
     def _inherit(self) -> None:
-        if set(self.threads) - {threading.get_ident()}:
+        if set(self.threads) - {threading.get_ident()} or _imports_elsewhere():
             self.broken = os.getppid()
         self.threads.clear()
+
+
+def _imports_elsewhere() -> bool:
+    """Say whether another thread has a module of this package locked, to import it; a fork does not open that."""
+    locks = dict(getattr(importlib._bootstrap, "_module_locks", {}))
+    held = [lock() for name, lock in locks.items() if name.startswith("tdt")]
+    return any(getattr(lock, "owner", None) not in {None, threading.get_ident()} for lock in held)
 
 
 _setting_up = _SettingUp()

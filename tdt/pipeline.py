@@ -124,9 +124,12 @@ class Stages(Bound):
 
         Raises
         ------
+        ForkError
+            In a process that was forked from the one that loaded the model; before anything is imported here.
         OptionError
             A window or context that cannot be used.
         """
+        self.origin.require()
         from tdt.longform import LongForm
 
         plan = make_plan(self.spec, reading.cutting, provider_seconds(self.encoder))

@@ -256,7 +256,8 @@ class Recognizer(Bound):
         Transcript or TdtError
         """
         reading, timeline = reading_of(options)
-        results = self._stages.results(several(audio), reading, self._stages.long_form(reading), timeline)
+        long_form = self._stages.long_form(reading)
+        results = self._stages.results(several(audio), reading, long_form, timeline)
         return self._in_use(in_order(results))
 
     def stream(self, audio: AudioSource | Iterable[Any], **options: Unpack[StreamOptions]) -> Iterator[Segment]:

@@ -382,6 +382,30 @@ def test_a_stream_that_was_begun_before_a_fork_ends_in_an_error() -> None:
 
 
 @FORKS
+def test_a_fork_amid_an_import_is_told_and_does_not_hang() -> None:
+    run("""
+    import importlib
+    asr = tdt.load()
+    begun, go = threading.Event(), threading.Event()
+
+    def load():
+        with importlib._bootstrap._ModuleLockManager("tdt.audio.sndfile"):
+            begun.set()
+            go.wait()
+    thread = threading.Thread(target=load, daemon=True)
+    thread.start()
+    begun.wait()
+
+    def work():
+        refused(tdt.load)
+    check(forked(work))
+    go.set()
+    thread.join()
+    assert asr.transcribe(RECORDING).text == HELLO
+    """)
+
+
+@FORKS
 def test_a_fork_amid_a_load_is_told_and_does_not_hang() -> None:
     """The locks of what is imported and compiled stay closed in the child: nothing can be loaded there."""
     run("""
@@ -397,7 +421,7 @@ def test_a_fork_amid_a_load_is_told_and_does_not_hang() -> None:
     begun.wait()
 
     def work():
-        refused(lambda: tdt.load())
+        refused(tdt.load)
     child = forked(work)
     check(child)
     go.set()
