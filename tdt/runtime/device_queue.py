@@ -71,8 +71,8 @@ class WorkQueue(Protocol):
         """Copy a host array of the same shape to the device."""
         ...
 
-    def run(self, binding: Binding) -> None:
-        """Run a session."""
+    def run(self, binding: Binding, *, more: bool = False) -> None:
+        """Run a session; `more` runs of the same session follow, and only the last one has to be waited for."""
         ...
 
     def read(self, source: DeviceArray) -> Array:
@@ -106,7 +106,7 @@ class HostQueue:
         """Copy now."""
         target.copy_from(array)
 
-    def run(self, binding: Binding) -> None:
+    def run(self, binding: Binding, *, more: bool = False) -> None:  # noqa: ARG002
         """Run now."""
         binding.run()
 
@@ -163,9 +163,12 @@ class CudaStream(Bound):
             self._context.copy_to_device(target.pointer, host, self.pointer)
             self._in_flight.append(host)
 
-    def run(self, binding: Binding) -> None:
-        """Enqueue a session's run."""
-        binding.run(wait=False)
+    def run(self, binding: Binding, *, more: bool = False) -> None:
+        """Enqueue a session's run and wait for it, unless `more` of the same session follow.
+
+        A session may not end with a run that was only enqueued (:meth:`tdt.runtime.session.Session.close`).
+        """
+        binding.run(wait=not more)
 
     def read(self, source: Placed) -> Array:
         """Enqueue a copy to the host."""

@@ -203,7 +203,21 @@ class Session(Bound):
         if folder is not None and self.origin.is_here():
             started_unix_ns = self._session.get_profiling_start_time_ns()
             Path(self._session.end_profiling()).rename(folder / f"{self.name}@{started_unix_ns}.json")
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the runtime's session, unless a run was not waited for: then it stays for good.
+
+        ONNX Runtime gives back the pinned memory of a run's own copies in a function that the card calls later. Where
+        the session is gone by then, that function ends its allocator, which the card does not permit: an abort.
+        """
+        if self.unwaited and self.origin.is_here():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session._sess))
         del self._session
+
+    def __del__(self) -> None:
+        if hasattr(self, "_session"):
+            self._let_go()
 
 
 class Binding(Bound):
@@ -232,7 +246,8 @@ class Binding(Bound):
         Parameters
         ----------
         wait : bool
-            Whether to wait for the device; without, the run is only enqueued (but now and then it is waited for).
+            Whether to wait for the device; without, the run is only enqueued (but now and then it is waited for), and
+            the last run before the session is closed has to be one that waits.
 
         Raises
         ------
@@ -241,14 +256,15 @@ class Binding(Bound):
         """
         session = self._session
         session.origin.require()
-        session.unwaited = 0 if wait else session.unwaited + 1
-        if session.unwaited > _MOST_UNWAITED:
-            session.unwaited, wait = 0, True
+        session.unwaited += 1
+        wait = wait or session.unwaited > _MOST_UNWAITED
         try:
             with at_work:
                 self._run(self._native, None if wait else _enqueue_only())
         except session._errors as error:
             raise RunError(session.name, str(session.backend), _short(error)) from error
+        if wait:
+            session.unwaited = 0
 
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -97,7 +97,8 @@ def peer(files: Any, spec: Any, clips: list[np.ndarray]) -> None:
 
     from _decode_peers import OnnxAsr
 
-    loop = OnnxAsr("onnx-asr", files.decoder_joint, files.folder, spec.blank_id + 1, 4, clips, "CUDAExecutionProvider")
+    where = "CUDAExecutionProvider"
+    loop = OnnxAsr("onnx-asr", files.decoder_joint, files.folder, spec.blank_id + 1, 4, clips, where)
     loop.run(time.perf_counter)
     passes = [loop.run(time.perf_counter) for _ in range(3)]
     seconds = float(np.median([one.seconds for one in passes]))

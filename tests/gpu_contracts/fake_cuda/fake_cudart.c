@@ -50,7 +50,10 @@ API void fake_cuda_note_copy(int kind, const void *stream) {
     fake_cuda_note_enqueued(stream);
 }
 API long fake_cuda_waits(void) { return __atomic_load_n(&counters[SYNCHRONISATIONS], __ATOMIC_RELAXED); }
+extern void fake_cuda_finish_callbacks(void); /* in fake_callbacks.c */
+extern int fake_cuda_in_callback(void);
 API void fake_cuda_note_wait(const void *stream) {
+    fake_cuda_finish_callbacks();
     __atomic_fetch_add(&counters[SYNCHRONISATIONS], 1, __ATOMIC_RELAXED);
     note(stream, 0, 1);
 }
@@ -104,6 +107,7 @@ API cudaError_t cudaMalloc(void**p,size_t n) {
     return 0;
 }
 API cudaError_t cudaFree(void*p) {
+    if (fake_cuda_in_callback()) return cudaErrorNotPermitted;
     free(p);
     return 0;
 }
@@ -114,6 +118,7 @@ API cudaError_t cudaHostAlloc(void**p,size_t n,unsigned f) {
     return cudaMalloc(p,n);
 }
 API cudaError_t cudaFreeHost(void*p) {
+    if (fake_cuda_in_callback()) return cudaErrorNotPermitted;
     free(p);
     return 0;
 }
