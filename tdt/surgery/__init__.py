@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tdt.surgery.cpu_rewrite import for_cpu as for_cpu
     from tdt.surgery.cpu_rewrite import wants_unsigned as wants_unsigned
     from tdt.surgery.editing import EditableGraph as EditableGraph
+    from tdt.surgery.encoder_graph import device_graph as device_graph
     from tdt.surgery.encoder_graph import projected_width as projected_width
     from tdt.surgery.encoder_graph import projection_tail as projection_tail
-    from tdt.surgery.encoder_graph import with_projection as with_projection
     from tdt.surgery.lifting import DecoderWeights as DecoderWeights
     from tdt.surgery.lifting import lift as lift
     from tdt.surgery.networks import cut_decoder as cut_decoder
@@ -34,7 +34,7 @@ __getattr__, __all__ = door(
         "": "device_step",
         "cpu_rewrite": "OFFSET OFFSET_BIAS ZERO_POINT for_cpu wants_unsigned",
         "editing": "EditableGraph",
-        "encoder_graph": "projected_width projection_tail with_projection",
+        "encoder_graph": "device_graph projected_width projection_tail",
         "lifting": "DecoderWeights lift",
         "networks": "cut_decoder",
         "position_split": "FRAMES_INPUT",

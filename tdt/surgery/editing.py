@@ -91,6 +91,12 @@ class EditableGraph:
             tensor.data_location = TensorProto.DEFAULT
             del tensor.external_data[:]
 
+    def is_external(self, name: str) -> bool:
+        """Return whether the bytes of initializer `name` lie outside the file."""
+        from onnx import TensorProto
+
+        return bool(self.initializers[name].data_location == TensorProto.EXTERNAL)
+
     def scalar(self, name: str) -> float | None:
         """Return the value of a constant of one element, else None."""
         value = self.constant(name, 1)
