@@ -10,7 +10,7 @@ from tdt.errors import ModelMismatchError
 from tdt.lifetime import Bound
 from tdt.onnxfile import read_graph
 from tdt.runtime import Backend, Session, dynamic_quantisation, encoder_profile
-from tdt.surgery import device_graph, projection_tail
+from tdt.surgery import device_graph, projection_tail, runs_causal_convolutions
 
 if TYPE_CHECKING:
     from tdt.runtime import Binding, DeviceArray, ShapeProfile
@@ -108,7 +108,7 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
         raise ModelMismatchError(f"{files.encoder} has {len(names)} inputs; an encoder has features and lengths.")
     profile = encoder_profile(names, spec, backend) if backend.provider != "cuda" else None
     built = "EPContext" in info.ops
-    graph = None if built else device_graph(files, spec)
+    graph = None if built else device_graph(files, spec, causal=runs_causal_convolutions(backend))
     tail, width = None, 0 if graph is None else graph.width
     if graph is None or not graph.projects:
         after, width = projection_tail(files, spec)

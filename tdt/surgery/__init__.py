@@ -11,6 +11,7 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.surgery import device_step as device_step
+    from tdt.surgery.causal_convolutions import runs_causal_convolutions as runs_causal_convolutions
     from tdt.surgery.cpu_rewrite import OFFSET as OFFSET
     from tdt.surgery.cpu_rewrite import OFFSET_BIAS as OFFSET_BIAS
     from tdt.surgery.cpu_rewrite import ZERO_POINT as ZERO_POINT
@@ -32,6 +33,7 @@ __getattr__, __all__ = door(
     __name__,
     {
         "": "device_step",
+        "causal_convolutions": "runs_causal_convolutions",
         "cpu_rewrite": "OFFSET OFFSET_BIAS ZERO_POINT for_cpu wants_unsigned",
         "editing": "EditableGraph",
         "encoder_graph": "device_graph projected_width projection_tail",

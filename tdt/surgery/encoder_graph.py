@@ -15,6 +15,7 @@ import numpy as np
 
 from tdt.onnxfile import load_model, read_graph
 from tdt.runtime import Backend, Session
+from tdt.surgery.causal_convolutions import causal_convolutions
 from tdt.surgery.editing import EditableGraph
 from tdt.surgery.lengths import float_lengths
 from tdt.surgery.networks import cut_decoder
@@ -53,15 +54,26 @@ class DeviceGraph:
     width: int
 
 
-def device_graph(files: ModelFiles, spec: ModelSpec) -> DeviceGraph:
+def device_graph(files: ModelFiles, spec: ModelSpec, *, causal: bool = False) -> DeviceGraph:
     """Return the encoder prepared, with the transposition and the joint's encoder projection appended.
 
+    Parameters
+    ----------
+    files, spec : ModelFiles, ModelSpec
+    causal : bool
+        Whether depthwise convolutions become :mod:`tdt.surgery.causal_convolutions`; for a provider that runs them.
+
+    Notes
+    -----
     Host decoding then copies J numbers a frame (640 in the published models) instead of D (1024), and the product runs
     where the frames are. Where encoder and decoder are of different operator sets, the projection cannot be appended.
     """
     info = read_graph(files.encoder)
     model = load_model(files.encoder, weights=False)
     prepare_encoder(model, info.weights_folder, keep_outputs=[model.graph.output[0].name], in_place=True)
+    if causal:
+        changed = causal_convolutions(EditableGraph(model, info.weights_folder))
+        _log.debug("%s: %d depthwise convolutions made causal", files.encoder.name, changed)
     _warn_of_float_lengths(model, files.encoder.name)
     width = _append_projection(model, files, spec)
     folder = info.weights_folder if info.external else None

@@ -31,6 +31,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return SimpleNamespace(outputs=(), close=lambda: None)
 
     monkeypatch.setattr(device_sessions, "Session", session)
+    here = device_sessions.runs_causal_convolutions
+    asked = lambda backend: backend.provider == "cuda" or here(backend)  # noqa: E731  # as CUDA answers where it is
+    monkeypatch.setattr(device_sessions, "runs_causal_convolutions", asked)
     return made
 
 
@@ -52,6 +55,8 @@ def test_every_provider_gets_integer_lengths(
     assert [value.name for value in model.graph.output] == ["frames", "projected"]
     assert float_lengths(EditableGraph(model, tmp_path)) == []
     assert (made["profile"] is None) == provider.startswith("cuda")
+    causal = sum(node.op_type == "CausalConvWithState" for node in model.graph.node)
+    assert causal == (8 if provider.startswith("cuda") else 0)
 
 
 def test_an_engine_built_ahead_is_loaded_from_its_file(opened: list[dict[str, Any]], tmp_path: Path) -> None:
