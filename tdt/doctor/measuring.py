@@ -107,12 +107,13 @@ def _verdicts(
 
 def _verdict(model: str | Path | None, provider: str, precision: Precision | None, reference: Measured) -> Verdict:
     from tdt.doctor.decoders import decoder_checks
+    from tdt.doctor.endings import ending_checks
     from tdt.doctor.verdicts import judge
 
     try:
         measured = measure(model, provider, precision)
         verdict = judge(measured, reference)
-        return replace(verdict, checks=verdict.checks + decoder_checks(measured))
+        return replace(verdict, checks=verdict.checks + ending_checks(measured, reference) + decoder_checks(measured))
     except Exception as error:  # noqa: BLE001  # whatever a broken installation raises, CuPy's own errors too
         return failed(provider, error)
 
@@ -166,7 +167,7 @@ def expected_answer() -> Expected:
 
 
 def measure(model: str | Path | None, provider: str, precision: Precision | None = None) -> Measured:
-    """Run the bundled clips as one batch, stage by stage.
+    """Run the bundled clips as one batch, stage by stage, and then joined to a long one.
 
     Parameters
     ----------
@@ -183,6 +184,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
         Where the model or the provider does not run.
     """
     from tdt.doctor.decoders import redecode
+    from tdt.doctor.endings import last_second
     from tdt.loading import load
     from tdt.runtime import EXECUTION_PROVIDERS, Backend
 
@@ -207,6 +209,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
             computing_on_cpu=computing,
             milliseconds=milliseconds,
             redecoded=redecode(asr, backend, encoded),
+            ending=last_second(asr, clips()),
         )
 
 

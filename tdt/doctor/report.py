@@ -93,6 +93,8 @@ class Measured:
     redecoded : mapping of str to tuple of tuple of int
         Tokens that other decoders make of the same encoder output, where the decoder runs on a card: "native" on the
         CPU, and "float16" with such weights on the card.
+    ending : ndarray [shape=(T', D)], float32, optional
+        Encoder frames of the last second of a long clip; None where it is longer than an engine takes.
     """
 
     provider: str
@@ -108,6 +110,7 @@ class Measured:
     computing_on_cpu: Mapping[str, int]
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     redecoded: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    ending: Float32 | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tdt.errors import ExternalDataError
 from tdt.onnxfile.content import foreign_content
+from tdt.onnxfile.proto import read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,6 +93,11 @@ def declared_external(model: Path, tensors: Iterable[Tensor]) -> tuple[ExternalR
         _check_location(model, location)
         refs.append(ExternalRef(tensor.name, location, model.parent / location, 0, tensor.bytes))
     return tuple(refs)
+
+
+def external_locations(model: bytes) -> list[str]:
+    """Return the files that the weights of a serialised graph lie in, as the graph names them, each once, sorted."""
+    return sorted({tensor.external.get("location", "") for tensor in read_model(model).all_tensors if tensor.external})
 
 
 def _number(model: Path, tensor: Tensor, key: str, value: str) -> int:

@@ -111,7 +111,9 @@ class Session(Bound):
         try:
             given = str(model) if isinstance(model, Path) else model
             with setting_up(), at_work:
-                self._session = providers.start(ort, given, options, backend, profile, lambda: model_key(model))
+                self._session = providers.start(
+                    ort, given, options, backend, profile, lambda: model_key(model, external_folder)
+                )
         except ProviderError:
             raise
         except runtime_errors() as error:
@@ -295,16 +297,21 @@ def _short(error: BaseException) -> str:
     return text if len(text) <= 400 else f"{text[:400]} …"
 
 
-def model_key(model: Path | bytes) -> str:
-    """Return a hash that tells models apart: the graph whole, of external weights the size and both ends."""
+def model_key(model: Path | bytes, external_folder: Path | None = None) -> str:
+    """Return a hash that tells models apart: the graph whole, of external weights the size and both ends.
+
+    It does not depend on where they lie.
+    """
+    from tdt.onnxfile import external_locations, read_graph
+
     digest = hashlib.sha256()
     if isinstance(model, bytes):
         digest.update(model)
-        return digest.hexdigest()
-    from tdt.onnxfile import read_graph
-
-    digest.update(model.read_bytes())
-    for file in sorted({ref.file for ref in read_graph(model).external}):
+        files = [external_folder / name for name in external_locations(model)] if external_folder is not None else []
+    else:
+        digest.update(model.read_bytes())
+        files = sorted({ref.file for ref in read_graph(model).external})
+    for file in files:
         size = file.stat().st_size
         digest.update(str(size).encode())
         with file.open("rb") as stream:

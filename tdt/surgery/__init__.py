@@ -11,15 +11,16 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.surgery import device_step as device_step
+    from tdt.surgery.causal_convolutions import runs_causal_convolutions as runs_causal_convolutions
     from tdt.surgery.cpu_rewrite import OFFSET as OFFSET
     from tdt.surgery.cpu_rewrite import OFFSET_BIAS as OFFSET_BIAS
     from tdt.surgery.cpu_rewrite import ZERO_POINT as ZERO_POINT
     from tdt.surgery.cpu_rewrite import for_cpu as for_cpu
     from tdt.surgery.cpu_rewrite import wants_unsigned as wants_unsigned
     from tdt.surgery.editing import EditableGraph as EditableGraph
+    from tdt.surgery.encoder_graph import device_graph as device_graph
     from tdt.surgery.encoder_graph import projected_width as projected_width
     from tdt.surgery.encoder_graph import projection_tail as projection_tail
-    from tdt.surgery.encoder_graph import with_projection as with_projection
     from tdt.surgery.lifting import DecoderWeights as DecoderWeights
     from tdt.surgery.lifting import lift as lift
     from tdt.surgery.networks import cut_decoder as cut_decoder
@@ -32,9 +33,10 @@ __getattr__, __all__ = door(
     __name__,
     {
         "": "device_step",
+        "causal_convolutions": "runs_causal_convolutions",
         "cpu_rewrite": "OFFSET OFFSET_BIAS ZERO_POINT for_cpu wants_unsigned",
         "editing": "EditableGraph",
-        "encoder_graph": "projected_width projection_tail with_projection",
+        "encoder_graph": "device_graph projected_width projection_tail",
         "lifting": "DecoderWeights lift",
         "networks": "cut_decoder",
         "position_split": "FRAMES_INPUT",

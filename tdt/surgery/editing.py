@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Constants up to this many elements may be read as values while editing; larger ones are weights.
 SMALL_ELEMENTS = 4096
+SWAP = [0, 2, 1]
 
 
 class EditableGraph:
@@ -90,6 +91,12 @@ class EditableGraph:
             load_external_data_for_tensor(tensor, self._folder)
             tensor.data_location = TensorProto.DEFAULT
             del tensor.external_data[:]
+
+    def is_external(self, name: str) -> bool:
+        """Return whether the bytes of initializer `name` lie outside the file."""
+        from onnx import TensorProto
+
+        return bool(self.initializers[name].data_location == TensorProto.EXTERNAL)
 
     def scalar(self, name: str) -> float | None:
         """Return the value of a constant of one element, else None."""
@@ -182,6 +189,11 @@ class EditableGraph:
             parents = [self.producers[name] for name in _inputs_with_subgraphs(node) if name in self.producers]
             stack.extend((parent, False) for parent in reversed(parents) if not state.get(id(parent), False))
         return order
+
+
+def is_swap(node: onnx.NodeProto | None) -> bool:
+    """Return whether a node exchanges the last two of three axes: [B, C, T] and [B, T, C]."""
+    return node is not None and node.op_type == "Transpose" and list(node.attribute[0].ints) == SWAP
 
 
 def _copy(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -1,42 +1,108 @@
-"""The encoder graph as a device wants it: frames time-major, the joint's encoder projection computed beside them."""
+"""The encoder graph as a device wants it: lengths integer, frames time-major, the joint's projection beside them.
+
+Every graph that goes to a card passes through here. A device that computes in bfloat16, float16 or TF32 may take the
+floating-point arithmetic on lengths, of which exports make their masks, for activations like all others, and cut the
+ends of utterances (NVIDIA/TensorRT#4822); integers it leaves alone.
+"""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.onnxfile import load_model
+from tdt.onnxfile import load_model, read_graph
 from tdt.runtime import Backend, Session
+from tdt.surgery.causal_convolutions import causal_convolutions
+from tdt.surgery.editing import EditableGraph
+from tdt.surgery.lengths import float_lengths
 from tdt.surgery.networks import cut_decoder
+from tdt.surgery.prepare import prepare_encoder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import onnx
 
     from tdt.spec import ModelFiles, ModelSpec
 
+_log = logging.getLogger("tdt")
 
-def with_projection(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
-    """Append the transposition and the joint's encoder projection to the encoder.
 
-    Host decoding then copies J numbers a frame (640 in the published models) instead of D (1024), and the product runs
-    where the frames are.
+@dataclass(frozen=True, slots=True)
+class DeviceGraph:
+    """An encoder prepared for a device.
 
-    Returns
-    -------
-    graph : bytes
-        With the encoder's inputs and the outputs `frames` [B, T', D] and `projected` [B, T', J]; external weights stay
-        references into the model's folder. Empty where encoder and decoder are of different operator sets.
+    Parameters
+    ----------
+    model : bytes
+        Serialised, with the encoder's inputs; external weights are references into `folder`.
+    folder : Path or None
+        Where they lie; None where the graph holds all.
+    projects : bool
+        Whether its outputs are `frames` [B, T', D] and `projected` [B, T', J]; else there is one, [B, D, T'], and
+        :func:`projection_tail` has to follow.
     width : int
-        J.
+        J; 0 where it does not project.
     """
+
+    model: bytes
+    folder: Path | None
+    projects: bool
+    width: int
+
+
+def device_graph(files: ModelFiles, spec: ModelSpec, *, causal: bool = False) -> DeviceGraph:
+    """Return the encoder prepared, with the transposition and the joint's encoder projection appended.
+
+    Parameters
+    ----------
+    files, spec : ModelFiles, ModelSpec
+    causal : bool
+        Whether depthwise convolutions become :mod:`tdt.surgery.causal_convolutions`; for a provider that runs them.
+
+    Notes
+    -----
+    Host decoding then copies J numbers a frame (640 in the published models) instead of D (1024), and the product runs
+    where the frames are. Where encoder and decoder are of different operator sets, the projection cannot be appended.
+    """
+    info = read_graph(files.encoder)
+    model = load_model(files.encoder, weights=False)
+    prepare_encoder(model, info.weights_folder, keep_outputs=[model.graph.output[0].name], in_place=True)
+    if causal:
+        changed = causal_convolutions(EditableGraph(model, info.weights_folder))
+        _log.debug("%s: %d depthwise convolutions made causal", files.encoder.name, changed)
+    _warn_of_float_lengths(model, files.encoder.name)
+    width = _append_projection(model, files, spec)
+    folder = info.weights_folder if info.external else None
+    return DeviceGraph(bytes(model.SerializeToString()), folder, width > 0, width)
+
+
+def _warn_of_float_lengths(model: onnx.ModelProto, name: str) -> None:
+    left = float_lengths(EditableGraph(model))
+    if left:
+        _log.warning(
+            "%s computes lengths in floating point (%s), in a form that is not known here: in less than float32 the "
+            "ends of clips may be lost. `tdt doctor` compares them with the CPU's.",
+            name,
+            left[0],
+        )
+
+
+def _append_projection(model: onnx.ModelProto, files: ModelFiles, spec: ModelSpec) -> int:
+    """Append the projection, in place; return J, or 0 where nothing was changed."""
     import onnx
     from onnx import helper
 
-    model = load_model(files.encoder, weights=False)
     serialised = cut_decoder(files, spec).projector
-    width = projected_width(serialised, spec)
     projector = onnx.load_from_string(serialised)
+    types = {entry.domain: entry.version for entry in model.opset_import}
+    if any(types.get(entry.domain, entry.version) != entry.version for entry in projector.opset_import):
+        return 0
+    model.opset_import.extend(entry for entry in projector.opset_import if entry.domain not in types)
+    width = projected_width(serialised, spec)
     graph = model.graph
     nodes = [helper.make_node("Transpose", [graph.output[0].name], ["frames"], perm=[0, 2, 1])]
     nodes += [_renamed(node) for node in projector.graph.node]
@@ -44,10 +110,6 @@ def with_projection(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
     for tensor in projector.graph.initializer:
         tensor.name = f"projection/{tensor.name}"
         graph.initializer.append(tensor)
-    types = {entry.domain: entry.version for entry in model.opset_import}
-    for entry in projector.opset_import:
-        if types.setdefault(entry.domain, entry.version) != entry.version:
-            return b"", 0
     del graph.output[:]
     graph.output.extend(
         [
@@ -55,7 +117,7 @@ def with_projection(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:
             helper.make_tensor_value_info("projected", 1, ["B", "T", width]),
         ]
     )
-    return bytes(model.SerializeToString()), width
+    return width
 
 
 def projection_tail(files: ModelFiles, spec: ModelSpec) -> tuple[bytes, int]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _FLOATS = (1, 10, 11, 16)
 _INT64 = 7
+# What makes a mask or a shape of a length, in which it is no number any more.
+_ENDS_LENGTH = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Shape"})
 
 
 def integer_lengths(graph: EditableGraph) -> int:
@@ -40,6 +42,22 @@ def integer_lengths(graph: EditableGraph) -> int:
     graph.reindex()
     graph.finish()
     return rewritten
+
+
+def float_lengths(graph: EditableGraph) -> list[str]:
+    """Return the values that a length becomes in floating point on its way to the masks; none in a prepared graph."""
+    found: list[str] = []
+    names = [value.name for value in graph.graph.input if value.type.tensor_type.elem_type == _INT64]
+    seen = set(names)
+    while names:
+        for node in graph.consumers.get(names.pop(), []):
+            if node.op_type in _ENDS_LENGTH or node.output[0] in seen:
+                continue
+            if node.op_type == "Cast" and node.attribute[0].i in _FLOATS:
+                found.append(node.output[0])
+            seen.add(node.output[0])
+            names.append(node.output[0])
+    return found
 
 
 class _Integers:

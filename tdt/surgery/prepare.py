@@ -28,8 +28,6 @@ _PASSES: tuple[tuple[str, Callable[[EditableGraph], int]], ...] = (
     ("masks broadcast", broadcast_masks),
     ("masks applied once", single_masks),
     ("reshapes simplified", copy_batch_axis),
-    ("pointwise convolutions as matrix products", pointwise_to_matmul),
-    ("position tables halved", halve_position_table),
 )
 
 
@@ -43,7 +41,11 @@ class SurgeryReport:
 
 
 def prepare_encoder(
-    model: onnx.ModelProto, folder: Path | None = None, *, keep_outputs: Sequence[str] = ENCODER_OUTPUTS
+    model: onnx.ModelProto,
+    folder: Path | None = None,
+    *,
+    keep_outputs: Sequence[str] = ENCODER_OUTPUTS,
+    in_place: bool = False,
 ) -> SurgeryReport:
     """Apply every exact rewrite to the encoder `model`, in place.
 
@@ -55,12 +57,16 @@ def prepare_encoder(
         Where its external weights lie.
     keep_outputs : sequence of str
         Outputs to keep where the graph has them; the others are cut with all that only they need.
+    in_place : bool
+        Leave external weights in their file, transposed by the graph itself where it wants them so.
     """
     before = len(model.graph.node)
     graph = EditableGraph(model, folder)
     changes = {"outputs cut": _cut_outputs(graph, keep_outputs)}
     for name, change in _PASSES:
         changes[name] = change(graph)
+    changes["pointwise convolutions as matrix products"] = pointwise_to_matmul(graph, in_place=in_place)
+    changes["position tables halved"] = halve_position_table(graph)
     graph.finish()
     return SurgeryReport(before, len(model.graph.node), changes)
 

@@ -25,6 +25,7 @@ from tdt.runtime.device import DeviceArray, adopt
 from tdt.runtime.ort import onnxruntime
 from tdt.runtime.provider_options import encoder_profile
 from tdt.stages import Encoded, Features
+from tdt.surgery import encoder_graph
 
 from .fake_runtime import Spent
 
@@ -171,10 +172,8 @@ def test_the_recogniser_runs_end_to_end(options: dict[str, str]) -> None:
 
 
 def test_an_encoder_that_cannot_be_edited_gets_its_projection_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    # TensorRT with external weights is such a case; CUDA stands in for it here.
-    from tdt.encoding import device_encoder
-
-    monkeypatch.setattr(device_encoder, "with_projection", lambda files, spec: (b"", 0))
+    # A decoder of another operator set is such a case.
+    monkeypatch.setattr(encoder_graph, "_append_projection", lambda model, files, spec: 0)
     encoder = DeviceEncoder(*find_model(None), CUDA)
     encoder.batching()
     encoded = encoder.encode(features([300, 200]))

@@ -20,7 +20,8 @@ from tdt.runtime import placement, provider_options, providers
 from tdt.runtime.backend import Backend
 from tdt.runtime.ort import onnxruntime
 from tdt.runtime.session import Session
-from tdt.surgery.encoder_graph import with_projection
+from tdt.surgery.causal_convolutions import runs_causal_convolutions
+from tdt.surgery.encoder_graph import device_graph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,11 +51,12 @@ def test_the_runtime_is_the_fake_one() -> None:
 
 def test_every_computing_node_of_the_float_encoder_is_on_cuda(bundled: Any) -> None:
     files, spec = bundled
-    graph, _ = with_projection(files, spec)
-    on_cuda, on_cpu = computing(Session(graph, CUDA, external_folder=files.folder))
+    assert runs_causal_convolutions(CUDA)
+    on_cuda, on_cpu = computing(Session(device_graph(files, spec, causal=True).model, CUDA))
     assert not on_cpu
-    assert on_cuda["Conv"] >= 29
-    assert on_cuda["MatMul"] >= 97 + 1  # the projection's too
+    assert on_cuda["Conv"] == 29 - 16 - 8  # those of kernel 1 are products
+    assert on_cuda["CausalConvWithState"] == 8
+    assert on_cuda["MatMul"] >= 97 + 16 + 1  # the projection's too
     assert on_cuda["Softmax"] == 8
     assert on_cuda["LayerNormalization"] == 40
 

@@ -27,6 +27,7 @@ from tdt.runtime.device import adopt
 from tdt.runtime.device_queue import CudaStream, HostQueue, open_queue, open_queues
 from tdt.runtime.provider_options import CUDA as CUDA_PROVIDER
 from tdt.stages import Encoded, Features
+from tdt.surgery import encoder_graph
 from tdt.timeline import Timeline
 
 from .fake_runtime import Enqueued, Spent, driver, held
@@ -185,10 +186,8 @@ def test_streams_events_and_contexts_are_given_back() -> None:
 
 
 def test_a_projection_behind_the_encoder_is_enqueued_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    # TensorRT with external weights is such a case; CUDA stands in for it here.
-    from tdt.encoding import device_encoder
-
-    monkeypatch.setattr(device_encoder, "with_projection", lambda files, spec: (b"", 0))
+    # A decoder of another operator set is such a case.
+    monkeypatch.setattr(encoder_graph, "_append_projection", lambda model, files, spec: 0)
     encoder = DeviceEncoder(*find_model(None), CUDA)
     encoder.batching()
     encoder.encode_for_decoding(features([300]))
