@@ -11,6 +11,7 @@ import numpy as np
 
 from tdt.encoding.device_sessions import open_on_device, shares_memory
 from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching
+from tdt.encoding.run_shapes import run_length
 from tdt.lifetime import Bound
 from tdt.runtime import Backend, DeviceArray, WorkQueue, adopt, open_queue
 from tdt.stages import Encoded
@@ -25,19 +26,6 @@ if TYPE_CHECKING:
 Where = Literal["host", "device", "none"]
 
 _KEPT_SHAPES = 8
-_BUCKETS_PER_OCTAVE = 8
-_SMALLEST_BUCKET = 64
-
-
-def bucket(mel_frames: int) -> int:
-    """Return the length that utterances are padded to: few shapes, so that memory and plans are used again.
-
-    Eight lengths to each doubling: at most an eighth of padding.
-    """
-    if mel_frames <= _SMALLEST_BUCKET:
-        return _SMALLEST_BUCKET
-    step = max(_SMALLEST_BUCKET // _BUCKETS_PER_OCTAVE, (1 << (mel_frames.bit_length() - 1)) // _BUCKETS_PER_OCTAVE)
-    return -(-mel_frames // step) * step
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +110,8 @@ class DeviceEncoder(Bound):
         counts = np.array([self.spec.encoder_length(int(length)) for length in lengths], np.int64)
         groups = self._groups(lengths)
         whole = len(groups) == 1 and len(groups[0]) == len(lengths)
-        if shared is not None and not (whole and self._serves(shared.shape[2])):
-            given = self.queue.read(shared)  # rows or lengths have to be changed: through the host
+        if shared is not None and not (whole and shared.dtype == np.float32):
+            given = self.queue.read(shared)  # rows have to be taken apart, or numbers converted: through the host
             self.queue.wait()
         if whole:
             first, second = self._run(given, lengths, timeline, wanted)
@@ -181,11 +169,13 @@ class DeviceEncoder(Bound):
         """Run the graph; outputs are padded to the bucket's length."""
         with self._lock:
             longest = int(lengths.max())
-            size = frames.shape[2] if isinstance(frames, DeviceArray) else self._padded(longest)
-            buffers = self._bound(len(lengths), size, frames if isinstance(frames, DeviceArray) else None)
+            size = self._padded(longest, len(lengths))
+            buffers = self._bound(len(lengths), size)
             with self.queue.work(timeline) as stage:
                 with stage("h2d"):
-                    if not isinstance(frames, DeviceArray):
+                    if isinstance(frames, DeviceArray):  # into the pool: their own length would be a new shape
+                        self.queue.pad(buffers.features, frames, longest)
+                    else:
                         padded = np.zeros((len(lengths), self.spec.n_mels, size), np.float32)
                         padded[:, :, :longest] = frames[:, :, :longest]
                         self.queue.put(buffers.features, padded)
@@ -197,21 +187,13 @@ class DeviceEncoder(Bound):
                     taken = self._taken(buffers, wanted)
             return taken
 
-    def _padded(self, longest: int) -> int:
-        """Return the length to run at: a bucket, unless this export lets padding leak (or is being probed)."""
-        least = 1 if self.profile is None else self.profile.min_mel_frames
+    def _padded(self, longest: int, rows: int) -> int:
+        """Return the length to run at: one that recurs, unless this export lets padding leak (or is being probed)."""
+        least, most = (1, None) if self.profile is None else (self.profile.min_mel_frames, self.profile.max_mel_frames)
         if self._batching != "together":
             return max(longest, least)
-        limits = [bucket(longest)]
-        if self.profile is not None:
-            limits.append(self.profile.max_mel_frames)
-        if self.spec.max_encoder_frames is not None:
-            limits.append(self.spec.max_encoder_frames * self.spec.subsampling)
-        return max(longest, least, min(limits))
-
-    def _serves(self, mel_frames: int) -> bool:
-        """Tell whether a length can run as it is."""
-        return self.profile is None or self.profile.min_mel_frames <= mel_frames <= self.profile.max_mel_frames
+        wanted = run_length(self.spec, longest, rows, plans=self.backend.provider == "cuda")
+        return max(longest, least, wanted if most is None else min(wanted, most))
 
     def _taken(self, buffers: _Buffers, wanted: tuple[str, str]) -> tuple[Any, Any]:
         """Bring to the host what is wanted there; what stays leaves the pool, since the next run would overwrite it."""
@@ -222,23 +204,22 @@ class DeviceEncoder(Bound):
             self._buffers = OrderedDict((key, kept) for key, kept in self._buffers.items() if kept is not buffers)
         return taken[0], taken[1]
 
-    def _bound(self, batch: int, size: int, shared: DeviceArray | None) -> _Buffers:
+    def _bound(self, batch: int, size: int) -> _Buffers:
         """Return bound buffers of a shape: made once, kept for the next run of the same shape."""
         key = (batch, size)
-        if shared is None and key in self._buffers:
+        if key in self._buffers:
             self._buffers.move_to_end(key)
             return self._buffers[key]
         count, width = self.spec.encoder_length(size), self.spec.encoder_dim
-        features = shared or self.session.allocate((batch, self.spec.n_mels, size), np.float32)
+        features = self.session.allocate((batch, self.spec.n_mels, size), np.float32)
         lengths = self.session.allocate((batch,), np.int64)
         frames = self.session.allocate((batch, count, width), np.float32)
         projected = self.session.allocate((batch, count, self._sessions.width), np.float32)
         bindings = self._sessions.bind(features, lengths, frames, projected)
         buffers = _Buffers(features, lengths, frames, projected, bindings)
-        if shared is None:
-            self._buffers[key] = buffers
-            while len(self._buffers) > _KEPT_SHAPES:
-                self._buffers.popitem(last=False)
+        self._buffers[key] = buffers
+        while len(self._buffers) > _KEPT_SHAPES:
+            self._buffers.popitem(last=False)
         return buffers
 
 

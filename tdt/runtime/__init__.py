@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tdt.runtime.device import DeviceSlice as DeviceSlice
     from tdt.runtime.device import adopt as adopt
     from tdt.runtime.device_queue import CudaStream as CudaStream
-    from tdt.runtime.device_queue import WorkQueue as WorkQueue
     from tdt.runtime.device_queue import open_queue as open_queue
     from tdt.runtime.device_queue import open_queues as open_queues
     from tdt.runtime.device_queue import takes_stream as takes_stream
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from tdt.runtime.session import Binding as Binding
     from tdt.runtime.session import Session as Session
     from tdt.runtime.session import usable_providers as usable_providers
+    from tdt.runtime.work_queue import WorkQueue as WorkQueue
 
 __getattr__, __all__ = door(
     __name__,
@@ -46,7 +46,7 @@ __getattr__, __all__ = door(
         "backend": "Backend Provider",
         "card_kernel": "CardKernel CardMemory card_shared_bytes cooperative_problem",
         "device": "DeviceArray DeviceSlice adopt",
-        "device_queue": "CudaStream WorkQueue open_queue open_queues takes_stream",
+        "device_queue": "CudaStream open_queue open_queues takes_stream",
         "driver": "Driver read_driver",
         "node_report": "place_graphs render",
         "nvrtc": "CudaSource",
@@ -55,5 +55,6 @@ __getattr__, __all__ = door(
         "provider_options": "EXECUTION_PROVIDERS ShapeProfile encoder_profile",
         "selection": "choose_provider",
         "session": "Binding Session usable_providers",
+        "work_queue": "WorkQueue",
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdt.errors import ProviderError
 from tdt.runtime.driver import LIBRARIES, driver_library
@@ -30,6 +30,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "cuDeviceGetAttribute": [_NUMBER, ctypes.c_int, ctypes.c_int],
     "cuMemAlloc_v2": [ctypes.POINTER(ctypes.c_uint64), ctypes.c_size_t],
     "cuMemFree_v2": [ctypes.c_uint64],
+    "cuMemcpy2DAsync_v2": [ctypes.c_void_p, ctypes.c_void_p],
     "cuMemsetD8Async": [ctypes.c_uint64, ctypes.c_ubyte, ctypes.c_size_t, ctypes.c_void_p],
     "cuModuleLoadData": [_PLACE, ctypes.c_char_p],
     "cuModuleUnload": [ctypes.c_void_p],
@@ -43,6 +44,30 @@ _SIGNATURES: dict[str, list[Any]] = {
 # CUdevice_attribute and CUfunction_attribute.
 MULTIPROCESSORS, COMPUTE_MAJOR, COMPUTE_MINOR, COOPERATIVE_LAUNCH, SHARED_BYTES_OF_A_BLOCK = 16, 75, 76, 95, 97
 _MOST_DYNAMIC_SHARED_BYTES = 8
+_DEVICE_MEMORY = 2  # CUmemorytype
+
+
+class _Copy2D(ctypes.Structure):
+    """CUDA_MEMCPY2D."""
+
+    _fields_: ClassVar = [
+        ("source_x_bytes", ctypes.c_size_t),
+        ("source_y", ctypes.c_size_t),
+        ("source_type", ctypes.c_uint),
+        ("source_host", ctypes.c_void_p),
+        ("source", ctypes.c_uint64),
+        ("source_array", ctypes.c_void_p),
+        ("source_pitch", ctypes.c_size_t),
+        ("target_x_bytes", ctypes.c_size_t),
+        ("target_y", ctypes.c_size_t),
+        ("target_type", ctypes.c_uint),
+        ("target_host", ctypes.c_void_p),
+        ("target", ctypes.c_uint64),
+        ("target_array", ctypes.c_void_p),
+        ("target_pitch", ctypes.c_size_t),
+        ("width_bytes", ctypes.c_size_t),
+        ("rows", ctypes.c_size_t),
+    ]
 
 
 class CardContext:
@@ -93,6 +118,17 @@ class CardContext:
     def copy_to_host(self, target: npt.NDArray[Any], source: int, stream: int) -> None:
         """Enqueue a copy into a contiguous host array."""
         self._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, source, target.nbytes, stream)
+
+    def copy_columns(
+        self, target: int, source: int, pitches: tuple[int, int], width_bytes: int, rows: int, stream: int
+    ) -> None:
+        """Enqueue a copy of the start of each row on the card; `pitches` are the bytes between rows, target's first."""
+        copy = _Copy2D()
+        copy.source_type = copy.target_type = _DEVICE_MEMORY
+        copy.source, copy.target = source, target
+        copy.target_pitch, copy.source_pitch = pitches
+        copy.width_bytes, copy.rows = width_bytes, rows
+        self._call("cuMemcpy2DAsync_v2", ctypes.byref(copy), stream)
 
     def event_create(self) -> int:
         """Return a new event that notes the time."""

@@ -6,10 +6,11 @@ is no stream to share (the CPU, TensorRT-RTX), a queue of the same shape does ea
 
 from __future__ import annotations
 
+import math
 import weakref
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,110 +18,22 @@ from tdt.errors import OptionError, ProviderError
 from tdt.lifetime import Bound
 from tdt.runtime.card_context import CardContext
 from tdt.runtime.driver import read_driver
+from tdt.runtime.work_queue import HostQueue
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
     from tdt.runtime.backend import Backend
-    from tdt.runtime.device import DeviceArray
     from tdt.runtime.session import Binding
+    from tdt.runtime.work_queue import Placed, Stage, WorkQueue
 
     Array = npt.NDArray[Any]
-    Stage = Callable[[str], AbstractContextManager[None]]
-
-
-class Placed(Protocol):
-    """An array at an address on the card."""
-
-    @property
-    def pointer(self) -> int:
-        """Address."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Dimensions."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Element type."""
-        ...
 
 
 _HANDLES = ("ptr", "cuda_stream", "handle")  # of CuPy, PyTorch, Numba
-
-
-class WorkQueue(Protocol):
-    """Where the stages on one device enqueue their work."""
-
-    @property
-    def pointer(self) -> int:
-        """The CUDA stream, as an address; 0 where each run waits by itself."""
-        ...
-
-    @property
-    def device_id(self) -> int:
-        """The card."""
-        ...
-
-    def put(self, target: DeviceArray, array: Array) -> None:
-        """Copy a host array of the same shape to the device."""
-        ...
-
-    def run(self, binding: Binding, *, more: bool = False) -> None:
-        """Run a session; `more` runs of the same session follow, and only the last one has to be waited for."""
-        ...
-
-    def read(self, source: DeviceArray) -> Array:
-        """Return a host array that holds a copy after the next :meth:`wait`."""
-        ...
-
-    def wait(self) -> None:
-        """Wait until all that was enqueued is done."""
-        ...
-
-    def work(self, timeline: Recorder = NULL) -> AbstractContextManager[Stage]:
-        """Return a context at whose end all is done; it gives a function that opens a named stage inside."""
-        ...
-
-
-class HostQueue:
-    """Does everything at once: for memory on the host, and for providers that take no stream.
-
-    Parameters
-    ----------
-    device_id : int, optional
-    """
-
-    __slots__ = ("device_id",)
-    pointer = 0
-
-    def __init__(self, device_id: int = 0) -> None:
-        self.device_id = device_id
-
-    def put(self, target: DeviceArray, array: Array) -> None:
-        """Copy now."""
-        target.copy_from(array)
-
-    def run(self, binding: Binding, *, more: bool = False) -> None:  # noqa: ARG002
-        """Run now."""
-        binding.run()
-
-    def read(self, source: DeviceArray) -> Array:
-        """Copy now."""
-        return source.numpy()
-
-    def wait(self) -> None:
-        """Do nothing: all is done."""
-
-    @contextmanager
-    def work(self, timeline: Recorder = NULL) -> Iterator[Stage]:
-        """Time each stage by the host's clock: it has waited when the stage ends."""
-        yield lambda name: timeline.span(name, clock="host+sync")
 
 
 class CudaStream(Bound):
@@ -162,6 +75,17 @@ class CudaStream(Bound):
         if host.nbytes:
             self._context.copy_to_device(target.pointer, host, self.pointer)
             self._in_flight.append(host)
+
+    def pad(self, target: Placed, source: Placed, columns: int) -> None:
+        """Enqueue zeros, and a copy of the first `columns` of the last axis; `source` must stay until all is done."""
+        rows, width = math.prod(target.shape[:-1]), target.dtype.itemsize
+        assert source.shape[:-1] == target.shape[:-1]
+        assert source.dtype == target.dtype
+        assert columns <= min(source.shape[-1], target.shape[-1])
+        if rows * columns:
+            self._context.clear(target.pointer, rows * target.shape[-1] * width, self.pointer)
+            pitches = (target.shape[-1] * width, source.shape[-1] * width)
+            self._context.copy_columns(target.pointer, source.pointer, pitches, columns * width, rows, self.pointer)
 
     def run(self, binding: Binding, *, more: bool = False) -> None:
         """Enqueue a session's run and wait for it, unless `more` of the same session follow.

@@ -10,14 +10,13 @@ import pytest
 
 from tdt.decoding.device_engine import DeviceEngine, make_device_engine
 from tdt.decoding.greedy import OnnxEngine
-from tdt.encoding.device_encoder import bucket
 from tdt.errors import ClosedError, DecodingError, ProviderError
 from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.runtime.device import DeviceArray, adopt, allocate
 from tdt.runtime.session import Session
 from tdt.stages import DecoderState, Encoded
-from tdt.surgery.encoder_graph import with_projection
+from tdt.surgery.encoder_graph import device_graph
 from tdt.surgery.networks import cut_decoder
 from tdt.surgery.unrolled_lstm import unroll_lstm
 
@@ -182,15 +181,15 @@ def test_the_lstm_written_out_is_the_lstm(tmp_path: Path, rng: np.random.Generat
 
 def test_the_encoder_with_its_projection_gives_both(model_folder: Path, rng: np.random.Generator) -> None:
     files, spec = find_model(model_folder)
-    graph, width = with_projection(files, spec)
+    graph = device_graph(files, spec)
     features = rng.standard_normal((2, 128, 48)).astype(np.float32)
     lengths = np.array([48, 40])
     plain = Session(files.encoder, Backend())
     names = [port.name for port in plain.inputs]
     out = plain.run(dict(zip(names, (features, lengths), strict=True)))[0].transpose(0, 2, 1)
-    frames, projected = Session(graph, Backend()).run(dict(zip(names, (features, lengths), strict=True)))
-    np.testing.assert_allclose(frames, out, atol=1e-5)  # the same nodes; only the last transposition differs
-    assert projected.shape == (2, 6, width) == (2, 6, 160)
+    frames, projected = Session(graph.model, Backend()).run(dict(zip(names, (features, lengths), strict=True)))
+    np.testing.assert_allclose(frames, out, atol=1e-5)
+    assert projected.shape == (2, 6, graph.width) == (2, 6, 160)
     again = Session(cut_decoder(files, spec).projector, Backend()).run({"frames": frames})[0]
     np.testing.assert_allclose(projected, again, atol=1e-5)
 
@@ -207,11 +206,3 @@ def test_device_arrays_are_shared_without_a_copy() -> None:
     assert adopt(array) is None  # it lies on the host
     assert adopt(np.zeros(3)) is None
     assert isinstance(array, DeviceArray)
-
-
-def test_buckets_are_few_and_waste_little() -> None:
-    sizes = [bucket(n) for n in range(1, 4001)]
-    assert all(size >= n for n, size in enumerate(sizes, 1))
-    assert all(size <= max(64, n * 1.126) for n, size in enumerate(sizes, 1))
-    assert len(set(sizes)) <= 50
-    assert sizes == sorted(sizes)

@@ -15,6 +15,10 @@ class Counters(NamedTuple):
     allocations: int
     allocated_bytes: int
     synchronisations: int
+    cublas_calls: int
+    cudnn_finalized: int
+    cudnn_plans: int
+    cudnn_executed: int
 
 
 class OnStream(NamedTuple):

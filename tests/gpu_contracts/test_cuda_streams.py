@@ -24,8 +24,9 @@ from tdt.model.finding import find_model
 from tdt.runtime import session
 from tdt.runtime.backend import Backend
 from tdt.runtime.device import adopt
-from tdt.runtime.device_queue import CudaStream, HostQueue, open_queue, open_queues
+from tdt.runtime.device_queue import CudaStream, open_queue, open_queues
 from tdt.runtime.provider_options import CUDA as CUDA_PROVIDER
+from tdt.runtime.work_queue import HostQueue
 from tdt.stages import Encoded, Features
 from tdt.surgery import encoder_graph
 from tdt.timeline import Timeline
@@ -234,8 +235,7 @@ def test_what_is_kept_of_runs_that_are_not_waited_for_is_given_back(encoder: Dev
     shapes = [sorted(rng.integers(40, 400, size).tolist(), reverse=True) for size in rng.integers(1, 4, 20)]
     bindings = []
     for lengths in shapes:
-        size = encoder._padded(lengths[0])
-        bindings.append(encoder._bound(len(lengths), size, encoder.session.allocate((len(lengths), 128, size), "f4")))
+        bindings.append(encoder._bound(len(lengths), encoder._padded(lengths[0], len(lengths))))
 
     def once(bound: Any) -> None:
         bound.bindings[0].run(wait=False)
@@ -340,3 +340,31 @@ def test_threads_share_the_stream_and_leave_nothing_behind() -> None:
         assert enqueued().enqueued_elsewhere == 0
         assert not queue._in_flight
     assert held().events == before.events
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "from_width", "to_width"), [(6, 999, 1000, 1024), (128, 7, 7, 8), (3, 5, 9, 5)]
+)
+def test_features_are_padded_on_the_card(
+    queue: CudaStream, encoder: DeviceEncoder, rows: int, columns: int, from_width: int, to_width: int
+) -> None:
+    source = encoder.session.allocate((2, rows, from_width), np.float32)
+    target = encoder.session.allocate((2, rows, to_width), np.float32)
+    values = np.random.default_rng(rows).standard_normal((2, rows, from_width)).astype(np.float32)
+    source.copy_from(values)
+    target.copy_from(np.full((2, rows, to_width), 7, np.float32))
+    spent, enqueued = Spent(), Enqueued(queue.pointer)
+    queue.pad(target, source, columns)
+    assert (spent().device_to_device, spent().host_to_device, spent().device_to_host) == (1, 0, 0)
+    assert (enqueued().enqueued, enqueued().enqueued_elsewhere) == (2, 0)
+    queue.wait()
+    expected = np.zeros((2, rows, to_width), np.float32)
+    expected[:, :, :columns] = values[:, :, :columns]
+    np.testing.assert_array_equal(target.numpy(), expected)
+
+
+def test_features_of_another_type_are_converted(encoder: DeviceEncoder) -> None:
+    given = encoder.session.allocate((1, 128, 320), np.float16)
+    given.copy_from(np.ones((1, 128, 320), np.float16))
+    encoded = encoder.encode(Features(given, np.array([300])), frames="host", projected="none")  # type: ignore[arg-type]
+    assert encoded.frames.shape == (1, 38, 144)

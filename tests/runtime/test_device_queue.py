@@ -14,8 +14,9 @@ from tdt.errors import OptionError, ProviderError
 from tdt.runtime.backend import Backend
 from tdt.runtime.card_context import CardContext
 from tdt.runtime.device import allocate
-from tdt.runtime.device_queue import HostQueue, open_queue, open_queues, stream_pointer
+from tdt.runtime.device_queue import open_queue, open_queues, stream_pointer
 from tdt.runtime.driver import read_driver
+from tdt.runtime.work_queue import HostQueue
 from tdt.timeline import Timeline
 
 CUDA = Backend.parse("cuda:0")
@@ -99,3 +100,15 @@ def test_projected_frames_stay_where_the_decoder_is(
     parsed = Backend.parse(encoder), Backend.parse(decoder)
     loading.make_encoder(None, None, *parsed, None)  # type: ignore[arg-type]
     assert made["decode_on"] == place
+
+
+@pytest.mark.parametrize(("columns", "wide"), [(5, 5), (3, 9), (0, 4), (4, 4)])
+def test_a_host_queue_pads_with_zeros(columns: int, wide: int) -> None:
+    source, target = allocate((2, 3, 5), np.float32, "cpu", 0), allocate((2, 3, wide), np.float32, "cpu", 0)
+    values = np.arange(30, dtype=np.float32).reshape(2, 3, 5)
+    source.copy_from(values)
+    target.copy_from(np.full((2, 3, wide), 7, np.float32))
+    HostQueue().pad(target, source, columns)
+    expected = np.zeros((2, 3, wide), np.float32)
+    expected[:, :, :columns] = values[:, :, :columns]
+    np.testing.assert_array_equal(target.numpy(), expected)

@@ -8,7 +8,7 @@
 #define MAKES(name) API int name(void **out) { *out = (void *)0x8000; return 0; }
 
 enum { TYPE_BOOLEAN = 2, TYPE_INT64 = 3, TYPE_NUMERICAL_NOTE = 11, TYPE_BACKEND_DESCRIPTOR = 15, TYPE_BEHAVIOR_NOTE = 19, TYPE_INT32 = 23,
-       KNOB_CHOICES = 302 };
+       KNOB_CHOICES = 302, EXECUTION_PLAN = 5 };
 
 API size_t cudnnGetVersion(void) { return 91900; }
 API size_t cudnnGetCudartVersion(void) { return 13000; }
@@ -31,8 +31,16 @@ API int cudnnBackendGetAttribute(void *descriptor, int name, int type, int64_t w
     if (type == TYPE_BOOLEAN) *(char *)elements = 0;
     return 0;
 }
-NOTHING(cudnnBackendDestroyDescriptor) NOTHING(cudnnBackendInitialize) NOTHING(cudnnBackendFinalize)
-NOTHING(cudnnBackendSetAttribute) NOTHING(cudnnBackendExecute) NOTHING(cudnnBackendPopulateCudaGraph)
+/* In the preloaded runtime, which counts. A descriptor's address says its type. */
+extern void fake_cuda_count_finalized(int is_plan);
+extern void fake_cuda_count_executed(void);
+API int cudnnBackendFinalize(void *descriptor) {
+    fake_cuda_count_finalized((uintptr_t)descriptor == 0x9000 + EXECUTION_PLAN);
+    return 0;
+}
+API int cudnnBackendExecute(void *handle, void *plan, void *pack) { fake_cuda_count_executed(); return 0; }
+NOTHING(cudnnBackendDestroyDescriptor) NOTHING(cudnnBackendInitialize)
+NOTHING(cudnnBackendSetAttribute) NOTHING(cudnnBackendPopulateCudaGraph)
 NOTHING(cudnnBackendUpdateCudaGraph)
 
 NOTHING(cudnnDestroy) NOTHING(cudnnSetStream) NOTHING(cudnnActivationForward) NOTHING(cudnnAddTensor)

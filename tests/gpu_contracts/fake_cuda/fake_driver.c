@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { INVALID_VALUE = 1, INVALID_CONTEXT = 201, NOT_READY = 600, FAULT = 700, HOST_TO_DEVICE = 1, DEVICE_TO_HOST = 2 };
+enum { INVALID_VALUE = 1, INVALID_CONTEXT = 201, NOT_READY = 600, FAULT = 700, HOST_TO_DEVICE = 1, DEVICE_TO_HOST = 2, DEVICE_TO_DEVICE = 3 };
 
 /* In the preloaded runtime, so that both count as one. */
 extern void *fake_cuda_new_stream(void);
@@ -72,6 +72,18 @@ int cuMemcpyDtoHAsync_v2(void *target, uint64_t source, size_t bytes, void *stre
     IN_CONTEXT;
     fake_cuda_note_copy(DEVICE_TO_HOST, stream);
     memcpy(target, (void *)source, bytes);
+    return 0;
+}
+struct copy_2d { size_t sx, sy; unsigned source_type; void *source_host; uint64_t source; void *source_array; size_t source_pitch,
+                 tx, ty; unsigned target_type; void *target_host; uint64_t target; void *target_array; size_t target_pitch, width, rows; };
+int cuMemcpy2DAsync_v2(const struct copy_2d *copy, void *stream) {
+    IN_CONTEXT;
+    if (copy->source_type != 2 || copy->target_type != 2 || copy->width > copy->source_pitch || copy->width > copy->target_pitch ||
+        copy->sx || copy->sy || copy->tx || copy->ty)
+        return INVALID_VALUE;
+    fake_cuda_note_copy(DEVICE_TO_DEVICE, stream);
+    for (size_t row = 0; row < copy->rows; row++)
+        memcpy((char *)copy->target + row * copy->target_pitch, (char *)copy->source + row * copy->source_pitch, copy->width);
     return 0;
 }
 int cuEventCreate(void **event, unsigned flags) {

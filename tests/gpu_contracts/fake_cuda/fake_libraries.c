@@ -7,10 +7,13 @@
 #define NOTHING(name) API int name(void) { return 0; }
 
 NOTHING(cublasDgeam) NOTHING(cublasSgeam) NOTHING(cublasSscal_v2) NOTHING(cublasScopy_v2)
-NOTHING(cublasDgemm_v2) NOTHING(cublasDgemmBatched) NOTHING(cublasDgemmStridedBatched)
-NOTHING(cublasSgemmBatched) NOTHING(cublasGemmBatchedEx)
+/* Products, which are counted. */
+extern void fake_cuda_count_cublas(void);
+#define PRODUCT(name) API int name(void) { fake_cuda_count_cublas(); return 0; }
+PRODUCT(cublasDgemm_v2) PRODUCT(cublasDgemmBatched) PRODUCT(cublasDgemmStridedBatched)
+PRODUCT(cublasSgemmBatched) PRODUCT(cublasGemmBatchedEx) PRODUCT(cublasLtMatmul)
 NOTHING(cublasSgetrfBatched) NOTHING(cublasDgetrfBatched) NOTHING(cublasSgetriBatched) NOTHING(cublasDgetriBatched)
-NOTHING(cublasLtMatmul) NOTHING(cublasLtMatmulAlgoConfigSetAttribute) NOTHING(cublasLtMatmulAlgoInit)
+NOTHING(cublasLtMatmulAlgoConfigSetAttribute) NOTHING(cublasLtMatmulAlgoInit)
 NOTHING(cublasLtMatmulDescDestroy) NOTHING(cublasLtMatmulDescSetAttribute)
 NOTHING(cublasLtMatmulPreferenceDestroy) NOTHING(cublasLtMatmulPreferenceSetAttribute)
 NOTHING(cublasLtMatrixLayoutDestroy) NOTHING(cublasLtMatrixLayoutSetAttribute) NOTHING(cublasLtMatrixTransform)
