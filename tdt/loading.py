@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from tdt.aside import both
 from tdt.checks import one_of, whole_option
 from tdt.dependencies import require_compiler
-from tdt.errors import OptionError, ProviderError, UnrecognizedGraphError
+from tdt.errors import DeviceMemoryError, OptionError, ProviderError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
 from tdt.text import CONFIDENCES, Confidence
 from tdt.timeline import NULL, Recorder, as_recorder
@@ -294,6 +294,9 @@ def make_engine(
 
             kind = cast("NativeWeightsKind", weights)
             return NativeEngine(files, spec, weights=kind, threads=threads, timeline=timeline)
+    except DeviceMemoryError as short:
+        sizes = (short.asked_bytes, short.free_bytes, short.total_bytes)
+        raise DeviceMemoryError("The decoder", str(backend), *sizes, loading=True) from short
     except UnrecognizedGraphError as problem:
         if decoder == "native":
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import weakref
 from dataclasses import dataclass
 from functools import cache
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tdt.ending import at_work
-from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError
+from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError, TdtError
 from tdt.lifetime import Bound, Origin, after_fork, setting_up
 from tdt.onnxfile import without_links
 from tdt.runtime import providers
 from tdt.runtime.device import DeviceArray, DeviceSlice, allocate
+from tdt.runtime.device_memory import shortage
+from tdt.runtime.model_key import graph_of, model_key
 from tdt.runtime.ort import FATAL, onnxruntime, runtime_errors
 from tdt.runtime.placement import classify, float_outputs, require_on_device
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Buffer = Array | DeviceArray | DeviceSlice
 
-_KEY_BYTES = 1 << 20
 # ONNX Runtime gives back the pinned memory of a run's own copies only in a run at whose end it waits itself.
 _MOST_UNWAITED = 64
 
@@ -74,7 +74,8 @@ class Session(Bound):
     ModelFileCorruptError
         Where the runtime cannot read the graph.
     ProviderError
-        Where the provider cannot start, or would leave computing nodes to the CPU.
+        Where the provider cannot start, or would leave computing nodes to the CPU; for want of the device's memory a
+        :class:`tdt.errors.DeviceMemoryError`.
     """
 
     def __init__(
@@ -115,13 +116,16 @@ class Session(Bound):
         except ProviderError:
             raise
         except runtime_errors() as error:
+            short = shortage(self.name, backend, str(error), loading=True)
+            if short is not None:
+                raise short from error
             shown = model if isinstance(model, Path) else Path(self.name)
             raise ModelFileCorruptError(shown, f"ONNX Runtime refuses it ({_short(error)})") from error
         self.origin = Origin()
         _open_sessions.add(self)
         self._errors = runtime_errors()
         self.unwaited = 0  # runs enqueued since one was waited for
-        self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(_graph_of(model))
+        self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(graph_of(model))
         if backend.on_device and cpu_nodes == "refuse":
             require_on_device(self.placement(), self.name, str(backend))
         self.inputs = tuple(Port(port.name, port.type, tuple(port.shape)) for port in self._session.get_inputs())
@@ -140,7 +144,7 @@ class Session(Bound):
         Raises
         ------
         RunError
-            Where the runtime fails.
+            Where the runtime fails; a :class:`tdt.errors.DeviceMemoryError` for want of the device's memory.
         ForkError
             In a process that was forked from the one this was made in.
         """
@@ -149,7 +153,12 @@ class Session(Bound):
             with at_work:
                 return list(self._session.run(None if outputs is None else list(outputs), dict(feeds)))
         except self._errors as error:
-            raise RunError(self.name, str(self.backend), _short(error)) from error
+            raise self.failure(error) from error
+
+    def failure(self, error: Exception) -> TdtError:
+        """Return what a run that failed raises: for want of a card's memory another error than for all else."""
+        short = shortage(f"A run of {self.name}", self.backend, str(error))
+        return short or RunError(self.name, str(self.backend), _short(error))
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Binding:
         """Tie buffers to all ports; they are read and written in place on each run.
@@ -171,10 +180,17 @@ class Session(Bound):
         return Binding(self, binding, (*inputs.values(), *outputs.values()))
 
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """Return an array on this session's device, of undefined content."""
-        return allocate(
-            shape, dtype, "cuda" if self.backend.provider in ("cuda", "tensorrt") else "cpu", self.backend.device_id
-        )
+        """Return an array on this session's device, of undefined content.
+
+        Raises
+        ------
+        DeviceMemoryError
+        """
+        where = "cuda" if self.backend.provider in ("cuda", "tensorrt") else "cpu"
+        try:
+            return allocate(shape, dtype, where, self.backend.device_id)
+        except self._errors as error:
+            raise self.failure(error) from error
 
     def placement(self) -> list[Node]:
         """Return which provider runs which node."""
@@ -237,7 +253,7 @@ class Binding(Bound):
         Raises
         ------
         RunError
-            Where the runtime fails.
+            Where the runtime fails; a :class:`tdt.errors.DeviceMemoryError` for want of the device's memory.
         """
         session = self._session
         session.origin.require()
@@ -248,7 +264,7 @@ class Binding(Bound):
             with at_work:
                 self._run(self._native, None if wait else _enqueue_only())
         except session._errors as error:
-            raise RunError(session.name, str(session.backend), _short(error)) from error
+            raise session.failure(error) from error
 
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -277,32 +293,3 @@ def _enqueue_only() -> Any:
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 400 else f"{text[:400]} …"
-
-
-def model_key(model: Path | bytes) -> str:
-    """Return a hash that tells models apart: the graph whole, of external weights the size and both ends."""
-    digest = hashlib.sha256()
-    if isinstance(model, bytes):
-        digest.update(model)
-        return digest.hexdigest()
-    from tdt.onnxfile import read_graph
-
-    digest.update(model.read_bytes())
-    for file in sorted({ref.file for ref in read_graph(model).external}):
-        size = file.stat().st_size
-        digest.update(str(size).encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(_KEY_BYTES))
-            stream.seek(max(0, size - _KEY_BYTES))
-            digest.update(stream.read(_KEY_BYTES))
-    return digest.hexdigest()
-
-
-def _graph_of(model: Path | bytes) -> Any:
-    if isinstance(model, bytes):
-        import onnx
-
-        return onnx.load_from_string(model)
-    from tdt.onnxfile import load_model
-
-    return load_model(model, weights=False)

@@ -22,9 +22,10 @@ from tdt.runtime import engine_cache, placement, provider_options, providers
 from tdt.runtime.backend import Backend
 from tdt.runtime.diagnosis import Facts, explain
 from tdt.runtime.driver import Card, Driver, read_driver
+from tdt.runtime.model_key import model_key
 from tdt.runtime.ort import onnxruntime
 from tdt.runtime.selection import choose_provider
-from tdt.runtime.session import Session, model_key
+from tdt.runtime.session import Session
 
 BACKENDS = ["cuda:1,tf32,memory=2", "tensorrt:0,int8,max_batch=4", "tensorrt:0,fp16,level=5,memory=1", "tensorrt,bf16"]
 CARD = Card("NVIDIA A10", (8, 6), 24 << 30)
