@@ -17,8 +17,9 @@ from tdt.runtime import providers
 from tdt.runtime.device import DeviceArray, DeviceSlice, allocate
 from tdt.runtime.device_memory import shortage
 from tdt.runtime.model_key import graph_of, model_key
-from tdt.runtime.ort import FATAL, onnxruntime, runtime_errors
+from tdt.runtime.ort import onnxruntime, runtime_errors
 from tdt.runtime.placement import classify, float_outputs, require_on_device
+from tdt.runtime.session_options import session_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -92,17 +93,7 @@ class Session(Bound):
         ort = onnxruntime()
         self.backend = backend
         self.name = name or (model.name if isinstance(model, Path) else "a graph made at load")
-        options = ort.SessionOptions()
-        options.log_severity_level = FATAL
-        options.intra_op_num_threads = threads or 0
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        # Its threads would wait for the next run on busy cores, which the decoder then does not find idle
-        # (tdt.decoding.cores).
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.enable_mem_pattern = False  # shapes change from call to call: patterns of each would be kept
-        if backend.profile is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(backend.profile / self.name)
+        options = session_options(ort, backend, self.name, threads)
         if isinstance(model, Path):  # ONNX Runtime 1.24 refuses the links of the hub's cache
             model, external_folder = without_links(model)
         if external_folder is not None:
