@@ -194,17 +194,20 @@ def choose_backends(
     ProviderError
         Where float16 weights are asked for and the card cannot run the decoder.
     """
-    from tdt.runtime import Backend, takes_stream
+    from tdt.onnxfile import read_graph
+    from tdt.runtime import Backend, advice, takes_stream
 
     wanted = provider if encoder_provider is None else encoder_provider
     if wanted == "auto":
-        from tdt.onnxfile import read_graph
         from tdt.runtime import choose_provider, usable_providers
 
-        choice = choose_provider(read_graph(files.encoder).quantization, usable_providers())
+        graph = read_graph(files.encoder)
+        choice = choose_provider(graph.quantization, usable_providers(), graph.body)
         _log.info("provider %s", choice.why)
-        wanted = choice.provider
+        wanted = Backend(choice.provider, numbers=choice.numbers)
     encoder = Backend.parse(wanted)
+    if encoder.provider == "tensorrt" and (better := advice(encoder, read_graph(files.encoder))):
+        _log.warning("%s", better)
     if decoder_provider is not None and decoder_provider != "auto":
         return encoder, Backend.parse(decoder_provider)
     if not encoder.on_device:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching
+from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching, tell_batching
 from tdt.encoding.fitting import crop, run_fitting, scatter
 from tdt.errors import ModelMismatchError
 from tdt.lifetime import Bound
@@ -21,6 +21,7 @@ from tdt.runtime import (
     Session,
     WorkQueue,
     adopt,
+    computed_in,
     dynamic_quantisation,
     encoder_profile,
     open_queue,
@@ -111,6 +112,7 @@ class DeviceEncoder(Bound):
         if info.quantization == "dynamic":
             raise dynamic_quantisation(files.encoder.name, str(backend), info.ops)
         warn_of_imitation(files.encoder.name, info.quantization, backend)
+        self.computed_in = computed_in(backend, info)
         names = [port.name for port in info.inputs]
         if len(names) != 2:
             raise ModelMismatchError(f"{files.encoder} has {len(names)} inputs; an encoder has features and lengths.")
@@ -197,13 +199,9 @@ class DeviceEncoder(Bound):
         """Return how utterances may share a run; see :meth:`tdt.encoding.encoder.Encoder.batching`."""
         with self._lock:
             if self._batching is None:
-                exact = self.backend.numbers == "fp32" and not self.backend.tf32
-                self._batching = probe_batching(
-                    self._host_run,
-                    self.spec.n_mels,
-                    1e-4 if exact else 3e-2,
-                    pairs=self.profile is None or self.profile.max_batch > 1,
-                )
+                pairs = self.profile is None or self.profile.max_batch > 1
+                self._batching = probe_batching(self._host_run, self.spec.n_mels, self.computed_in, pairs=pairs)
+                tell_batching(self._batching, f"{self.session.name} on {self.backend} in {self.computed_in}")
             return self._batching
 
     @property
