@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdt.errors import ProviderError
+from tdt.errors import DeviceMemoryError, ProviderError
 from tdt.runtime.driver import LIBRARIES, driver_library
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "cuEventElapsedTime": [ctypes.POINTER(ctypes.c_float), ctypes.c_void_p, ctypes.c_void_p],
     "cuEventDestroy_v2": [ctypes.c_void_p],
     "cuDeviceGetAttribute": [_NUMBER, ctypes.c_int, ctypes.c_int],
+    "cuMemGetInfo_v2": [ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)],
     "cuMemAlloc_v2": [ctypes.POINTER(ctypes.c_uint64), ctypes.c_size_t],
     "cuMemFree_v2": [ctypes.c_uint64],
     "cuMemcpy2DAsync_v2": [ctypes.c_void_p, ctypes.c_void_p],
@@ -44,6 +45,7 @@ _SIGNATURES: dict[str, list[Any]] = {
 # CUdevice_attribute and CUfunction_attribute.
 MULTIPROCESSORS, COMPUTE_MAJOR, COMPUTE_MINOR, COOPERATIVE_LAUNCH, SHARED_BYTES_OF_A_BLOCK = 16, 75, 76, 95, 97
 _MOST_DYNAMIC_SHARED_BYTES = 8
+_OUT_OF_MEMORY = 2  # CUresult
 _DEVICE_MEMORY = 2  # CUmemorytype
 
 
@@ -80,7 +82,8 @@ class CardContext:
     Raises
     ------
     ProviderError
-        There is no driver or no such card. Every method raises it where the driver refuses, with the driver's reason.
+        There is no driver or no such card. Every method raises it where the driver refuses, with the driver's reason;
+        for want of memory, its kind :class:`tdt.errors.DeviceMemoryError`.
     """
 
     def __init__(self, device_id: int) -> None:
@@ -156,10 +159,23 @@ class CardContext:
         self._call("cuDeviceGetAttribute", ctypes.byref(value), attribute, self._device)
         return value.value
 
+    def memory(self) -> tuple[int, int]:
+        """Return the bytes that are free, and the card's bytes in all; zeros where the driver does not tell."""
+        free, total, before = ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_void_p()
+        # Without a check, since it is asked amid errors: the context itself may be what could not be made.
+        if self._library.cuCtxPushCurrent_v2(self._context) == 0:
+            self._library.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+            self._library.cuCtxPopCurrent_v2(ctypes.byref(before))
+        return free.value, total.value
+
     def allocate(self, size_bytes: int) -> int:
         """Return the address of new memory, aligned to 256 bytes, of undefined content."""
         made = ctypes.c_uint64()
-        self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
+        try:
+            self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
+        except DeviceMemoryError as error:
+            left = (error.free_bytes, error.total_bytes)
+            raise DeviceMemoryError("Memory for decoding", self._name, size_bytes, *left) from error
         return made.value
 
     def free(self, pointer: int) -> None:
@@ -221,7 +237,13 @@ class CardContext:
             name = ctypes.c_char_p()
             self._library.cuGetErrorName(status, ctypes.byref(name))
             reason = (name.value or b"unknown").decode()
+            if status == _OUT_OF_MEMORY:
+                raise DeviceMemoryError(f"{function} ({reason})", self._name, 0, *self.memory())
             raise ProviderError(
                 f"Card {self._device_id} fails: {function} gives {status} ({reason}). Where a run before it wrote out "
                 "of bounds or ran out of memory, pass shorter clips or a smaller batch; `tdt doctor` checks the card."
             )
+
+    @property
+    def _name(self) -> str:
+        return f"card {self._device_id}"

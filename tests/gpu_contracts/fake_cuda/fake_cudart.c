@@ -107,7 +107,12 @@ API cudaError_t cudaDeviceGetAttribute(int*v,enum cudaDeviceAttr a,int d) {
     if(a==cudaDevAttrMaxSharedMemoryPerBlockOptin)*v=232448;
     return 0;
 }
+/* A card with little memory: no piece larger than this is given. */
+static size_t most_bytes=1ull<<35;
+API void fake_cuda_most_bytes(size_t bytes) { most_bytes=bytes; }
+API size_t fake_cuda_free_bytes(void) { return most_bytes; }
 API cudaError_t cudaMalloc(void**p,size_t n) {
+    if(n>most_bytes)return 2;
     __atomic_fetch_add(&counters[ALLOCATIONS],1,__ATOMIC_RELAXED);
     __atomic_fetch_add(&counters[ALLOCATED_BYTES],(long)n,__ATOMIC_RELAXED);
     size_t m=(n+511)/512*512;
@@ -153,7 +158,7 @@ API cudaError_t cudaMemsetAsync(void*d,int v,size_t n,cudaStream_t t) {
     return 0;
 }
 API cudaError_t cudaMemGetInfo(size_t*f,size_t*t) {
-    *f=1ull<<35;
+    *f=most_bytes;
     *t=1ull<<36;
     return 0;
 }
