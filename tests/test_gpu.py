@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,26 @@ def test_a_batch_gives_what_each_clip_gives_alone(cpu: tdt.Recognizer, clips: li
             length = int(alone.lengths[0])
             difference = np.abs(together.frames[row, :length] - alone.frames[0, :length]).max()
             assert difference <= allowed(provider).error * np.abs(alone.frames).max()
+
+
+@pytest.mark.parametrize("numbers", ["", ",tf32"])
+def test_captured_runs_give_what_plain_runs_give(numbers: str) -> None:
+    rng = np.random.default_rng(5)
+    given = {length: rng.standard_normal((1, 128, length)).astype(np.float32) for length in (256, 700, 1024, 2300)}
+    plain, graphs = (
+        DeviceEncoder(*find_model(None), Backend.parse(f"cuda:0{numbers}{option}")) for option in ("", ",graphs=8")
+    )
+    assert plain.batching() == graphs.batching() == "together"
+    expected = {length: plain.encode(Features(frames, np.array([length]))) for length, frames in given.items()}
+    assert graphs.session.captures
+    order = [int(length) for length in rng.choice(list(given), 200)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda length: graphs.encode(Features(given[length], np.array([length]))), order))
+    for length, encoded in zip(order, found, strict=True):
+        largest = np.abs(expected[length].frames).max()
+        assert np.abs(encoded.frames - expected[length].frames).max() <= 1e-5 * largest  # the same kernels
+    plain.close()
+    graphs.close()
 
 
 def test_no_computing_node_is_on_the_cpu(provider: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tdt.encoding.captured_runs import CapturedRuns
 from tdt.encoding.device_sessions import open_on_device, shares_memory
 from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching, tell_batching
 from tdt.encoding.fitting import crop, run_fitting, scatter
@@ -75,6 +76,8 @@ class DeviceEncoder(Bound):
         self.session, self.profile = self._sessions.session, self._sessions.profile
         self.computed_in = self._sessions.computed_in
         self._buffers: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
+        self._fixed: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()  # of shapes that are captured
+        self._captured = CapturedRuns(backend.graphs if self.session.captures else 0)
         self._batching: Batching | None = None
         self._lock = threading.RLock()
         self.queue = queue  # last, so that the sessions go before their stream
@@ -154,6 +157,7 @@ class DeviceEncoder(Bound):
     def close(self) -> None:
         """Release the session and its buffers."""
         self._spare()
+        self._captured.close()
         self._sessions.close()
 
     def _groups(self, lengths: Int64) -> list[Int64]:
@@ -165,6 +169,8 @@ class DeviceEncoder(Bound):
 
     def _spare(self) -> None:
         with self._lock:
+            self._captured.forget()
+            self._fixed.clear()
             self._buffers.clear()
 
     def _on_host(self, frames: Any) -> Any:
@@ -183,7 +189,8 @@ class DeviceEncoder(Bound):
         with self._lock:
             longest = int(lengths.max())
             size = self._padded(longest, len(lengths))
-            buffers = self._bound(len(lengths), size)
+            captured = self._batching is not None and self._captured.takes(len(lengths), size)
+            buffers = self._bound(len(lengths), size, self._fixed if captured else self._buffers)
             with self.queue.work(timeline) as stage:
                 with stage("h2d"):
                     if isinstance(frames, DeviceArray):  # into the pool: their own length would be a new shape
@@ -194,10 +201,15 @@ class DeviceEncoder(Bound):
                         self.queue.put(buffers.features, padded)
                     self.queue.put(buffers.lengths, lengths)
                 with stage("encoder"):
-                    for binding in buffers.bindings:
+                    encoder, *behind = buffers.bindings
+                    if captured:
+                        self._captured.run(encoder, size)
+                    else:
+                        self.queue.run(encoder)
+                    for binding in behind:
                         self.queue.run(binding)
                 with stage("d2h"):
-                    taken = self._taken(buffers, wanted)
+                    taken = self._taken(buffers, wanted, captured=captured)
             return taken
 
     def _padded(self, longest: int, rows: int) -> int:
@@ -208,21 +220,27 @@ class DeviceEncoder(Bound):
         wanted = run_length(self.spec, longest, rows, plans=self.backend.provider == "cuda")
         return max(longest, least, wanted if most is None else min(wanted, most))
 
-    def _taken(self, buffers: _Buffers, wanted: tuple[str, str]) -> tuple[Any, Any]:
-        """Bring to the host what is wanted there; what stays leaves the pool, since the next run would overwrite it."""
+    def _taken(self, buffers: _Buffers, wanted: tuple[str, str], *, captured: bool) -> tuple[Any, Any]:
+        """Bring to the host what is wanted there; what stays leaves the pool, since the next run would overwrite it.
+
+        A graph's buffers cannot leave: what stays is a copy of them.
+        """
         taken: list[Any] = []
         for array, where in zip((buffers.frames, buffers.projected), wanted, strict=True):
             taken.append(None if where == "none" else self.queue.read(array) if where == "host" else array)
-        if "device" in wanted:
+            if where == "device" and captured:
+                taken[-1] = self.session.allocate(array.shape, array.dtype)
+                self.queue.pad(taken[-1], array, array.shape[-1])
+        if "device" in wanted and not captured:
             self._buffers = OrderedDict((key, kept) for key, kept in self._buffers.items() if kept is not buffers)
         return taken[0], taken[1]
 
-    def _bound(self, batch: int, size: int) -> _Buffers:
+    def _bound(self, batch: int, size: int, kept: OrderedDict[tuple[int, int], _Buffers]) -> _Buffers:
         """Return bound buffers of a shape: made once, kept for the next run of the same shape."""
         key = (batch, size)
-        if key in self._buffers:
-            self._buffers.move_to_end(key)
-            return self._buffers[key]
+        if key in kept:
+            kept.move_to_end(key)
+            return kept[key]
         count, width = self.spec.encoder_length(size), self.spec.encoder_dim
         features = self.session.allocate((batch, self.spec.n_mels, size), np.float32)
         lengths = self.session.allocate((batch,), np.int64)
@@ -230,7 +248,7 @@ class DeviceEncoder(Bound):
         projected = self.session.allocate((batch, count, self._sessions.width), np.float32)
         bindings = self._sessions.bind(features, lengths, frames, projected)
         buffers = _Buffers(features, lengths, frames, projected, bindings)
-        self._buffers[key] = buffers
+        kept[key] = buffers
         while len(self._buffers) > _KEPT_SHAPES:
             self._buffers.popitem(last=False)
         return buffers

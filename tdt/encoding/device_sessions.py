@@ -126,6 +126,7 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
         external_folder=None if graph is None else graph.folder,
         name=files.encoder.name,
         profile=profile,
+        captures=True,
     )
     return DeviceSessions(session, tail, (names[0], names[1]), width, profile, computed_in(backend, info))
 

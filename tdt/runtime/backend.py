@@ -44,6 +44,9 @@ class Backend:
         Largest batch and longest clip that a TensorRT engine is built for.
     level : int
         TensorRT's builder optimisation level, 0 to 5.
+    graphs : int
+        Shapes of single clips whose encoder run CUDA captures as a graph, at most: one launch in place of hundreds,
+        from the shape's third run on. 0 for none.
     stream : int
         CUDA stream to enqueue on, as an address; 0 for one made at load.
     profile : Path or None
@@ -59,6 +62,7 @@ class Backend:
     max_batch: int = 8
     max_seconds: float = 40.0
     level: int = 3
+    graphs: int = 0
     stream: int = 0
     profile: Path | None = None
 
@@ -106,9 +110,14 @@ class Backend:
         if self.tf32:
             parts.append("tf32")
         written = {"cache": self.cache, "memory": self.memory_bytes / GIB, "max_batch": self.max_batch}
-        written |= {"max_seconds": self.max_seconds, "level": self.level, "profile": self.profile}
+        written |= {
+            "max_seconds": self.max_seconds,
+            "level": self.level,
+            "graphs": self.graphs,
+            "profile": self.profile,
+        }
         defaults = {"cache": None, "memory": 0.0, "max_batch": default.max_batch}
-        defaults |= {"max_seconds": default.max_seconds, "level": default.level, "profile": None}
+        defaults |= {"max_seconds": default.max_seconds, "level": default.level, "graphs": 0, "profile": None}
         parts += [
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in written.items()
@@ -121,7 +130,7 @@ _DEVICE = re.compile(r"[0-9]{1,4}")
 _TENSORRT: frozenset[Provider] = frozenset({"tensorrt", "tensorrt-rtx"})
 _DEVICES: frozenset[Provider] = frozenset({"cuda", "tensorrt", "tensorrt-rtx"})
 # Beyond any card: such a number is a slip, and would overflow somewhere below.
-_MOST = {"memory_bytes": 1 << 44, "max_batch": 4096, "max_seconds": 86_400.0, "level": 5}
+_MOST = {"memory_bytes": 1 << 44, "max_batch": 4096, "max_seconds": 86_400.0, "level": 5, "graphs": 256}
 # option -> (providers that know it, what a value looks like, field, reader)
 _VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], Any]]] = {
     "cache": (_TENSORRT, "a folder", "cache", lambda value: Path(value).expanduser()),
@@ -129,6 +138,7 @@ _VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], Any]]] =
     "max_batch": (_TENSORRT, "utterances, 1 or more, at most 4096", "max_batch", int),
     "max_seconds": (_TENSORRT, "seconds above 0, at most a day", "max_seconds", float),
     "level": (frozenset({"tensorrt"}), "a number from 0 to 5", "level", int),
+    "graphs": (frozenset({"cuda"}), "a number from 0 to 256", "graphs", int),
     "profile": (frozenset(PROVIDERS), "a folder", "profile", lambda value: Path(value).expanduser()),
 }
 # TensorRT-RTX networks are strongly typed: the graph itself says what is computed in which numbers.
@@ -155,7 +165,7 @@ def _with_option(backend: Backend, option: str, text: str) -> Backend:
         result = read(value)
     except (ValueError, OverflowError) as error:
         raise OptionError("provider", text, f"{name}= with {expected}") from error
-    least = 0 if field == "level" else 1e-9
+    least = 0 if field in {"level", "graphs"} else 1e-9
     if not (bool(value) if isinstance(result, Path) else value.isascii() and least <= result <= _MOST[field]):
         raise OptionError("provider", text, f"{name}= with {expected}")
     return replace(backend, **{field: result})

@@ -6,6 +6,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tdt.errors import DeviceMemoryError, ProviderError
+from tdt.runtime.capturing import quiet
 from tdt.runtime.driver import LIBRARIES, driver_library
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ class CardContext:
         """Return the address of new memory, aligned to 256 bytes, of undefined content."""
         made = ctypes.c_uint64()
         try:
-            self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
+            with quiet.work():
+                self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
         except DeviceMemoryError as error:
             left = (error.free_bytes, error.total_bytes)
             raise DeviceMemoryError("Memory for decoding", self._name, size_bytes, *left) from error
@@ -189,7 +191,8 @@ class CardContext:
     def module_load(self, image: bytes) -> int:
         """Load machine code."""
         made = ctypes.c_void_p()
-        self._call("cuModuleLoadData", ctypes.byref(made), image)
+        with quiet.work():
+            self._call("cuModuleLoadData", ctypes.byref(made), image)
         return int(made.value or 0)
 
     def module_unload(self, module: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import OptionError, ProviderError
+from tdt.runtime.capturing import quiet
 from tdt.runtime.ort import onnxruntime
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def allocate(shape: tuple[int, ...], dtype: Any, device: str, device_id: int) ->
         `cpu` serves tests: the same calls on host memory.
     device_id : int
     """
-    value = onnxruntime().OrtValue.ortvalue_from_shape_and_type(list(shape), np.dtype(dtype), device, device_id)
+    with quiet.work():
+        value = onnxruntime().OrtValue.ortvalue_from_shape_and_type(list(shape), np.dtype(dtype), device, device_id)
     return DeviceArray(value)
 
 

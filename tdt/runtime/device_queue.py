@@ -83,7 +83,8 @@ class CudaStream(Bound):
         assert source.dtype == target.dtype
         assert columns <= min(source.shape[-1], target.shape[-1])
         if rows * columns:
-            self._context.clear(target.pointer, rows * target.shape[-1] * width, self.pointer)
+            if columns < target.shape[-1]:
+                self._context.clear(target.pointer, rows * target.shape[-1] * width, self.pointer)
             pitches = (target.shape[-1] * width, source.shape[-1] * width)
             self._context.copy_columns(target.pointer, source.pointer, pitches, columns * width, rows, self.pointer)
 

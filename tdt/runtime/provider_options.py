@@ -109,6 +109,8 @@ def cuda_options(backend: Backend) -> dict[str, str]:
         "do_copy_in_default_stream": "1",
         "use_tf32": str(int(backend.tf32)),
     }
+    if backend.graphs:
+        options["enable_cuda_graph"] = "1"
     if backend.memory_bytes:
         options["gpu_mem_limit"] = str(backend.memory_bytes)
     return options | _stream_options(backend)

@@ -62,7 +62,14 @@ def start(
     _preload(ort, backend)
     providers: list[Any] = [provider_options.CPU]
     if backend.provider == "cuda":
-        providers = [(provider_options.CUDA, provider_options.cuda_options(backend))]
+        if backend.graphs:
+            try:
+                return _create(ort, model, options, backend, _cuda(backend))
+            except Exception as error:
+                if "graph capture feature" not in str(error):
+                    raise
+                _log.warning("This graph has nodes that CUDA leaves to the CPU; its runs are not captured.")
+        providers = _cuda(replace(backend, graphs=0))
     elif backend.provider == "tensorrt":
         known = facts(ort, backend, "")
         if known.load_error or known.driver.problem:  # before anything is said about minutes
@@ -70,11 +77,20 @@ def start(
         cache = open_engine_folder(ort, backend, profile, key())
         providers = [
             (provider_options.TENSORRT, provider_options.tensorrt_options(backend, profile, cache)),
-            (provider_options.CUDA, provider_options.cuda_options(backend)),
+            *_cuda(backend),
         ]
         with building(backend, cache):
             return _create(ort, model, options, backend, providers)
     return _create(ort, model, options, backend, providers)
+
+
+def _cuda(backend: Backend) -> list[Any]:
+    return [(provider_options.CUDA, provider_options.cuda_options(backend))]
+
+
+def captures(session: Any) -> bool:
+    """Return whether a session's runs may be captured as CUDA graphs."""
+    return bool(session.get_provider_options().get(provider_options.CUDA, {}).get("enable_cuda_graph") == "1")
 
 
 def _create(ort: Any, model: str | bytes, options: Any, backend: Backend, providers: list[Any]) -> Any:

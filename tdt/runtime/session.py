@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +13,7 @@ from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError,
 from tdt.lifetime import Bound, Origin, after_fork, setting_up
 from tdt.onnxfile import without_links
 from tdt.runtime import providers
+from tdt.runtime.capturing import UNCAPTURED, quiet, run_options
 from tdt.runtime.device import DeviceArray, DeviceSlice, allocate
 from tdt.runtime.device_memory import shortage
 from tdt.runtime.model_key import graph_of, model_key
@@ -69,6 +69,8 @@ class Session(Bound):
         Shapes that a TensorRT engine is built for.
     cpu_nodes : {"refuse", "allow"}
         What to do where nodes that compute land on the CPU although a device was asked for.
+    captures : bool
+        Whether runs may be captured as CUDA graphs, where the backend asks for them.
 
     Raises
     ------
@@ -89,9 +91,10 @@ class Session(Bound):
         name: str | None = None,
         profile: ShapeProfile | None = None,
         cpu_nodes: Literal["refuse", "allow"] = "refuse",
+        captures: bool = False,
     ) -> None:
         ort = onnxruntime()
-        self.backend = backend
+        self.backend = backend = backend if captures else replace(backend, graphs=0)
         self.name = name or (model.name if isinstance(model, Path) else "a graph made at load")
         options = session_options(ort, backend, self.name, threads)
         if isinstance(model, Path):  # ONNX Runtime 1.24 refuses the links of the hub's cache
@@ -102,7 +105,7 @@ class Session(Bound):
             )
         try:
             given = str(model) if isinstance(model, Path) else model
-            with setting_up(), at_work:
+            with setting_up(), at_work, quiet.work():
                 self._session = providers.start(
                     ort, given, options, backend, profile, lambda: model_key(model, external_folder)
                 )
@@ -118,6 +121,7 @@ class Session(Bound):
         _open_sessions.add(self)
         self._errors = runtime_errors()
         self.unwaited = 0  # runs enqueued since one was waited for
+        self.captures = bool(backend.graphs) and providers.captures(self._session)
         self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(graph_of(model))
         if backend.on_device and cpu_nodes == "refuse":
             require_on_device(self.placement(), self.name, str(backend))
@@ -143,8 +147,9 @@ class Session(Bound):
         """
         self.origin.require()
         try:
-            with at_work:
-                return list(self._session.run(None if outputs is None else list(outputs), dict(feeds)))
+            options = run_options(wait=True, graph=UNCAPTURED if self.captures else None)
+            with at_work, quiet.work():
+                return list(self._session.run(None if outputs is None else list(outputs), dict(feeds), options))
         except self._errors as error:
             raise self.failure(error) from error
 
@@ -249,7 +254,7 @@ class Binding(Bound):
         self._run = session._session._sess.run_with_iobinding
         self._arrays = arrays
 
-    def run(self, *, wait: bool = True) -> None:
+    def run(self, *, wait: bool = True, graph: int = UNCAPTURED) -> None:
         """Read the inputs, write the outputs.
 
         Parameters
@@ -257,6 +262,9 @@ class Binding(Bound):
         wait : bool
             Whether to wait for the device; without, the run is only enqueued (but now and then it is waited for), and
             the last run before the session is closed has to be one that waits.
+        graph : int
+            Of a session that captures: the number of this binding's CUDA graph, made by its first run with it. Always
+            to be run by the same thread.
 
         Raises
         ------
@@ -268,8 +276,9 @@ class Binding(Bound):
         session.unwaited += 1
         wait = wait or session.unwaited > _MOST_UNWAITED
         try:
-            with at_work:
-                self._run(self._native, None if wait else _enqueue_only())
+            options = run_options(wait=wait, graph=graph if session.captures else None)
+            with at_work, quiet.work() if graph == UNCAPTURED else quiet.capture():
+                self._run(self._native, options)
         except session._errors as error:
             raise session.failure(error) from error
         if wait:
@@ -289,14 +298,6 @@ def _leave_alone() -> None:
 
 
 after_fork(_leave_alone)
-
-
-@cache
-def _enqueue_only() -> Any:
-    """Return run options that leave the device at work."""
-    options = onnxruntime().RunOptions()
-    options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-    return options
 
 
 def _short(error: BaseException) -> str:
