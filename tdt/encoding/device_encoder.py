@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching
+from tdt.encoding.encoder import LOW_TOLERANCE, Batching, check_features, group_rows, probe_batching
 from tdt.errors import ModelMismatchError
 from tdt.lifetime import Bound
 from tdt.onnxfile import read_graph
@@ -106,6 +106,7 @@ class DeviceEncoder(Bound):
         queue = queue or open_queue(backend)
         backend = replace(backend, stream=queue.pointer)
         self.spec, self.backend, self.decode_on = spec, backend, decode_on
+        self._half = files.encoder_precision == "float16"
         info = read_graph(files.encoder)
         if info.quantization == "dynamic":
             raise dynamic_quantisation(files.encoder.name, str(backend), info.ops)
@@ -191,11 +192,11 @@ class DeviceEncoder(Bound):
         """Return how utterances may share a run; see :meth:`tdt.encoding.encoder.Encoder.batching`."""
         with self._lock:
             if self._batching is None:
-                exact = self.backend.numbers == "fp32" and not self.backend.tf32
+                exact = self.backend.numbers == "fp32" and not self.backend.tf32 and not self._half
                 self._batching = probe_batching(
                     self._host_run,
                     self.spec.n_mels,
-                    1e-4 if exact else 3e-2,
+                    1e-4 if exact else LOW_TOLERANCE,
                     pairs=self.profile is None or self.profile.max_batch > 1,
                 )
             return self._batching
