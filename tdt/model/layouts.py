@@ -15,7 +15,7 @@ from tdt.model.roles import kind_of_export
 from tdt.spec import ModelFiles, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tdt.spec import Layout
@@ -126,15 +126,20 @@ def _pick(
         candidates.setdefault(_precision_of(base), f"{base}.onnx")
     if not candidates:
         raise ModelFileNotFoundError(folder, f"{stem}*.onnx", names)
-    wanted: Precision = precision or next(kind for kind in get_args(Precision) if kind in candidates)
+    wanted: Precision = precision or _first(candidates)
     if wanted not in candidates:
         if strict:
             there = ", ".join(f"{kind} ({name})" for kind, name in sorted(candidates.items()))
             raise ModelFileNotFoundError(folder, f"{stem} in precision {wanted!r}, only {there}", names)
-        other = next(kind for kind in get_args(Precision) if kind in candidates)
+        other = _first(candidates)
         _log.info("%s holds no %s in %s; taking %s", folder, stem, wanted, candidates[other])
         wanted = other
     return folder / candidates[wanted], wanted
+
+
+def _first(candidates: Mapping[Precision, str]) -> Precision:
+    kinds: tuple[Precision, ...] = get_args(Precision)
+    return next(kind for kind in kinds if kind in candidates)
 
 
 def _published(stem: str) -> set[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdt.model import SIDECAR_FORMAT
 from tdt.quantization import sidecar
 from tdt.quantization.clips import read_audio
 from tdt.quantization.half import HalfReport, half_body
@@ -154,7 +155,7 @@ def _bytes_of(graph: EditableGraph, name: str) -> int:
 def _describe(source: SourceModel, before: list[dict[str, Any]], report: HalfReport) -> dict[str, Any]:
     weights = report.weights
     return {
-        "format": sidecar.SIDECAR_FORMAT,
+        "format": SIDECAR_FORMAT,
         "kind": "float16",
         "source": {"name": source.spec.name, "files": before},
         "surgery": source.surgery.changes,

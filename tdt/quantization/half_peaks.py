@@ -12,7 +12,6 @@ from tdt.quantization.half_weights import LARGEST, HalfWeights
 from tdt.quantization.source import EncoderProbe
 from tdt.runtime import Backend
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.surgery import EditableGraph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -66,7 +66,7 @@ class HalfWeights:
             peak = float(np.abs(weight).max(initial=0.0))
             if not np.isfinite(peak):
                 raise QuantizationError(
-                    f"The weight {name!r} holds numbers that are not finite, so the model cannot work in any precision. "
+                    f"The weight {name!r} holds numbers that are not finite, so the model works in no precision. "
                     "Download or export it again."
                 )
             self._peaks[name] = peak
@@ -102,7 +102,7 @@ class WeightFile:
         self.path = path
         self._stream = path.open("wb")
 
-    def __enter__(self) -> WeightFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
