@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tdt.quantization.half_choice import FLOAT, FLOAT16, HalfChoice
+from tdt.quantization.half_choice import HalfChoice
 from tdt.quantization.half_weights import HalfWeights
+from tdt.surgery import FLOAT, FLOAT16
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tdt.surgery import FLOAT, values_of_type
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -11,8 +13,6 @@ if TYPE_CHECKING:
 
     from tdt.quantization.half_weights import HalfWeights
     from tdt.surgery import EditableGraph
-
-FLOAT, FLOAT16 = 1, 10  # onnx.TensorProto types
 
 # Handing values on as they are.
 _MOVES = frozenset({
@@ -40,7 +40,7 @@ class HalfChoice:
 
     def __init__(self, graph: EditableGraph, weights: HalfWeights, too_large: Collection[str] = ()) -> None:
         self.graph = graph
-        self.floats = float_values(graph)
+        self.floats = values_of_type(graph, FLOAT)
         self._weights = weights
         self._too_large = frozenset(too_large)
         self._exact = self._deciding()
@@ -126,26 +126,3 @@ class HalfChoice:
             makers = [self.graph.producers.get(name) for name in node.input if name in self.floats]
             if all(maker is not None and not self.is_half(maker) for maker in makers):
                 self._half.discard(node.output[0])
-
-
-def float_values(graph: EditableGraph) -> set[str]:
-    """Return the values of float32 type, by inference over the whole graph without its weights."""
-    import onnx
-
-    bare = onnx.ModelProto()
-    bare.opset_import.extend(graph.model.opset_import)
-    bare.ir_version = graph.model.ir_version
-    bare.graph.node.extend(graph.graph.node)
-    bare.graph.input.extend(graph.graph.input)
-    bare.graph.output.extend(graph.graph.output)
-    for tensor in graph.graph.initializer:
-        if graph.constant(tensor.name) is not None and not tensor.external_data:  # shapes depend on these
-            bare.graph.initializer.append(tensor)
-        else:
-            bare.graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
-    inferred = onnx.shape_inference.infer_shapes(bare).graph
-    found = {value.name for value in (*inferred.value_info, *inferred.input, *inferred.output)
-             if value.type.tensor_type.elem_type == FLOAT}  # fmt: skip
-    return found | {tensor.name for tensor in graph.graph.initializer if tensor.data_type == FLOAT}
