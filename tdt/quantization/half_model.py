@@ -140,7 +140,7 @@ def _take_in(graph: EditableGraph, place: Place | None) -> None:
     for name, tensor in list(graph.initializers.items()):
         outside = tensor.data_location == TensorProto.EXTERNAL
         if place is not None and tensor.data_type == TensorProto.FLOAT and _bytes_of(graph, name) >= PLACED_BYTES:
-            graph.add_tensor(place(name, graph.weight(name)))  # type: ignore[arg-type]
+            graph.add_tensor(place(name, graph.weight(name)))
         elif outside and tensor.data_type != TensorProto.FLOAT16:
             graph.make_inline(name)
 

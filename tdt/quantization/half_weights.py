@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tdt.surgery import EditableGraph
 
-    Place = Callable[[str, npt.NDArray[Any]], onnx.TensorProto | None]
+    Place = Callable[[str, npt.NDArray[Any]], onnx.TensorProto]
 
 LARGEST = 65504.0  # float16's largest number
 SMALLEST_NORMAL = 2.0**-14  # below it float16 keeps fewer than 11 bits
@@ -83,10 +83,10 @@ class HalfWeights:
         self.vanished += int(np.count_nonzero((magnitude > 0) & (half == 0)))
         self.subnormal += int(np.count_nonzero((magnitude > 0) & (magnitude < SMALLEST_NORMAL)))
         self.largest = max(self.largest, float(magnitude.max(initial=0.0)))
-        placed = self._place(f"{name}/half", half) if self._place and half.nbytes >= PLACED_BYTES else None
-        if placed is None:
-            return self._graph.add_constant(f"{name}/half", half)
-        return self._graph.add_tensor(placed)
+        fresh = self._graph.fresh(f"{name}/half")
+        if self._place is not None and half.nbytes >= PLACED_BYTES:
+            return self._graph.add_tensor(self._place(fresh, half))
+        return self._graph.add_constant(fresh, half, exact_name=True)
 
 
 class WeightFile:
