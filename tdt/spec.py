@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Layout = Literal["onnx-asr", "sherpa-onnx"]
-Precision = Literal["float32", "int8"]
+Precision = Literal["float32", "float16", "int8"]
 
 SAMPLE_RATE_HZ = 16000
 HOP_SAMPLES = 160  # 10 ms

@@ -192,6 +192,7 @@ OPTIONS: dict[str, Option] = {
     "memory": _flag("--memory", _MEASURING, "add peak memory by stage, from a run of its own"),
     "placement": _flag("--placement", _MEASURING, "start the graphs and show which provider runs what"),
     # --- quantising ---
+    "numbers": _option("--precision", _QUANTISING, "what the encoder is written in", default="int8"),
     "include": _option("--include", _QUANTISING, "parts (feed_forward, attention, pointwise, position, subsampling) or "
                        "patterns of layer names", default=(), shown="the first three", nargs="+", metavar="WHAT"),
     "exclude": _option("--exclude", _QUANTISING, "parts or patterns to leave in float", default=(), shown="none",

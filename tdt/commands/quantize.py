@@ -1,4 +1,4 @@
-"""`tdt quantize`: calibrate on recordings and write a static int8 model."""
+"""`tdt quantize`: calibrate on recordings and write a static int8 model, or a float16 one without."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tdt.commands.options import add
+from tdt.commands.options import OPTIONS, add
 from tdt.errors import OptionError
 from tdt.profiling import check_writable
 
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.quantization import Calibrated, Level, Linear, Options, Quantised, Ranked, Recipe
+    from tdt.quantization import Calibrated, HalfModel, Level, Linear, Options, Quantised, Ranked, Recipe
 
 EPILOG = """\
 examples:
   tdt quantize parakeet-tdt-0.6b-v3 --audio recordings/ -o v3-int8
+  tdt quantize parakeet-tdt-0.6b-v3 --precision float16 -o v3-fp16      (for cards; needs no recordings)
   tdt quantize model/ --audio a.wav b.flac -o out --body float16        (typed graph for TensorRT 11 and RTX)
   tdt quantize model/ --audio recordings/ -o out --exclude 'layers.23.*' --method mse
   tdt quantize model/ --audio recordings/ --sensitivity                 (rank the layers, write no model)
@@ -29,15 +30,24 @@ Exit status: 0 done, 1 the model or the audio cannot be used, 2 wrong usage, 130
 """
 
 
+# Mean something only where numbers are quantised.
+_INT8_ONLY = (
+    "include", "exclude", "body", "method", "percentile", "smoothquant", "no_narrow", "no_centre", "sensitivity",
+    "budget", "plot",
+)  # fmt: skip
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
     from tdt.quantization import BODIES, DECODER_WEIGHTS, LEVELS, METHODS
 
     add(
-        parser, "model_argument", "provider", "threads", "audio", "calibration_seconds", "include", "exclude", "body",
-        "decoder_weights", "method", "percentile", "smoothquant", "no_narrow", "no_centre", "sensitivity",
-        "sensitivity_seconds", "budget", "model_folder", "overwrite", "plot", "json", "quiet",
+        parser, "model_argument", "provider", "threads", "audio", "calibration_seconds", "numbers", "include",
+        "exclude", "body", "decoder_weights", "method", "percentile", "smoothquant", "no_narrow", "no_centre",
+        "sensitivity", "sensitivity_seconds", "budget", "model_folder", "overwrite", "plot", "json", "quiet",
         model_argument={"shown": ""},
+        audio={"required": False, "shown": "needed for int8; float16 keeps what comes near its end in float32"},
+        numbers={"choices": ("int8", "float16")},
         body={"choices": BODIES},
         decoder_weights={"choices": DECODER_WEIGHTS},
         method={"choices": METHODS},
@@ -52,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         _check(args)
         with Bars(quiet=args.quiet) as bars:
-            return _work(args, bars)
+            return _halve(args, bars) if args.precision == "float16" else _work(args, bars)
     except KeyboardInterrupt:
         where = "; the same command goes on from here" if args.output else ""
         sys.stderr.write(f"tdt quantize: interrupted{where}.\n")
@@ -60,6 +70,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    if args.precision == "float16":
+        _check_half(args)
+        return
+    if not args.audio:
+        raise OptionError("--audio", None, "recordings to calibrate on (or --precision float16, which needs none)")
     check_writable(args.plot)
     if args.plot:
         from tdt.profiling import require_plotting
@@ -69,6 +84,18 @@ def _check(args: argparse.Namespace) -> None:
         raise OptionError("--output", None, "a folder for the model (or --sensitivity, to rank layers only)")
     if args.plot and not (args.sensitivity or args.budget):
         raise OptionError("--plot", args.plot, "--sensitivity or --budget beside it: there is nothing else to draw")
+
+
+def _check_half(args: argparse.Namespace) -> None:
+    if not args.output:
+        raise OptionError("--output", None, "a folder for the model")
+    for name in _INT8_ONLY:
+        option = OPTIONS[name]
+        value = getattr(args, name)
+        if value and value != option.default:
+            raise OptionError(
+                option.flags[-1], value, "--precision int8: float16 has nothing to calibrate or to choose"
+            )
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
@@ -112,6 +139,35 @@ def _work(args: argparse.Namespace, bars: object) -> int:
     result = write_model(calibrated, linears, folder, recipe, notes)
     sys.stdout.write(json.dumps(result.sidecar) + "\n" if args.json else _ranking(ranked) + _summary(result))
     return 0
+
+
+def _halve(args: argparse.Namespace, bars: object) -> int:
+    from tdt.quantization import Options, to_half
+
+    options = Options(args.max_seconds, args.provider, args.threads, args.overwrite, bars)  # type: ignore[arg-type]
+    half = to_half(
+        args.model, args.output, audio=args.audio or (), decoder_weights=args.decoder_weights, options=options
+    )
+    sys.stdout.write(json.dumps(half.sidecar) + "\n" if args.json else _half_summary(half))
+    return 0
+
+
+def _half_summary(half: HalfModel) -> str:
+    nodes, weights = half.sidecar["nodes"], half.sidecar["weights"]
+    left = nodes["kept_in_float32"]
+    size = f"{half.encoder_bytes / 1e6:.1f} MB of {half.source_bytes / 1e6:.1f} MB"
+    lost = f"{weights['subnormal']} lose digits, {weights['vanished']} become zero"
+    lines = [
+        f"{half.folder}: {nodes['float16']} nodes in float16, {len(left)} left in float32 for float16's range",
+        f"encoder {size} ({half.encoder_bytes / half.source_bytes:.3f}x)",
+        f"{weights['values']} weights, the largest {weights['largest']:g}; {lost}",
+    ]
+    if "measured" in half.sidecar:
+        largest = half.sidecar["measured"]["largest"]
+        heard = half.sidecar["measured"]["seconds"]
+        lines.append(f"largest value in {heard:.1f} s of audio: {largest['magnitude']:.1f} in {largest['value']}")
+    lines.append(f"compare it with: tdt compare MODEL {half.folder} --audio PATH")
+    return "\n".join(lines) + "\n"
 
 
 def _study(

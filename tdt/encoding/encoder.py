@@ -53,6 +53,7 @@ class Encoder(Bound):
         if self._positions is None:
             self.session.require_inputs(2)
         self._batching: Batching | None = None
+        self._computed_in: Numbers = "fp16" if files.encoder_precision == "float16" else "fp32"
         self._probe_lock = threading.Lock()
 
     def encode(self, features: Features, timeline: Recorder = NULL) -> Encoded:
@@ -101,7 +102,7 @@ class Encoder(Bound):
         """
         with self._probe_lock:
             if self._batching is None:
-                self._batching = probe_batching(self._run, self.spec.n_mels)
+                self._batching = probe_batching(self._run, self.spec.n_mels, self._computed_in)
                 tell_batching(self._batching, self.session.name, logging.INFO)
             return self._batching
 

@@ -57,8 +57,9 @@ def find_model(
     ----------
     model : str, Path or None
         A folder in the onnx-asr or sherpa-onnx layout, a hub name, or None for the bundled model.
-    precision : {"float32", "int8"} or None
-        Which files to take where a folder holds both; None takes float32 where there, for each graph separately.
+    precision : {"float32", "float16", "int8"} or None
+        Which files to take where a folder holds several; None takes float32 where there, else float16, for each graph
+        separately.
     durations : sequence of int, optional
         Duration table in encoder frames; default is what the metadata says, else ``0 .. n-1``.
     max_symbols : int, optional
@@ -154,8 +155,9 @@ def read_graphs(files: ModelFiles) -> dict[str, GraphInfo]:
 def _with_precisions(files: ModelFiles, graphs: Mapping[str, GraphInfo]) -> ModelFiles:
     """Replace the precision that the names claim by what the graphs are."""
     decoder = graphs.get("decoder_joint") or graphs["decoder"]
+    kinds: dict[str, Precision] = {"float": "float32", "half": "float16"}
     return replace(
         files,
-        encoder_precision="float32" if graphs["encoder"].quantization == "float" else "int8",
-        decoder_precision="float32" if decoder.quantization == "float" else "int8",
+        encoder_precision=kinds.get(graphs["encoder"].quantization, "int8"),
+        decoder_precision=kinds.get(decoder.quantization, "int8"),
     )

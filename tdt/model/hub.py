@@ -64,7 +64,7 @@ def fetch(model: str, precision: Precision | None = None, *, hub: Hub | None = N
     ----------
     model : str
         One of :data:`NAMES`, or ``owner/name``.
-    precision : {"float32", "int8"} or None
+    precision : {"float32", "float16", "int8"} or None
         Only these files are fetched; None: float32 where published, for each graph separately.
     hub : Hub, optional
         Where to ask; the Hugging Face hub by default.

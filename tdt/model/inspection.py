@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "float": "float32",
+    "half": "float16",
     "dynamic": "int8, dynamically quantised",
     "qdq": "int8, statically quantised (Q/DQ)",
     "weight-only": "weights quantised, computation float32",
@@ -36,7 +37,7 @@ class Part:
         File name.
     bytes, external_bytes : int
         Size of the file, and of its weights outside it.
-    quantization : {"float", "dynamic", "qdq", "weight-only"}
+    quantization : {"float", "half", "dynamic", "qdq", "weight-only"}
         Told by the operators of the graph.
     inputs, outputs : tuple of str
         Ports as ``name dtype[shape]``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from tdt.errors import (
     ModelFileNotFoundError,
@@ -12,17 +12,20 @@ from tdt.errors import (
     UnsupportedLayoutError,
 )
 from tdt.model.roles import kind_of_export
-from tdt.spec import ModelFiles
+from tdt.spec import ModelFiles, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tdt.spec import Layout, Precision
+    from tdt.spec import Layout
 
 CONFIG = "config.json"
 
-_INT8_SUFFIX = re.compile(r"[._-](?:q|u|qu)?int8$", re.IGNORECASE)
+_SUFFIXES: dict[Precision, re.Pattern[str]] = {
+    "float16": re.compile(r"[._-](?:fp16|float16)$", re.IGNORECASE),
+    "int8": re.compile(r"[._-](?:q|u|qu)?int8$", re.IGNORECASE),
+}
 _log = logging.getLogger("tdt")
 
 
@@ -52,8 +55,8 @@ def choose(folder: Path, listing: Sequence[str], precision: Precision | None = N
         Where the names stand; named in errors.
     listing : sequence of str
         File names.
-    precision : {"float32", "int8"} or None
-        Which files to take where there are both.
+    precision : {"float32", "float16", "int8"} or None
+        Which files to take where there are several; float32 by default, else float16.
     """
     names = sorted(name for name in listing if not name.startswith("."))
     layout = _layout(folder, names)
@@ -119,18 +122,35 @@ def _pick(
     candidates: dict[Precision, str] = {}
     bases = [name.removesuffix(".onnx") for name in names if name.endswith(".onnx") and name.startswith(stem)]
     # The published names first, then other spellings of them, then names with more in them.
-    for base in sorted(
-        bases, key=lambda base: (base not in {stem, f"{stem}.int8"}, _INT8_SUFFIX.sub("", base) != stem)
-    ):
-        candidates.setdefault("int8" if _INT8_SUFFIX.search(base) else "float32", f"{base}.onnx")
+    for base in sorted(bases, key=lambda base: (base not in _published(stem), _plain(base) != stem)):
+        candidates.setdefault(_precision_of(base), f"{base}.onnx")
     if not candidates:
         raise ModelFileNotFoundError(folder, f"{stem}*.onnx", names)
-    wanted: Precision = precision or ("float32" if "float32" in candidates else "int8")
+    wanted: Precision = precision or _first(candidates)
     if wanted not in candidates:
         if strict:
             there = ", ".join(f"{kind} ({name})" for kind, name in sorted(candidates.items()))
             raise ModelFileNotFoundError(folder, f"{stem} in precision {wanted!r}, only {there}", names)
-        other = next(iter(candidates))
+        other = _first(candidates)
         _log.info("%s holds no %s in %s; taking %s", folder, stem, wanted, candidates[other])
         wanted = other
     return folder / candidates[wanted], wanted
+
+
+def _first(candidates: Mapping[Precision, str]) -> Precision:
+    kinds: tuple[Precision, ...] = get_args(Precision)
+    return next(kind for kind in kinds if kind in candidates)
+
+
+def _published(stem: str) -> set[str]:
+    return {stem, f"{stem}.fp16", f"{stem}.int8"}
+
+
+def _plain(base: str) -> str:
+    for suffix in _SUFFIXES.values():
+        base = suffix.sub("", base)
+    return base
+
+
+def _precision_of(base: str) -> Precision:
+    return next((kind for kind, suffix in _SUFFIXES.items() if suffix.search(base)), "float32")

@@ -26,6 +26,8 @@ def read_sidecar(folder: Path) -> dict[str, Any] | None:
 def summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the sidecar in a few lines for people: (what, value); nothing where it is not one of ours."""
     try:
+        if content["kind"] == "float16":
+            return _half(content)
         recipe, audio, source = content["recipe"], content["calibration"], content["source"]["files"][0]
         parts = Counter(str(layer["part"]) for layer in content["layers"])
         smoothed = sum(item["alpha"] > 0 for item in content["smoothquant"])
@@ -44,4 +46,19 @@ def summary(content: Mapping[str, Any]) -> list[tuple[str, str]]:
             rows.append(("budget", f"{content['budget']['bound']:g}, {len(content['budget']['left'])} groups in float"))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         return []
+    return rows
+
+
+def _half(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    source, nodes, weights = content["source"]["files"][0], content["nodes"], content["weights"]
+    rows = [
+        ("source", f"{source['file']}, {source['bytes'] / 1e6:.1f} MB, SHA-256 {source['sha256'][:16]}…"),
+        ("float16", f"{nodes['float16']} nodes; {len(nodes['kept_in_float32'])} left in float32 for their range"),
+        ("weights", f"{weights['values']}; {weights['subnormal']} lose digits, {weights['vanished']} become zero"),
+        ("tools", ", ".join(f"{name} {version}" for name, version in content["tools"].items())),
+    ]
+    if "measured" in content:
+        measured = content["measured"]
+        largest = measured["largest"]
+        rows.append(("largest value", f"{largest['magnitude']:g} in {measured['seconds']:g} s: {largest['value']}"))
     return rows

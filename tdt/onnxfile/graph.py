@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tdt.onnxfile.graph_parts import Node, Port, Tensor
 
-Quantization = Literal["float", "dynamic", "qdq", "weight-only"]
+Quantization = Literal["float", "half", "dynamic", "qdq", "weight-only"]
 Body = Literal["float32", "float16", "bfloat16"]
 
 _DYNAMIC_OPS = frozenset(
@@ -83,12 +83,17 @@ class GraphInfo:
 
     @property
     def quantization(self) -> Quantization:
-        """Kind of quantisation, told by the operators."""
+        """Kind of quantisation, told by the operators; "half" where most of a float graph's weights are float16."""
         if any(op in self.ops for op in _DYNAMIC_OPS):
             return "dynamic"
         if any(op in self.ops for op in _STATIC_OPS):
             return "qdq"
-        return "weight-only" if any(op in self.ops for op in _WEIGHT_OPS) else "float"
+        if any(op in self.ops for op in _WEIGHT_OPS):
+            return "weight-only"
+        sizes = Counter[str]()
+        for tensor in self.tensors.values():
+            sizes[tensor.dtype] += tensor.bytes
+        return "half" if sizes["float16"] > sizes["float32"] else "float"
 
     @property
     def body(self) -> Body:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tdt.quantization.engines.on_card import build_on_card as build_on_card
     from tdt.quantization.engines.targets import Shapes as Shapes
     from tdt.quantization.engines.targets import parse_targets as parse_targets
+    from tdt.quantization.half_model import HalfModel as HalfModel
+    from tdt.quantization.half_model import to_half as to_half
     from tdt.quantization.output import check_output as check_output
     from tdt.quantization.parts import Linear as Linear
     from tdt.quantization.pictures import draw_lengths as draw_lengths
@@ -59,6 +61,7 @@ __getattr__, __all__ = door(
         "engines.layers": "LayerCount",
         "engines.on_card": "build_on_card",
         "engines.targets": "Shapes parse_targets",
+        "half_model": "HalfModel to_half",
         "output": "check_output",
         "parts": "Linear",
         "pictures": "draw_lengths draw_sensitivity",

@@ -6,7 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tdt.errors import OptionError
 from tdt.profiling import edit_distance
 from tdt.quantization.calibration import Progress, silent
 from tdt.runtime import Backend
-from tdt.spec import SAMPLE_RATE_HZ
+from tdt.spec import SAMPLE_RATE_HZ, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +56,8 @@ class Variant:
         model, precision, provider = text, None, "cpu"
         if "#" in model and not Path(model).exists():
             model, _, precision = model.rpartition("#")
-            if precision not in ("float32", "int8"):
-                raise OptionError("variant", text, "MODEL[@PROVIDER][#float32 or #int8]")
+            if precision not in get_args(Precision):
+                raise OptionError("variant", text, "MODEL[@PROVIDER][#float32, #float16 or #int8]")
         if "@" in model and not Path(model).exists():
             model, _, provider = model.rpartition("@")
         if not model:

@@ -1,54 +1,89 @@
 """Everything that is not 8 bits in float16, as strongly typed networks (TensorRT 11, TensorRT-RTX) want it said.
 
-Kept in float32: layer norms, softmax and the masks around it, the features as they come in, positions, and all
-lengths. Ports keep their types, so that nobody who runs the encoder notices.
+Kept in float32: layer norms, softmax and the masks around it, positions, and whatever decides lengths and masks. Ports
+keep their types, so that nobody who runs the encoder notices.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdt.quantization.half_choice import HalfChoice
+from tdt.quantization.half_weights import HalfWeights
+from tdt.surgery import FLOAT, FLOAT16
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import onnx
 
+    from tdt.quantization.half_weights import Place
     from tdt.surgery import EditableGraph
 
-_FLOAT, _FLOAT16 = 1, 10
 _SMALLEST_SCALE = 6.2e-5  # above float16's subnormal numbers, which lose digits
 _OPSET = 19  # the first in which Q/DQ scales may be float16
 
-_FULL_PRECISION = frozenset({"LayerNormalization", "Softmax", "Range", "Sin", "Cos"})
-# Computed in float16: products, convolutions, and what lies between them.
-_HALF = frozenset({
-    "Add", "Concat", "Conv", "Div", "Expand", "MatMul", "Mul", "Pad", "Relu", "Reshape", "Sigmoid", "Slice", "Split",
-    "Squeeze", "Sub", "Transpose", "Unsqueeze",
-})  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class HalfReport:
+    """What :func:`half_body` did.
+
+    Parameters
+    ----------
+    nodes : int
+        Nodes that compute in float16.
+    casts : int
+        Casts of activations between the two types.
+    weights : HalfWeights
+        What became of the weights.
+    kept : tuple of str
+        Nodes, by output, that stay float32 because float16 cannot hold a weight or a value of theirs.
+    """
+
+    nodes: int
+    casts: int
+    weights: HalfWeights = field(repr=False)
+    kept: tuple[str, ...]
 
 
-def half_body(graph: EditableGraph) -> int:
-    """Cast the body of a Q/DQ encoder to float16, in place; returns the number of nodes that compute in it.
+def half_body(graph: EditableGraph, *, too_large: Collection[str] = (), place: Place | None = None) -> HalfReport:
+    """Cast the body of an encoder, float or Q/DQ, to float16, in place.
 
     Each edge between the two types gets one Cast, shared by its readers.
+
+    Parameters
+    ----------
+    graph : EditableGraph
+        A prepared encoder.
+    too_large : collection of str
+        Values that were seen beyond float16's range: the nodes around them stay float32.
+    place : callable, optional
+        Where converted weights go, see :class:`tdt.quantization.half_weights.HalfWeights`; by default into the graph.
+
+    Raises
+    ------
+    QuantizationError
+        Where a weight is no finite number.
     """
     graph.finish()
-    _raise_opset(graph)
-    _round_scales(graph)
-    types = _float_values(graph)
-    cut = _Casts(graph, types)
-    count = 0
+    if any(node.op_type == "QuantizeLinear" for node in graph.graph.node):
+        _raise_opset(graph)
+        _round_scales(graph)
+    weights = HalfWeights(graph, place)
+    choice = HalfChoice(graph, weights, too_large)
+    cut = _Casts(graph, choice.floats, weights)
     for node in list(graph.graph.node):
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             cut.quantisation(node)
-        elif any(name in types for name in (*node.input, *node.output)):
-            halved = node.op_type in _HALF and not _is_attention_mask(graph, node) and not cut.is_position(node)
-            cut.convert(node, half=halved)
-            count += halved
+        elif choice.is_float(node):
+            cut.convert(node, half=choice.is_half(node))
     cut.outputs()
     graph.reindex()
     graph.finish()
-    return count
+    return HalfReport(choice.count, cut.count, weights, choice.kept)
 
 
 def _raise_opset(graph: EditableGraph) -> None:
@@ -72,45 +107,28 @@ def _round_scales(graph: EditableGraph) -> None:
         graph.add_constant(name, scale.astype(np.float32), exact_name=True)
 
 
-def _is_attention_mask(graph: EditableGraph, node: onnx.NodeProto) -> bool:
-    """Whether a node lies between the scores and the softmax: scaled scores stay float32 up to the probabilities."""
-    readers = graph.consumers.get(node.output[0], [])
-    return node.op_type == "Div" and any(reader.op_type == "Where" for reader in readers)
-
-
-def _float_values(graph: EditableGraph) -> set[str]:
-    """Return the values of float32 type, by inference over the whole graph."""
-    import onnx
-
-    bare = onnx.ModelProto()
-    bare.CopyFrom(graph.model)
-    inferred = onnx.shape_inference.infer_shapes(bare)
-    found = {v.name for v in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
-             if v.type.tensor_type.elem_type == _FLOAT}  # fmt: skip
-    return found | {tensor.name for tensor in graph.graph.initializer if tensor.data_type == _FLOAT}
-
-
 class _Casts:
     """Converts nodes one by one, in graph order, and keeps track of the type each value has now."""
 
-    def __init__(self, graph: EditableGraph, floats: set[str]) -> None:
+    def __init__(self, graph: EditableGraph, floats: set[str], weights: HalfWeights) -> None:
         self.graph = graph
         self.floats = floats
+        self.weights = weights
         self.half: set[str] = set()
         self.made: dict[tuple[str, int], str] = {}
-        self.positions: set[str] = set()
-
-    def is_position(self, node: onnx.NodeProto) -> bool:
-        """Whether a node builds the rows of the position table, which float16 cannot hold exactly."""
-        mine = any(name.startswith("position/") for name in node.output)
-        return mine and node.op_type != "MatMul"
+        self.count = 0
 
     def convert(self, node: onnx.NodeProto, *, half: bool) -> None:
+        """Give a node inputs of its type, and note that of its outputs."""
+        if node.op_type == "Shape":  # takes either
+            return
         for index, name in enumerate(node.input):
             if name in self.floats:
-                node.input[index] = self._as(name, _FLOAT16 if half else _FLOAT)
+                node.input[index] = self._as(name, FLOAT16 if half else FLOAT)
         if half:
             self.half.update(name for name in node.output if name in self.floats)
+            if node.op_type == "Cast":
+                node.attribute[0].i = FLOAT16
 
     def quantisation(self, node: onnx.NodeProto) -> None:
         """Give a Q or DQ node scales of the type of the float value beside it."""
@@ -120,7 +138,7 @@ class _Casts:
             half = True
             self.half.add(node.output[0])
         if half:
-            node.input[1] = self._as(node.input[1], _FLOAT16)
+            node.input[1] = self._as(node.input[1], FLOAT16)
 
     def outputs(self) -> None:
         """Give graph outputs the type they had."""
@@ -131,10 +149,11 @@ class _Casts:
                 for index, name in enumerate(producer.output):
                     if name == value.name:
                         producer.output[index] = inner
-                self.graph.add("Cast", [inner], value.name, outputs=[value.name], to=_FLOAT)
+                self.graph.add("Cast", [inner], value.name, outputs=[value.name], to=FLOAT)
+                self.count += 1
 
     def _as(self, name: str, kind: int) -> str:
-        now = _FLOAT16 if name in self.half else _FLOAT
+        now = FLOAT16 if name in self.half else FLOAT
         if now == kind:
             return name
         if (name, kind) not in self.made:
@@ -143,6 +162,6 @@ class _Casts:
 
     def _cast(self, name: str, kind: int) -> str:
         if name in self.graph.initializers:
-            value = np.clip(self.graph.weight(name), -65504.0, 65504.0).astype(np.float16)
-            return self.graph.add_constant(f"{name}/half", value)
+            return self.weights.convert(name)
+        self.count += 1
         return self.graph.add("Cast", [name], f"{name}/cast", to=kind)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdt.surgery import EditableGraph
 
 ENCODER_NAMES = {"onnx-asr": "encoder-model.int8.onnx", "sherpa-onnx": "encoder.int8.onnx"}
+HALF_NAMES = {"onnx-asr": "encoder-model.fp16.onnx", "sherpa-onnx": "encoder.fp16.onnx"}
 # Beyond this the weights go to a file beside the graph, which is mapped instead of parsed.
 SINGLE_FILE_BYTES = 256 << 20
 _EXTRAS = ("config.json", "README.md", "LICENSE")

@@ -81,9 +81,9 @@ def open_source(model: str | Path | None) -> SourceModel:
     kind = found.graphs["encoder"].quantization
     path = found.files.encoder
     if kind != "float":
+        already = "is float16 already" if kind == "half" else f"is quantised already ({kind})"
         raise QuantizationError(
-            f"{path} is quantised already ({kind}); a float32 encoder was expected. "
-            "Quantise the model that it was made from."
+            f"{path} {already}; a float32 encoder was expected. Give the model that it was made from."
         )
     folder = found.graphs["encoder"].weights_folder
     encoder = load_model(path, weights=False)

@@ -34,7 +34,7 @@ def computed_in(backend: Backend, info: GraphInfo) -> Numbers:
     TensorRT and TensorRT-RTX compute float32 products in TF32 unless they are told not to, for which ONNX Runtime has
     no option: inputs are rounded to 10 bits of mantissa. A card without TF32 (before Ampere) computes in float32.
     """
-    if info.quantization != "float":
+    if info.quantization not in {"float", "half"}:
         return "int8"
     if info.body in _HALVES:
         return _HALVES[info.body]

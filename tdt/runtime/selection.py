@@ -25,7 +25,7 @@ def choose_provider(quantization: str, usable: Collection[str], body: str = "flo
 
     Parameters
     ----------
-    quantization : {"float", "dynamic", "qdq", "weight-only"}
+    quantization : {"float", "half", "dynamic", "qdq", "weight-only"}
         Kind of the encoder graph, as :func:`tdt.onnxfile.graph.read_graph` tells it.
     usable : collection of str
         Device providers that can start here: "cuda", "tensorrt", "tensorrt-rtx".

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from tdt.surgery.positions import MAX_FRAMES_KEY as MAX_FRAMES_KEY
     from tdt.surgery.prepare import SurgeryReport as SurgeryReport
     from tdt.surgery.prepare import prepare_encoder as prepare_encoder
+    from tdt.surgery.value_types import FLOAT as FLOAT
+    from tdt.surgery.value_types import FLOAT16 as FLOAT16
+    from tdt.surgery.value_types import values_of_type as values_of_type
 
 __getattr__, __all__ = door(
     __name__,
@@ -42,5 +45,6 @@ __getattr__, __all__ = door(
         "position_split": "FRAMES_INPUT",
         "positions": "MAX_FRAMES_KEY",
         "prepare": "SurgeryReport prepare_encoder",
+        "value_types": "FLOAT FLOAT16 values_of_type",
     },
 )

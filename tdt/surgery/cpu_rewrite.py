@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdt.errors import ProviderError
+from tdt.surgery.cpu_half import round_like_a_card
 from tdt.surgery.editing import EditableGraph
 from tdt.surgery.masks import broadcast_masks, single_masks
 from tdt.surgery.position_split import split_positions
@@ -131,7 +132,7 @@ class CpuEncoder:
     position_names : tuple of str
         Its outputs, which are inputs of `model`.
     rewritten : int
-        Activations whose type or zero point changed.
+        Activations whose type or zero point changed, or which are rounded.
     """
 
     model: bytes
@@ -147,7 +148,7 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
     Parameters
     ----------
     path : Path
-        A float or Q/DQ encoder.
+        A float32, float16 or Q/DQ encoder.
     unsigned : bool, optional
         Whether int8 activations become uint8; by default, where :func:`wants_unsigned` says so.
 
@@ -166,9 +167,11 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
         )
     large = info.file_bytes + info.external_bytes >= LARGE_BYTES
     quantised = info.quantization == "qdq"
-    if info.quantization not in ("float", "qdq") or not (large or quantised):
+    if info.quantization not in ("float", "half", "qdq") or not (large or quantised or info.quantization == "half"):
         return None
     graph = EditableGraph(load_model(path, weights=False), info.weights_folder)
+    if info.quantization == "half":
+        return _rounding(graph, info.weights_folder)
     shifted = 0
     if quantised:
         shifted = fold_offsets(graph)
@@ -189,3 +192,8 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
         split.names if split is not None else (),
         shifted,
     )
+
+
+def _rounding(graph: EditableGraph, folder: Path) -> CpuEncoder | None:
+    rounded = round_like_a_card(graph)
+    return CpuEncoder(graph.model.SerializeToString(), folder, None, (), rounded) if rounded else None

@@ -121,13 +121,17 @@ class EditableGraph:
         from onnx import numpy_helper
 
         name = hint if exact_name else self.fresh(hint)
-        tensor = numpy_helper.from_array(np.asarray(value, order="C"), name)  # ascontiguousarray makes scalars 1-D
-        if name in self.initializers:
-            self.initializers[name].CopyFrom(tensor)
+        value = np.asarray(value, order="C")  # ascontiguousarray makes scalars 1-D
+        return self.add_tensor(numpy_helper.from_array(value, name))
+
+    def add_tensor(self, tensor: onnx.TensorProto) -> str:
+        """Add an initializer, or replace the one of its name, and return that name."""
+        if tensor.name in self.initializers:
+            self.initializers[tensor.name].CopyFrom(tensor)
         else:
             self.graph.initializer.append(tensor)
-            self.initializers[name] = self.graph.initializer[-1]
-        return name
+            self.initializers[tensor.name] = self.graph.initializer[-1]
+        return str(tensor.name)
 
     def add(
         self, op_type: str, inputs: Sequence[str], hint: str, *, outputs: Sequence[str] = (), **attributes: Any

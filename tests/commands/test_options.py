@@ -24,7 +24,7 @@ OTHER_MEANINGS = {
     "--model": {"model", "models"},
     "--output": {"folder", "report", "model_folder"},
     "--plot": {"plot", "plots"},
-    "--precision": {"precision", "precisions"},
+    "--precision": {"precision", "precisions", "numbers"},
     "--provider": {"provider", "provider_or_auto", "providers", "card"},
     "files": {"inputs", "files"},
     "model": {"model_argument", "inspected"},
