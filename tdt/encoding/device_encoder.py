@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -10,24 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tdt.encoding.device_sessions import open_on_device, shares_memory
 from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching, tell_batching
 from tdt.encoding.fitting import crop, run_fitting, scatter
-from tdt.errors import ModelMismatchError
 from tdt.lifetime import Bound
 from tdt.onnxfile import read_graph
-from tdt.runtime import (
-    Backend,
-    DeviceArray,
-    Session,
-    WorkQueue,
-    adopt,
-    computed_in,
-    dynamic_quantisation,
-    encoder_profile,
-    open_queue,
-)
+from tdt.runtime import Backend, DeviceArray, WorkQueue, adopt, computed_in, open_queue
 from tdt.stages import Encoded
-from tdt.surgery import projection_tail, with_projection
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
@@ -37,8 +25,6 @@ if TYPE_CHECKING:
     from tdt.stages import Features, Float32, Int64
 
 Where = Literal["host", "device", "none"]
-
-_log = logging.getLogger("tdt")
 
 _KEPT_SHAPES = 8
 _BUCKETS_PER_OCTAVE = 8
@@ -63,16 +49,6 @@ class _Buffers:
     frames: DeviceArray
     projected: DeviceArray
     bindings: tuple[Binding, ...]
-
-
-def warn_of_imitation(name: str, quantization: str, backend: Backend) -> None:
-    """Say it where CUDA would compute Q/DQ nodes in float around float products."""
-    if backend.provider == "cuda" and quantization == "qdq":
-        _log.warning(
-            "%s is statically quantised; CUDA has no int8 products and only imitates them in float, slower "
-            "than the float32 model. Use tensorrt or tensorrt-rtx for it, or the cpu.",
-            name,
-        )
 
 
 class DeviceEncoder(Bound):
@@ -108,34 +84,11 @@ class DeviceEncoder(Bound):
         queue = queue or open_queue(backend)
         backend = replace(backend, stream=queue.pointer)
         self.spec, self.backend, self.decode_on = spec, backend, decode_on
-        info = read_graph(files.encoder)
-        if info.quantization == "dynamic":
-            raise dynamic_quantisation(files.encoder.name, str(backend), info.ops)
-        warn_of_imitation(files.encoder.name, info.quantization, backend)
-        self.computed_in = computed_in(backend, info)
-        names = [port.name for port in info.inputs]
-        if len(names) != 2:
-            raise ModelMismatchError(f"{files.encoder} has {len(names)} inputs; an encoder has features and lengths.")
-        tensorrt = backend.provider != "cuda"
-        self.profile = encoder_profile(names, spec, backend) if tensorrt else None
-        # TensorRT looks for external weights, and for engines built ahead, beside the file: no edits there.
-        beside = tensorrt and (info.external or "EPContext" in info.ops)
-        edited, self._width = (b"", 0) if beside else with_projection(files, spec)
-        self._tail: Session | None = None
-        if not edited:
-            tail, self._width = projection_tail(files, spec)
-            cuda = replace(backend, provider="cuda", numbers="fp32", cache=None)
-            behind = cuda if self.session_shares_memory else Backend()
-            self._tail = Session(tail, behind, threads=threads, name=f"{files.encoder.name} (projection)")
-        self.session = Session(
-            edited or files.encoder,
-            backend,
-            threads=threads,
-            external_folder=info.weights_folder if edited else None,
-            name=files.encoder.name,
-            profile=self.profile,
-        )
-        self._inputs = names
+        self.computed_in = computed_in(backend, read_graph(files.encoder))
+        self._sessions = open_on_device(files, spec, backend, threads)
+        self.session, self.profile = self._sessions.session, self._sessions.profile
+        single = backend.for_single_clips()
+        self._alone = None if single is None else open_on_device(files, spec, single, threads)
         self._buffers: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
         self._batching: Batching | None = None
         self._lock = threading.RLock()
@@ -187,7 +140,7 @@ class DeviceEncoder(Bound):
             first, second = parts[0][1]
             beside = isinstance(first, DeviceArray)  # then the projection keeps the same padding
             return Encoded(crop(first, counts), counts, second if beside else crop(second, counts))
-        widths = (self.spec.encoder_dim, self._width)
+        widths = (self.spec.encoder_dim, self._sessions.width)
         gathered = [scatter(parts, place, counts, width) for place, width in enumerate(widths)]
         return Encoded(gathered[0], counts, gathered[1])
 
@@ -207,7 +160,7 @@ class DeviceEncoder(Bound):
     @property
     def session_shares_memory(self) -> bool:
         """Whether buffers lie on the device; the plain onnxruntime of TensorRT-RTX cannot allocate there."""
-        return self.backend.provider in ("cuda", "tensorrt")
+        return shares_memory(self.backend)
 
     def placement(self) -> list[Node]:
         """Return which provider runs which node."""
@@ -216,9 +169,9 @@ class DeviceEncoder(Bound):
     def close(self) -> None:
         """Release the session and its buffers."""
         self._spare()
-        self.session.close()
-        if self._tail is not None:
-            self._tail.close()
+        for sessions in (self._sessions, self._alone):
+            if sessions is not None:
+                sessions.close()
 
     def _groups(self, lengths: Int64) -> list[Int64]:
         groups = group_rows(lengths, self.batching())
@@ -297,17 +250,9 @@ class DeviceEncoder(Bound):
         features = shared or self.session.allocate((batch, self.spec.n_mels, size), np.float32)
         lengths = self.session.allocate((batch,), np.int64)
         frames = self.session.allocate((batch, count, width), np.float32)
-        projected = self.session.allocate((batch, count, self._width), np.float32)
-        inputs = {self._inputs[0]: features, self._inputs[1]: lengths}
-        outputs = {"frames": frames, "projected": projected}
-        if self._tail is None:
-            bindings: tuple[Binding, ...] = (self.session.bind(inputs, outputs),)
-        else:
-            encoded = self.session.allocate((batch, width, count), np.float32)
-            theirs = self.session.allocate((batch,), np.int64)  # TensorRT may get them wrong: never read
-            names = [port.name for port in self.session.outputs]
-            first = self.session.bind(inputs, dict(zip(names, (encoded, theirs), strict=True)))
-            bindings = (first, self._tail.bind({"encoded": encoded}, outputs))
+        projected = self.session.allocate((batch, count, self._sessions.width), np.float32)
+        sessions = self._alone if batch == 1 and self._alone is not None else self._sessions
+        bindings = sessions.bind(features, lengths, frames, projected)
         buffers = _Buffers(features, lengths, frames, projected, bindings)
         if shared is None:
             self._buffers[key] = buffers

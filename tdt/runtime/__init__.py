@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tdt.runtime.placement import computing_on_cpu as computing_on_cpu
     from tdt.runtime.placement import dynamic_quantisation as dynamic_quantisation
     from tdt.runtime.provider_options import EXECUTION_PROVIDERS as EXECUTION_PROVIDERS
+    from tdt.runtime.provider_options import ShapeProfile as ShapeProfile
     from tdt.runtime.provider_options import encoder_profile as encoder_profile
     from tdt.runtime.selection import choose_provider as choose_provider
     from tdt.runtime.session import Binding as Binding
@@ -55,7 +56,7 @@ __getattr__, __all__ = door(
         "nvrtc": "CudaSource",
         "ort": "onnxruntime",
         "placement": "computing_on_cpu dynamic_quantisation",
-        "provider_options": "EXECUTION_PROVIDERS encoder_profile",
+        "provider_options": "EXECUTION_PROVIDERS ShapeProfile encoder_profile",
         "selection": "choose_provider",
         "session": "Binding Session usable_providers",
     },

@@ -195,7 +195,7 @@ def test_an_engine_for_another_provider_is_named_as_such(models: Path, tmp_path:
 
 
 def test_cuda_is_warned_about_as_an_imitation(encoder: Path, models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from tdt.encoding.device_encoder import warn_of_imitation
+    from tdt.encoding.device_sessions import warn_of_imitation
     from tdt.model.finding import find_model
 
     for folder, provider, warned in (

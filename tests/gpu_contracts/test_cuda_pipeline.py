@@ -172,9 +172,9 @@ def test_the_recogniser_runs_end_to_end(options: dict[str, str]) -> None:
 
 def test_an_encoder_that_cannot_be_edited_gets_its_projection_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     # TensorRT with external weights is such a case; CUDA stands in for it here.
-    from tdt.encoding import device_encoder
+    from tdt.encoding import device_sessions
 
-    monkeypatch.setattr(device_encoder, "with_projection", lambda files, spec: (b"", 0))
+    monkeypatch.setattr(device_sessions, "with_projection", lambda files, spec: (b"", 0))
     encoder = DeviceEncoder(*find_model(None), CUDA)
     encoder.batching()
     encoded = encoder.encode(features([300, 200]))

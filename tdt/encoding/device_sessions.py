@@ -1,0 +1,128 @@
+"""Open an encoder on a device: its projection appended or run behind it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tdt.errors import ModelMismatchError
+from tdt.lifetime import Bound
+from tdt.onnxfile import read_graph
+from tdt.runtime import Backend, Session, dynamic_quantisation, encoder_profile
+from tdt.surgery import projection_tail, with_projection
+
+if TYPE_CHECKING:
+    from tdt.runtime import Binding, DeviceArray, ShapeProfile
+    from tdt.spec import ModelFiles, ModelSpec
+
+_log = logging.getLogger("tdt")
+
+
+def warn_of_imitation(name: str, quantization: str, backend: Backend) -> None:
+    """Say it where CUDA would compute Q/DQ nodes in float around float products."""
+    if backend.provider == "cuda" and quantization == "qdq":
+        _log.warning(
+            "%s is statically quantised; CUDA has no int8 products and only imitates them in float, slower "
+            "than the float32 model. Use tensorrt or tensorrt-rtx for it, or the cpu.",
+            name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSessions(Bound):
+    """An encoder's sessions on a device.
+
+    Parameters
+    ----------
+    session : Session
+        The encoder.
+    tail : Session or None
+        The projection, where the encoder's graph does not hold it.
+    inputs : tuple of str
+        Names of the features and of the lengths.
+    width : int
+        Numbers of a projected frame.
+    profile : ShapeProfile or None
+        Shapes that a TensorRT engine serves.
+    """
+
+    session: Session
+    tail: Session | None
+    inputs: tuple[str, str]
+    width: int
+    profile: ShapeProfile | None
+
+    def bind(
+        self, features: DeviceArray, lengths: DeviceArray, frames: DeviceArray, projected: DeviceArray
+    ) -> tuple[Binding, ...]:
+        """Tie buffers to all ports; the bindings are to be run in order.
+
+        Parameters
+        ----------
+        features : DeviceArray [shape=(B, n_mels, T)]
+        lengths : DeviceArray [shape=(B,)], int64
+        frames : DeviceArray [shape=(B, T', D)]
+        projected : DeviceArray [shape=(B, T', J)]
+        """
+        given = dict(zip(self.inputs, (features, lengths), strict=True))
+        outputs = {"frames": frames, "projected": projected}
+        if self.tail is None:
+            return (self.session.bind(given, outputs),)
+        batch, count, width = frames.shape
+        encoded = self.session.allocate((batch, width, count), frames.dtype)
+        theirs = self.session.allocate((batch,), lengths.dtype)  # an engine may get them wrong: never read
+        names = [port.name for port in self.session.outputs]
+        first = self.session.bind(given, dict(zip(names, (encoded, theirs), strict=False)))
+        return first, self.tail.bind({"encoded": encoded}, outputs)
+
+    def close(self) -> None:
+        """Release them."""
+        self.session.close()
+        if self.tail is not None:
+            self.tail.close()
+
+
+def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads: int | None = None) -> DeviceSessions:
+    """Open an encoder on CUDA, TensorRT or TensorRT-RTX.
+
+    Raises
+    ------
+    ModelMismatchError
+        Where the graph does not have an encoder's inputs.
+    ProviderError
+        Where the provider cannot start, or the graph is dynamically quantised.
+
+    """
+    info = read_graph(files.encoder)
+    if info.quantization == "dynamic":
+        raise dynamic_quantisation(files.encoder.name, str(backend), info.ops)
+    warn_of_imitation(files.encoder.name, info.quantization, backend)
+    names = [port.name for port in info.inputs]
+    if len(names) != 2:
+        raise ModelMismatchError(f"{files.encoder} has {len(names)} inputs; an encoder has features and lengths.")
+    profile = encoder_profile(names, spec, backend) if backend.provider != "cuda" else None
+    # TensorRT looks for external weights, and for engines built ahead, beside the file: no edits there.
+    beside = profile is not None and (info.external or "EPContext" in info.ops)
+    graph, width = (b"", 0) if beside else with_projection(files, spec)
+    tail = None
+    if not graph:
+        after, width = projection_tail(files, spec)
+        behind = replace(backend, provider="cuda", numbers="fp32", cache=None)
+        if not shares_memory(backend):
+            behind = Backend()
+        tail = Session(after, behind, threads=threads, name=f"{files.encoder.name} (projection)")
+    session = Session(
+        graph or files.encoder,
+        backend,
+        threads=threads,
+        external_folder=info.weights_folder if graph else None,
+        name=files.encoder.name,
+        profile=profile,
+    )
+    return DeviceSessions(session, tail, (names[0], names[1]), width, profile)
+
+
+def shares_memory(backend: Backend) -> bool:
+    """Return whether buffers lie on the device; the plain onnxruntime of TensorRT-RTX cannot allocate there."""
+    return backend.provider in ("cuda", "tensorrt")
