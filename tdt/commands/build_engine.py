@@ -17,6 +17,7 @@ EPILOG = """\
 examples:
   tdt build-engine v3-int8 -o v3-rtx                      (for RTX 40 and RTX 50 cards: sm_89, sm_120)
   tdt build-engine v3-int8 -o v3-trt --provider tensorrt:0,int8                    (on the card, classic TensorRT)
+  tdt build-engine v3 -o v3-trt --provider tensorrt:0,fp16,engines=2,max_batch=32  (two: for one clip, and for batches)
   tdt build-engine v3-int8 -o v3-rtx --target sm_86 --max-batch 16 --max-seconds 60
   python -c "import tdt; tdt.load('v3-rtx', encoder_provider='tensorrt-rtx')"      (on the card)
 
@@ -59,9 +60,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _on_card(args: argparse.Namespace) -> int:
-    from tdt.quantization import build_on_card
+    from dataclasses import asdict, replace
 
-    built = build_on_card(args.model, args.output, args.provider, precision=args.precision, overwrite=args.overwrite)
+    from tdt.quantization import Shapes, build_on_card
+    from tdt.runtime import Backend
+
+    # What is said by options of the command counts as if it were said in the provider string.
+    said = {name: value for name, value in asdict(Shapes()).items() if getattr(args, name) != value}
+    backend = replace(Backend.parse(args.provider), **{name: getattr(args, name) for name in said})
+    built = build_on_card(args.model, args.output, backend, precision=args.precision, overwrite=args.overwrite)
     if args.json:
         sys.stdout.write(json.dumps(built.report) + "\n")
     else:

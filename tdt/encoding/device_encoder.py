@@ -75,6 +75,8 @@ class DeviceEncoder(Bound):
         self._sessions = open_on_device(files, spec, backend, threads)
         self.session, self.profile = self._sessions.session, self._sessions.profile
         self.computed_in = self._sessions.computed_in
+        single = backend.for_single_clips()
+        self._alone = None if single is None else open_on_device(files, spec, single, threads)
         self._buffers: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
         self._fixed: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()  # of shapes that are captured
         self._captured = CapturedRuns(backend.graphs if self.session.captures else 0)
@@ -158,7 +160,9 @@ class DeviceEncoder(Bound):
         """Release the session and its buffers."""
         self._spare()
         self._captured.close()
-        self._sessions.close()
+        for sessions in (self._sessions, self._alone):
+            if sessions is not None:
+                sessions.close()
 
     def _groups(self, lengths: Int64) -> list[Int64]:
         groups = group_rows(lengths, self.batching())
@@ -246,7 +250,8 @@ class DeviceEncoder(Bound):
         lengths = self.session.allocate((batch,), np.int64)
         frames = self.session.allocate((batch, count, width), np.float32)
         projected = self.session.allocate((batch, count, self._sessions.width), np.float32)
-        bindings = self._sessions.bind(features, lengths, frames, projected)
+        sessions = self._alone if batch == 1 and self._alone is not None else self._sessions
+        bindings = sessions.bind(features, lengths, frames, projected)
         buffers = _Buffers(features, lengths, frames, projected, bindings)
         kept[key] = buffers
         while len(self._buffers) > _KEPT_SHAPES:

@@ -21,6 +21,8 @@ NumberType = Literal["fp32", "fp16", "bf16", "int8"]
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 NUMBER_TYPES: tuple[NumberType, ...] = get_args(NumberType)
 GIB = 1 << 30
+SINGLE_SECONDS = 10.0  # what an engine for single clips is tuned for
+BATCH_SECONDS = 20.0  # and the one beside it, for batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Backend:
         Limit of the device arena; 0 for none.
     max_batch, max_seconds : int, float
         Largest batch and longest clip that a TensorRT engine is built for.
+    opt_batch, opt_seconds : int, float
+        The batch and length that it is tuned for; 0 for the default, half of the largest.
+    engines : int
+        2 for an engine of its own for clips that run alone, tuned for one of 10 s, beside that for batches, which is
+        then tuned for the largest batch of 20 s. It takes the weights' memory and the time to build twice.
     level : int
         TensorRT's builder optimisation level, 0 to 5.
     graphs : int
@@ -61,6 +68,9 @@ class Backend:
     memory_bytes: int = 0
     max_batch: int = 8
     max_seconds: float = 40.0
+    opt_batch: int = 0
+    opt_seconds: float = 0.0
+    engines: int = 1
     level: int = 3
     graphs: int = 0
     stream: int = 0
@@ -94,12 +104,21 @@ class Backend:
         backend = cls(provider=provider, device_id=int(device or 0))
         for option in options:
             backend = _with_option(backend, option, text)
+        if backend.opt_batch > backend.max_batch or backend.opt_seconds > backend.max_seconds:
+            most = f"{backend.max_batch} clips of {backend.max_seconds:g} s"
+            raise OptionError("provider", text, f"opt_batch and opt_seconds within the largest shape, {most}")
         return backend
 
     @property
     def on_device(self) -> bool:
         """Whether the graph runs on a CUDA device."""
         return self.provider != "cpu"
+
+    def for_single_clips(self) -> Backend | None:
+        """Return what the engine for clips that run alone is built with, where there is one of its own."""
+        if self.engines < 2 or self.provider not in _TENSORRT:
+            return None
+        return replace(self, engines=1, max_batch=1, opt_batch=1, opt_seconds=min(SINGLE_SECONDS, self.max_seconds))
 
     def __str__(self) -> str:
         """Return the string that parses into this backend."""
@@ -110,14 +129,11 @@ class Backend:
         if self.tf32:
             parts.append("tf32")
         written = {"cache": self.cache, "memory": self.memory_bytes / GIB, "max_batch": self.max_batch}
-        written |= {
-            "max_seconds": self.max_seconds,
-            "level": self.level,
-            "graphs": self.graphs,
-            "profile": self.profile,
-        }
+        written |= {"max_seconds": self.max_seconds, "opt_batch": self.opt_batch, "opt_seconds": self.opt_seconds}
+        written |= {"engines": self.engines, "level": self.level, "graphs": self.graphs, "profile": self.profile}
         defaults = {"cache": None, "memory": 0.0, "max_batch": default.max_batch}
-        defaults |= {"max_seconds": default.max_seconds, "level": default.level, "graphs": 0, "profile": None}
+        defaults |= {"max_seconds": default.max_seconds, "opt_batch": 0, "opt_seconds": 0.0, "engines": 1}
+        defaults |= {"level": default.level, "graphs": 0, "profile": None}
         parts += [
             f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in written.items()
@@ -130,13 +146,21 @@ _DEVICE = re.compile(r"[0-9]{1,4}")
 _TENSORRT: frozenset[Provider] = frozenset({"tensorrt", "tensorrt-rtx"})
 _DEVICES: frozenset[Provider] = frozenset({"cuda", "tensorrt", "tensorrt-rtx"})
 # Beyond any card: such a number is a slip, and would overflow somewhere below.
-_MOST = {"memory_bytes": 1 << 44, "max_batch": 4096, "max_seconds": 86_400.0, "level": 5, "graphs": 256}
+_MOST = {"memory_bytes": 1 << 44, "max_batch": 4096, "max_seconds": 86_400.0, "level": 5} | {
+    "opt_batch": 4096,
+    "opt_seconds": 86_400.0,
+    "engines": 2,
+    "graphs": 256,
+}
 # option -> (providers that know it, what a value looks like, field, reader)
 _VALUES: dict[str, tuple[frozenset[Provider], str, str, Callable[[str], Any]]] = {
     "cache": (_TENSORRT, "a folder", "cache", lambda value: Path(value).expanduser()),
     "memory": (_DEVICES, "GiB of device memory above 0, at most 16384", "memory_bytes", lambda v: int(float(v) * GIB)),
     "max_batch": (_TENSORRT, "utterances, 1 or more, at most 4096", "max_batch", int),
     "max_seconds": (_TENSORRT, "seconds above 0, at most a day", "max_seconds", float),
+    "opt_batch": (_TENSORRT, "utterances, 1 or more, at most max_batch", "opt_batch", int),
+    "opt_seconds": (_TENSORRT, "seconds above 0, at most max_seconds", "opt_seconds", float),
+    "engines": (_TENSORRT, "1 or 2", "engines", int),
     "level": (frozenset({"tensorrt"}), "a number from 0 to 5", "level", int),
     "graphs": (frozenset({"cuda"}), "a number from 0 to 256", "graphs", int),
     "profile": (frozenset(PROVIDERS), "a folder", "profile", lambda value: Path(value).expanduser()),

@@ -81,8 +81,8 @@ def engine_name(ort: Any, backend: Backend, profile: ShapeProfile | None, key: s
         "tensorrt": tensorrt_version(),
         "onnxruntime": ort.__version__,
         "tf32": not tf32_forbidden(),
-        # The stream is another in each process, and no part of an engine.
-        "options": provider_options.tensorrt_options(replace(backend, stream=0), profile, Path("engine")),
+        # The stream is another in each process; the card is told by its name, not by its number here.
+        "options": provider_options.tensorrt_options(replace(backend, stream=0, device_id=0), profile, Path("engine")),
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     named = re.sub(r"\W+", "-", card.name).strip("-").lower() if card else "no-card"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdt.errors import AudioTooLongError
+from tdt.runtime.backend import BATCH_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,15 +79,21 @@ def encoder_profile(inputs: Sequence[str], spec: ModelSpec, backend: Backend) ->
         Names of the features and of the lengths.
     spec : ModelSpec
     backend : Backend
-        `max_batch` and `max_seconds` count.
+        `max_batch`, `max_seconds`, `opt_batch`, `opt_seconds` and `engines` count.
     """
     features, lengths = inputs
     most = int(backend.max_seconds * _MEL_FRAMES_PER_SECOND) + 1
     if spec.max_encoder_frames is not None:
         most = min(most, spec.max_encoder_frames * spec.subsampling)
     most = max(most, _SHORTEST_MEL_FRAMES)
-    usual = max(most // 2, _SHORTEST_MEL_FRAMES)
-    shapes = ((1, _SHORTEST_MEL_FRAMES), (max(1, backend.max_batch // 2), usual), (backend.max_batch, most))
+    batch, usual = max(1, backend.max_batch // 2), most // 2
+    if backend.engines > 1:  # single clips have their own
+        batch, usual = backend.max_batch, int(BATCH_SECONDS * _MEL_FRAMES_PER_SECOND) + 1
+    if backend.opt_seconds:
+        usual = int(backend.opt_seconds * _MEL_FRAMES_PER_SECOND) + 1
+    usual = min(max(usual, _SHORTEST_MEL_FRAMES), most)
+    batch = min(backend.opt_batch or batch, backend.max_batch)
+    shapes = ((1, _SHORTEST_MEL_FRAMES), (batch, usual), (backend.max_batch, most))
     least, middle, largest = ({features: (batch, spec.n_mels, frames), lengths: (batch,)} for batch, frames in shapes)
     return ShapeProfile(least, middle, largest)
 

@@ -102,6 +102,21 @@ def test_profiles_name_every_dynamic_input(model_folder: Path) -> None:
     assert provider_options.shape_text(profile.most) == "audio_signal:4x128x2001,length:4"
 
 
+@pytest.mark.parametrize(
+    ("backend", "usual"),
+    [
+        ("tensorrt", "4x128x2000"),
+        ("tensorrt,max_batch=1", "1x128x2000"),
+        ("tensorrt,opt_batch=8,opt_seconds=15", "8x128x1501"),
+        ("tensorrt,max_batch=32,engines=2", "32x128x2001"),
+        ("tensorrt,max_batch=32,engines=2,opt_batch=16,opt_seconds=30", "16x128x3001"),
+        ("tensorrt,max_seconds=5,engines=2", "8x128x501"),
+    ],
+)
+def test_profiles_are_tuned_for_what_was_asked(backend: str, usual: str) -> None:
+    assert provider_options.shape_text(profile_of(Backend.parse(backend)).usual).startswith(f"audio_signal:{usual},")
+
+
 def test_profiles_end_where_the_position_table_does() -> None:
     assert profile_of(Backend.parse("tensorrt,max_seconds=1000")).max_mel_frames == 2500 * 8
 
