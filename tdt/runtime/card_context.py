@@ -28,6 +28,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "cuEventElapsedTime": [ctypes.POINTER(ctypes.c_float), ctypes.c_void_p, ctypes.c_void_p],
     "cuEventDestroy_v2": [ctypes.c_void_p],
     "cuDeviceGetAttribute": [_NUMBER, ctypes.c_int, ctypes.c_int],
+    "cuMemGetInfo_v2": [ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)],
     "cuMemAlloc_v2": [ctypes.POINTER(ctypes.c_uint64), ctypes.c_size_t],
     "cuMemFree_v2": [ctypes.c_uint64],
     "cuMemcpy2DAsync_v2": [ctypes.c_void_p, ctypes.c_void_p],
@@ -155,6 +156,15 @@ class CardContext:
         value = ctypes.c_int()
         self._call("cuDeviceGetAttribute", ctypes.byref(value), attribute, self._device)
         return value.value
+
+    def memory(self) -> tuple[int, int]:
+        """Return the bytes that are free, and the card's bytes in all; zeros where the driver does not tell."""
+        free, total, before = ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_void_p()
+        # Without a check, since it is asked amid errors: the context itself may be what could not be made.
+        if self._library.cuCtxPushCurrent_v2(self._context) == 0:
+            self._library.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+            self._library.cuCtxPopCurrent_v2(ctypes.byref(before))
+        return free.value, total.value
 
     def allocate(self, size_bytes: int) -> int:
         """Return the address of new memory, aligned to 256 bytes, of undefined content."""

@@ -6,3 +6,4 @@ void fake_cuda_count_launch(const void *stream) { launches++; fake_cuda_note_enq
 void fake_cuda_note_copy(int kind, const void *stream) { (void)kind; fake_cuda_note_enqueued(stream); }
 void fake_cuda_note_wait(const void *stream) { (void)stream; waits++; }
 long fake_cuda_waits(void) { return waits; }
+unsigned long fake_cuda_free_bytes(void) { return 1ul << 36; }

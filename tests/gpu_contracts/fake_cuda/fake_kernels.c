@@ -42,6 +42,14 @@ long fake_driver_attribute(int attribute) {
     return attribute == 75 ? 9 : attribute == 16 ? multiprocessors : attribute == 95 ? cooperative : attribute == 97 ? MOST_SHARED : 0;
 }
 
+extern size_t fake_cuda_free_bytes(void);
+int cuMemGetInfo_v2(size_t *free_, size_t *total) {
+    IN_CONTEXT;
+    size_t there = (size_t)(memory - bytes_held), most = fake_cuda_free_bytes();
+    *free_ = there < most ? there : most;
+    *total = 1ull << 36;
+    return 0;
+}
 enum { BEFORE = 256 }; /* bytes before a piece of memory, which hold its size */
 int cuMemAlloc_v2(uint64_t *pointer, size_t bytes) {
     IN_CONTEXT;
