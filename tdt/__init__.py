@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tdt.errors import BrokenDependencyError as BrokenDependencyError
     from tdt.errors import ClosedError as ClosedError
     from tdt.errors import DecodingError as DecodingError
+    from tdt.errors import DeviceMemoryError as DeviceMemoryError
     from tdt.errors import DownloadError as DownloadError
     from tdt.errors import ExternalDataError as ExternalDataError
     from tdt.errors import ForkError as ForkError

@@ -60,6 +60,22 @@ def as_cupy(array: Any) -> Any:
         ) from error
 
 
+class _Shared:
+    """A stream of which CuPy is told the address, by the protocol of CUDA's Python libraries."""
+
+    def __init__(self, address: int) -> None:
+        self._address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._address
+
+    def of(self, cuda: Any, device: int) -> Any:
+        """Return CuPy's stream; CuPy before 14 does not know the protocol and is told the address alone."""
+        if hasattr(cuda.Stream, "from_external"):
+            return cuda.Stream.from_external(self)
+        return cuda.ExternalStream(self._address, device)
+
+
 @contextmanager
 def enqueue_on(stream: int, device: int) -> Iterator[None]:
     """Let CuPy enqueue on a stream, after what it has enqueued on the current one so far.
@@ -75,7 +91,7 @@ def enqueue_on(stream: int, device: int) -> Iterator[None]:
     if not stream or cuda.get_current_stream().ptr == stream:
         yield
         return
-    shared = cuda.ExternalStream(stream, device)
+    shared = _Shared(stream).of(cuda, device)
     shared.wait_event(cuda.get_current_stream().record())
     with shared:
         yield

@@ -7,38 +7,20 @@ Errors cross process boundaries: whatever their constructors ask for, a copy has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tdt.error_root import TdtError as TdtError
+from tdt.run_errors import DecodingError as DecodingError
+from tdt.run_errors import DeviceMemoryError as DeviceMemoryError
+from tdt.run_errors import ProviderError as ProviderError
+from tdt.run_errors import RunError as RunError
+from tdt.run_errors import TranscriptionError as TranscriptionError
+from tdt.run_errors import UnexpectedError as UnexpectedError
 from tdt.showing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-
-# Attributes that OSError and ImportError keep beside an instance's dictionary.
-_HIDDEN = ("errno", "strerror", "filename", "filename2", "name", "path")
-
-
-class TdtError(Exception):
-    """Root of all errors of this package."""
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Otherwise an exception is made anew from its message alone, which a constructor that takes facts refuses.
-        hidden = {name: getattr(self, name, None) for name in _HIDDEN}
-        state = {name: value for name, value in hidden.items() if value is not None} | self.__dict__
-        return _remade, (type(self), self.args), state
-
-
-def _remade(kind: type[TdtError], args: tuple[object, ...]) -> TdtError:
-    """Return an error of a kind as it was, past its constructor."""
-    # By the base that decides what an instance looks like: ValueError cannot make what is an OSError, too.
-    maker: Any = kind
-    while "__new__" not in vars(maker):
-        maker = maker.__base__
-    error: TdtError = maker.__new__(kind)
-    error.args = args
-    return error
 
 
 class OptionError(TdtError, ValueError):
@@ -211,56 +193,6 @@ class AudioTooLongError(AudioError):
 
 class AudioValueError(AudioError):
     """The samples are not finite numbers, or have a shape or type that is not audio."""
-
-
-# --- running ----------------------------------------------------------------------------------------------------------
-
-
-class ProviderError(TdtError, RuntimeError):
-    """An execution provider cannot do what was asked; nothing falls back silently."""
-
-
-class RunError(TdtError, RuntimeError):
-    """A graph that loaded fails when it runs."""
-
-    def __init__(self, graph: str, provider: str, problem: str) -> None:
-        super().__init__(
-            f"{graph} failed on {provider}: {problem}. Out of memory: pass shorter clips or a smaller batch. "
-            "Otherwise the file contradicts itself: download it again, or check it with `tdt inspect`."
-        )
-
-
-class UnexpectedError(TdtError, RuntimeError):
-    """Something failed that nothing here foresaw; `__cause__` is what it was."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(
-            f"{name} could not be transcribed: {problem}. Other inputs are not touched by it; the logger `tdt` tells "
-            "more at debug level."
-        )
-
-
-class DecodingError(TdtError, ArithmeticError):
-    """The networks produced numbers that cannot be decoded (NaN logits)."""
-
-
-class TranscriptionError(TdtError, RuntimeError):
-    """Some inputs of a list failed; the others are done.
-
-    Attributes
-    ----------
-    results : list
-        One entry an input: its transcript, or the error that stopped it.
-    """
-
-    def __init__(self, results: Sequence[object]) -> None:
-        self.results = list(results)
-        failed = [(index, item) for index, item in enumerate(self.results) if isinstance(item, BaseException)]
-        first = f"; the first, number {failed[0][0]}: {failed[0][1]}" if failed else "."
-        super().__init__(
-            f"{len(failed)} of {len(self.results)} inputs failed{first} "
-            "The others are done: see .results, or pass errors='return'."
-        )
 
 
 # --- measuring --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 from tdt.aside import both
 from tdt.checks import one_of, whole_option
 from tdt.dependencies import require_compiler
-from tdt.errors import OptionError, ProviderError, UnrecognizedGraphError
+from tdt.errors import DeviceMemoryError, OptionError, ProviderError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
 from tdt.text import CONFIDENCES, Confidence
 from tdt.timeline import NULL, Recorder, as_recorder
@@ -194,17 +194,20 @@ def choose_backends(
     ProviderError
         Where float16 weights are asked for and the card cannot run the decoder.
     """
-    from tdt.runtime import Backend, takes_stream
+    from tdt.onnxfile import read_graph
+    from tdt.runtime import Backend, advice, takes_stream
 
     wanted = provider if encoder_provider is None else encoder_provider
     if wanted == "auto":
-        from tdt.onnxfile import read_graph
         from tdt.runtime import choose_provider, usable_providers
 
-        choice = choose_provider(read_graph(files.encoder).quantization, usable_providers())
+        graph = read_graph(files.encoder)
+        choice = choose_provider(graph.quantization, usable_providers(), graph.body)
         _log.info("provider %s", choice.why)
-        wanted = choice.provider
+        wanted = Backend(choice.provider, numbers=choice.numbers)
     encoder = Backend.parse(wanted)
+    if encoder.provider == "tensorrt" and (better := advice(encoder, read_graph(files.encoder))):
+        _log.warning("%s", better)
     if decoder_provider is not None and decoder_provider != "auto":
         return encoder, Backend.parse(decoder_provider)
     if not encoder.on_device:
@@ -294,6 +297,9 @@ def make_engine(
 
             kind = cast("NativeWeightsKind", weights)
             return NativeEngine(files, spec, weights=kind, threads=threads, timeline=timeline)
+    except DeviceMemoryError as short:
+        sizes = (short.asked_bytes, short.free_bytes, short.total_bytes)
+        raise DeviceMemoryError("The decoder", str(backend), *sizes, loading=True) from short
     except UnrecognizedGraphError as problem:
         if decoder == "native":
             raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from tdt.errors import AudioTailError, TdtError
+from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from tdt.stages import Float32
 
 Result: TypeAlias = Transcript | TdtError
+
+_log = logging.getLogger("tdt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,8 @@ class Stages(Bound):
         done = outcome(lambda: self._run(clips, timeline), clips[0].name)
         if not isinstance(done, TdtError):
             return done
+        if isinstance(done, DeviceMemoryError) and len(clips) > 1:
+            _log.warning("%d clips do not fit the card at once, now one by one: %s", len(clips), done)
         return [done] if len(clips) == 1 else [result for clip in clips for result in self._batch([clip], timeline)]
 
     def _run(self, clips: Sequence[Clip], timeline: Recorder) -> list[Transcript]:

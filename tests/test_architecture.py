@@ -98,6 +98,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             *("errors", "stages", "spec", "timeline", "options", "version", "cuda_arrays", "protocols", "doors"),
             *("lifetime", "ending", "aside", "dependencies", "checks", "failures", "showing"),
+            *("error_root", "run_errors"),
         }
     ),
     frozenset({"onnxfile", "text"}),

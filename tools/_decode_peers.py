@@ -47,7 +47,16 @@ class Ours:
 class OnnxAsr:
     """onnx-asr's `_decoding`, given our encoder output; its own session, its own loop, no log-probabilities."""
 
-    def __init__(self, name: str, path: Path, folder: Path, vocabulary: int, threads: int, clips: list[Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        folder: Path,
+        vocabulary: int,
+        threads: int,
+        clips: list[Any],
+        provider: str = "CPUExecutionProvider",
+    ) -> None:
         import onnxruntime as rt
         from onnx_asr.models.nemo import NemoConformerTdt
 
@@ -58,7 +67,7 @@ class OnnxAsr:
         peer.config = json.loads((folder / "config.json").read_text())
         peer.use_low_precision = False
         peer._vocab_size, peer._blank_idx = vocabulary, vocabulary - 1
-        peer._decoder_joint = rt.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        peer._decoder_joint = rt.InferenceSession(str(path), options, providers=[provider])
         self.peer, self.bytes = peer, path.stat().st_size
 
     def run(self, clock: Any) -> Pass:

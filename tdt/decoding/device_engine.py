@@ -189,8 +189,9 @@ class DeviceEngine(Bound):
         bindings = self._bindings(workspace, projected)
         rounds = []
         while True:
-            for binding in bindings:
-                self.queue.run(binding)
+            for binding in bindings[:-1]:
+                self.queue.run(binding, more=True)
+            self.queue.run(bindings[-1])
             records = self.queue.read(workspace.records)
             self.queue.wait()
             rounds.append(records)

@@ -186,7 +186,8 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
     from tdt.doctor.decoders import redecode
     from tdt.doctor.endings import last_second
     from tdt.loading import load
-    from tdt.runtime import EXECUTION_PROVIDERS, Backend
+    from tdt.onnxfile import read_graph
+    from tdt.runtime import EXECUTION_PROVIDERS, Backend, computed_in
 
     backend = Backend.parse(provider)
     with load(model, provider=backend, precision=precision, features_on=_features_on(backend)) as asr:
@@ -198,7 +199,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
         return Measured(
             provider=provider,
             execution_provider=EXECUTION_PROVIDERS[backend.provider],
-            numbers=_numbers(asr, backend.numbers, backend.tf32),
+            numbers=computed_in(backend, read_graph(asr.files.encoder)),
             features=_rows(features.frames, features.lengths, axis=1),
             encoded=_rows(encoded.frames, None, axis=0),
             lengths=tuple(int(length) for length in _host(encoded.lengths)),
@@ -218,12 +219,6 @@ def _features_on(backend: Backend) -> FeaturePlace:
     from tdt.runtime import takes_stream
 
     return "device" if takes_stream(backend) and importlib.util.find_spec("cupy") is not None else "host"
-
-
-def _numbers(asr: Recognizer, numbers: str, tf32: bool) -> str:
-    if asr.files.encoder_precision == "int8":
-        return "int8"
-    return "tf32" if tf32 and numbers == "fp32" else numbers
 
 
 def _best(stage: str, milliseconds: dict[str, float], run: Callable[[], Any]) -> Any:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tdt.encoding.device_sessions import open_on_device, shares_memory
-from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching
+from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching, tell_batching
+from tdt.encoding.fitting import crop, run_fitting, scatter
 from tdt.encoding.run_shapes import run_length
 from tdt.lifetime import Bound
 from tdt.runtime import Backend, CudaStream, DeviceArray, WorkQueue, adopt, open_queue
@@ -77,6 +78,7 @@ class DeviceEncoder(Bound):
         self.spec, self.backend, self.decode_on = spec, backend, decode_on
         self._sessions = open_on_device(files, spec, backend, threads)
         self.session, self.profile = self._sessions.session, self._sessions.profile
+        self.computed_in = self._sessions.computed_in
         self._buffers: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()
         self._batching: Batching | None = None
         self.card_bytes = _free_bytes(queue, backend)
@@ -91,7 +93,7 @@ class DeviceEncoder(Bound):
         frames: Where | None = None,
         projected: Where | None = None,
     ) -> Encoded:
-        """Encode a batch; see :meth:`tdt.encoding.encoder.Encoder.encode`.
+        """Encode a batch; see :meth:`tdt.encoding.encoder.Encoder.encode`. One that does not fit runs in two halves.
 
         Parameters
         ----------
@@ -117,15 +119,20 @@ class DeviceEncoder(Bound):
         groups = self._groups(lengths)
         whole = len(groups) == 1 and len(groups[0]) == len(lengths)
         if shared is not None and not (whole and shared.dtype == np.float32):
-            given = self.queue.read(shared)  # rows have to be taken apart, or numbers converted: through the host
-            self.queue.wait()
-        if whole:
-            first, second = self._run(given, lengths, timeline, wanted)
+            given = self._on_host(shared)  # rows have to be taken apart, or numbers converted
+
+        def run(rows: Int64) -> tuple[Any, Any]:
+            if whole and len(rows) == len(lengths):
+                return self._run(given, lengths, timeline, wanted)
+            return self._run(self._on_host(given)[rows], lengths[rows], timeline, ("host", "host"))
+
+        parts = run_fitting(groups, run, self._spare)
+        if whole and len(parts) == 1:
+            first, second = parts[0][1]
             beside = isinstance(first, DeviceArray)  # then the projection keeps the same padding
-            return Encoded(_crop(first, counts), counts, second if beside else _crop(second, counts))
-        parts = [(rows, self._run(given[rows], lengths[rows], timeline, ("host", "host"))) for rows in groups]
+            return Encoded(crop(first, counts), counts, second if beside else crop(second, counts))
         widths = (self.spec.encoder_dim, self._sessions.width)
-        gathered = [_scatter(parts, place, counts, width) for place, width in enumerate(widths)]
+        gathered = [scatter(parts, place, counts, width) for place, width in enumerate(widths)]
         return Encoded(gathered[0], counts, gathered[1])
 
     def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
@@ -136,13 +143,9 @@ class DeviceEncoder(Bound):
         """Return how utterances may share a run; see :meth:`tdt.encoding.encoder.Encoder.batching`."""
         with self._lock:
             if self._batching is None:
-                exact = self.backend.numbers == "fp32" and not self.backend.tf32
-                self._batching = probe_batching(
-                    self._host_run,
-                    self.spec.n_mels,
-                    1e-4 if exact else 3e-2,
-                    pairs=self.profile is None or self.profile.max_batch > 1,
-                )
+                pairs = self.profile is None or self.profile.max_batch > 1
+                self._batching = probe_batching(self._host_run, self.spec.n_mels, self.computed_in, pairs=pairs)
+                tell_batching(self._batching, f"{self.session.name} on {self.backend} in {self.computed_in}")
             return self._batching
 
     @property
@@ -156,8 +159,7 @@ class DeviceEncoder(Bound):
 
     def close(self) -> None:
         """Release the session and its buffers."""
-        with self._lock:
-            self._buffers.clear()
+        self._spare()
         self._sessions.close()
 
     def _groups(self, lengths: Int64) -> list[Int64]:
@@ -166,6 +168,17 @@ class DeviceEncoder(Bound):
             return groups
         most = self.profile.max_batch
         return [part[start : start + most] for part in groups for start in range(0, len(part), most)]
+
+    def _spare(self) -> None:
+        with self._lock:
+            self._buffers.clear()
+
+    def _on_host(self, frames: Any) -> Any:
+        if not isinstance(frames, DeviceArray):
+            return frames
+        host = self.queue.read(frames)
+        self.queue.wait()
+        return host
 
     def _host_run(self, frames: Float32, lengths: Int64) -> Float32:
         out, _ = self._run(frames, lengths, NULL, ("host", "none"))
@@ -235,19 +248,3 @@ def _free_bytes(queue: WorkQueue, backend: Backend) -> int | None:
         return None
     free, _ = queue.context.memory()
     return min(free, backend.memory_bytes or free)
-
-
-def _crop(array: Any, counts: Int64) -> Any:
-    """Cut a host array to the longest utterance; a device array keeps its padding."""
-    if array is None or isinstance(array, DeviceArray):
-        return array
-    return np.ascontiguousarray(array[:, : int(counts.max(initial=0))])
-
-
-def _scatter(parts: list[Any], place: int, counts: Int64, width: int) -> Float32:
-    out = np.zeros((len(counts), int(counts.max(initial=0)), width), np.float32)
-    for rows, taken in parts:
-        array = np.asarray(taken[place])
-        span = min(array.shape[1], out.shape[1])
-        out[rows, :span] = array[:, :span]
-    return out

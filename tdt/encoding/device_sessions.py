@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from tdt.errors import ModelMismatchError
 from tdt.lifetime import Bound
 from tdt.onnxfile import read_graph
-from tdt.runtime import Backend, Session, dynamic_quantisation, encoder_profile
+from tdt.runtime import Backend, Session, computed_in, dynamic_quantisation, encoder_profile
 from tdt.surgery import device_graph, projection_tail, runs_causal_convolutions
 
 if TYPE_CHECKING:
-    from tdt.runtime import Binding, DeviceArray, ShapeProfile
+    from tdt.runtime import Binding, DeviceArray, Numbers, ShapeProfile
     from tdt.spec import ModelFiles, ModelSpec
 
 _log = logging.getLogger("tdt")
@@ -45,6 +45,8 @@ class DeviceSessions(Bound):
         Numbers of a projected frame.
     profile : ShapeProfile or None
         Shapes that a TensorRT engine serves.
+    computed_in : Numbers
+        What products are computed in.
     """
 
     session: Session
@@ -52,6 +54,7 @@ class DeviceSessions(Bound):
     inputs: tuple[str, str]
     width: int
     profile: ShapeProfile | None
+    computed_in: Numbers
 
     def bind(
         self, features: DeviceArray, lengths: DeviceArray, frames: DeviceArray, projected: DeviceArray
@@ -124,7 +127,7 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
         name=files.encoder.name,
         profile=profile,
     )
-    return DeviceSessions(session, tail, (names[0], names[1]), width, profile)
+    return DeviceSessions(session, tail, (names[0], names[1]), width, profile, computed_in(backend, info))
 
 
 def shares_memory(backend: Backend) -> bool:

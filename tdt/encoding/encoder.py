@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Literal
 
@@ -18,16 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tdt.protocols import Node
-    from tdt.runtime import Backend
+    from tdt.runtime import Backend, Numbers
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Float32, Int64
 
 Batching = Literal["together", "same length", "alone"]
 
+_log = logging.getLogger("tdt")
+
 # Stride-2 convolutions of width 3 reach beyond the end where an even length halves to an odd one.
 _PROBE_FRAMES = (72, 50, 44)
-# Reordered float32 sums differ by about 1e-6 of the largest value; a leaking frame by far more than 1e-3.
-_PROBE_TOLERANCE = 1e-4
+# Reordered float32 sums differ by about 1e-6 of the largest value; a leaking frame by far more than 1e-3. Where
+# products round their inputs, to 10 bits in TF32 and float16, such a difference moves some of them to a neighbour.
+_PROBE_TOLERANCES = {"fp32": 1e-4}
+_PROBE_TOLERANCE_ROUNDED = 3e-2
 
 
 class Encoder(Bound):
@@ -97,6 +102,7 @@ class Encoder(Bound):
         with self._probe_lock:
             if self._batching is None:
                 self._batching = probe_batching(self._run, self.spec.n_mels)
+                tell_batching(self._batching, self.session.name, logging.INFO)
             return self._batching
 
     def placement(self) -> list[Node]:
@@ -180,7 +186,7 @@ def group_rows(lengths: Int64, batching: Batching) -> list[Int64]:
 def probe_batching(
     run: Callable[[Float32, Int64], Float32],
     n_mels: int,
-    tolerance: float = _PROBE_TOLERANCE,
+    computed_in: Numbers = "fp32",
     *,
     pairs: bool = True,
 ) -> Batching:
@@ -191,8 +197,8 @@ def probe_batching(
     run : callable
         Features [B, n_mels, T] and lengths to frames [B, T', D].
     n_mels : int
-    tolerance : float, optional
-        Difference, relative to the largest value, that counts as the same.
+    computed_in : {"fp32", "tf32", "fp16", "bf16", "int8"}, optional
+        What the products are computed in: it says which difference, relative to the largest value, counts as the same.
     pairs : bool, optional
         Whether to run two utterances at once; without, they are taken not to change each other.
     """
@@ -201,6 +207,7 @@ def probe_batching(
         difference = np.abs(found[0, : len(expected[0])] - expected[0]).max()
         return bool(difference > tolerance * max(1.0, np.abs(expected).max()))
 
+    tolerance = _PROBE_TOLERANCES.get(computed_in, _PROBE_TOLERANCE_ROUNDED)
     longest, *shorter = _PROBE_FRAMES
     noise = np.random.default_rng(0).standard_normal((1, n_mels, longest), np.float32)
     if pairs:
@@ -213,3 +220,20 @@ def probe_batching(
         if differs(run(padded, np.array([length])), run(noise[:, :, :length], np.array([length]))):
             return "same length"
     return "together"
+
+
+def tell_batching(batching: Batching, what: str, level: int = logging.WARNING) -> None:
+    """Log why clips cannot share runs, where they cannot.
+
+    Parameters
+    ----------
+    batching : {"together", "same length", "alone"}
+    what : str
+        What was found to be so: a graph, where it runs, in which numbers.
+    level : int, optional
+        Of the message.
+    """
+    if batching == "same length":
+        _log.log(level, "%s: padding changes what a clip gives; only clips of one length share a run", what)
+    if batching == "alone":
+        _log.log(level, "%s: another clip of a batch changes what a clip gives; each runs alone", what)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tdt.onnxfile.graph_parts import Node, Port, Tensor
 
 Quantization = Literal["float", "dynamic", "qdq", "weight-only"]
+Body = Literal["float32", "float16", "bfloat16"]
 
 _DYNAMIC_OPS = frozenset(
     {
@@ -38,6 +39,8 @@ _DYNAMIC_OPS = frozenset(
 _STATIC_OPS = frozenset({"QuantizeLinear", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QGemm"})
 _WEIGHT_OPS = frozenset({"DequantizeLinear", "MatMulNBits", "GatherBlockQuantized"})
 _LINEAR_OPS = frozenset({"MatMul", "Gemm", "MatMulInteger", "Conv", "Add"})
+# Their second input is a constant whose type is that of the result.
+_TYPED_OPS = frozenset({"Conv", "DequantizeLinear", "Gemm", "MatMul"})
 _TRANSPARENT_OPS = frozenset({"Cast", "DequantizeLinear", "Identity", "QuantizeLinear"})
 
 
@@ -86,6 +89,17 @@ class GraphInfo:
         if any(op in self.ops for op in _STATIC_OPS):
             return "qdq"
         return "weight-only" if any(op in self.ops for op in _WEIGHT_OPS) else "float"
+
+    @property
+    def body(self) -> Body:
+        """Numbers that most products are stated in: those of constant matrices, or of the scales of 8-bit ones."""
+        counts: dict[Body, int] = dict.fromkeys(("float32", "float16", "bfloat16"), 0)
+        for node in self.nodes:
+            if node.op_type in _TYPED_OPS and len(node.inputs) > 1:
+                tensor = self.tensors.get(node.inputs[1])
+                for known in counts:
+                    counts[known] += tensor is not None and tensor.dtype == known
+        return max(counts, key=lambda known: counts[known])
 
     @property
     def external_bytes(self) -> int:

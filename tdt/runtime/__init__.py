@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tdt.runtime.driver import read_driver as read_driver
     from tdt.runtime.node_report import place_graphs as place_graphs
     from tdt.runtime.node_report import render as render
+    from tdt.runtime.numbers import Numbers as Numbers
+    from tdt.runtime.numbers import advice as advice
+    from tdt.runtime.numbers import computed_in as computed_in
     from tdt.runtime.nvrtc import CudaSource as CudaSource
     from tdt.runtime.ort import onnxruntime as onnxruntime
     from tdt.runtime.placement import computing_on_cpu as computing_on_cpu
@@ -49,6 +52,7 @@ __getattr__, __all__ = door(
         "device_queue": "CudaStream open_queue open_queues takes_stream",
         "driver": "Driver read_driver",
         "node_report": "place_graphs render",
+        "numbers": "Numbers advice computed_in",
         "nvrtc": "CudaSource",
         "ort": "onnxruntime",
         "placement": "computing_on_cpu dynamic_quantisation",

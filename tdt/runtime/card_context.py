@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from tdt.errors import ProviderError
+from tdt.errors import DeviceMemoryError, ProviderError
 from tdt.runtime.driver import LIBRARIES, driver_library
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _SIGNATURES: dict[str, list[Any]] = {
 # CUdevice_attribute and CUfunction_attribute.
 MULTIPROCESSORS, COMPUTE_MAJOR, COMPUTE_MINOR, COOPERATIVE_LAUNCH, SHARED_BYTES_OF_A_BLOCK = 16, 75, 76, 95, 97
 _MOST_DYNAMIC_SHARED_BYTES = 8
+_OUT_OF_MEMORY = 2  # CUresult
 _DEVICE_MEMORY = 2  # CUmemorytype
 
 
@@ -81,7 +82,8 @@ class CardContext:
     Raises
     ------
     ProviderError
-        There is no driver or no such card. Every method raises it where the driver refuses, with the driver's reason.
+        There is no driver or no such card. Every method raises it where the driver refuses, with the driver's reason;
+        for want of memory, its kind :class:`tdt.errors.DeviceMemoryError`.
     """
 
     def __init__(self, device_id: int) -> None:
@@ -169,7 +171,11 @@ class CardContext:
     def allocate(self, size_bytes: int) -> int:
         """Return the address of new memory, aligned to 256 bytes, of undefined content."""
         made = ctypes.c_uint64()
-        self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
+        try:
+            self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
+        except DeviceMemoryError as error:
+            left = (error.free_bytes, error.total_bytes)
+            raise DeviceMemoryError("Memory for decoding", self._name, size_bytes, *left) from error
         return made.value
 
     def free(self, pointer: int) -> None:
@@ -231,7 +237,13 @@ class CardContext:
             name = ctypes.c_char_p()
             self._library.cuGetErrorName(status, ctypes.byref(name))
             reason = (name.value or b"unknown").decode()
+            if status == _OUT_OF_MEMORY:
+                raise DeviceMemoryError(f"{function} ({reason})", self._name, 0, *self.memory())
             raise ProviderError(
                 f"Card {self._device_id} fails: {function} gives {status} ({reason}). Where a run before it wrote out "
                 "of bounds or ran out of memory, pass shorter clips or a smaller batch; `tdt doctor` checks the card."
             )
+
+    @property
+    def _name(self) -> str:
+        return f"card {self._device_id}"

@@ -87,9 +87,12 @@ class CudaStream(Bound):
             pitches = (target.shape[-1] * width, source.shape[-1] * width)
             self._context.copy_columns(target.pointer, source.pointer, pitches, columns * width, rows, self.pointer)
 
-    def run(self, binding: Binding) -> None:
-        """Enqueue a session's run."""
-        binding.run(wait=False)
+    def run(self, binding: Binding, *, more: bool = False) -> None:
+        """Enqueue a session's run and wait for it, unless `more` of the same session follow.
+
+        A session may not end with a run that was only enqueued (:meth:`tdt.runtime.session.Session.close`).
+        """
+        binding.run(wait=not more)
 
     def read(self, source: Placed) -> Array:
         """Enqueue a copy to the host."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tdt.kernels.vector import folders
 from tdt.runtime import provider_options
 from tdt.runtime.driver import read_driver
+from tdt.runtime.numbers import tf32_forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +80,7 @@ def engine_name(ort: Any, backend: Backend, profile: ShapeProfile | None, key: s
         "driver": [driver.version, driver.cuda],
         "tensorrt": tensorrt_version(),
         "onnxruntime": ort.__version__,
+        "tf32": not tf32_forbidden(),
         # The stream is another in each process, and no part of an engine.
         "options": provider_options.tensorrt_options(replace(backend, stream=0), profile, Path("engine")),
     }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tdt.errors import ProviderError
 from tdt.lifetime import ProcessLock
 from tdt.runtime import provider_options
+from tdt.runtime.device_memory import asked_bytes
 from tdt.runtime.diagnosis import Facts, explain
 from tdt.runtime.driver import read_driver
 from tdt.runtime.engine_cache import building, open_engine_folder
@@ -80,7 +81,7 @@ def _create(ort: Any, model: str | bytes, options: Any, backend: Backend, provid
     try:
         session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
     except Exception as error:
-        if backend.on_device and _is_provider_fault(str(error)):
+        if backend.on_device and asked_bytes(str(error)) is None and _is_provider_fault(str(error)):
             raise explain(backend, facts(ort, backend, str(error))) from error
         raise
     if session.get_providers()[0] != provider_options.EXECUTION_PROVIDERS[backend.provider]:
@@ -89,7 +90,17 @@ def _create(ort: Any, model: str | bytes, options: Any, backend: Backend, provid
 
 
 def _is_provider_fault(text: str) -> bool:
-    signs = ("CUDA failure", "CUBLAS failure", "CUDNN", "cuDNN", "cudaError", "TensorRT", "_providers_", "GPU")
+    signs = (
+        "CUDA failure",
+        "CUBLAS failure",
+        "CUDNN",
+        "cuDNN",
+        "cudaError",
+        "TensorRT",
+        "_providers_",
+        "GPU",
+        "graph capture",
+    )
     return any(sign in text for sign in (*signs, "provider option", "ExecutionProviderInfo"))
 
 

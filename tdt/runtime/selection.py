@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from tdt.runtime.backend import Provider
+    from tdt.runtime.backend import NumberType, Provider
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A provider and the reason in one line."""
+    """A provider, what TensorRT may compute in, and the reason in one line."""
 
     provider: Provider
     why: str
+    numbers: NumberType = "fp32"
 
 
-def choose_provider(quantization: str, usable: Collection[str]) -> Choice:
+def choose_provider(quantization: str, usable: Collection[str], body: str = "float32") -> Choice:
     """Choose a provider for an encoder.
 
     Parameters
@@ -28,6 +29,8 @@ def choose_provider(quantization: str, usable: Collection[str]) -> Choice:
         Kind of the encoder graph, as :func:`tdt.onnxfile.graph.read_graph` tells it.
     usable : collection of str
         Device providers that can start here: "cuda", "tensorrt", "tensorrt-rtx".
+    body : {"float32", "float16", "bfloat16"}, optional
+        What the graph's products are stated in, beside those in 8 bits.
 
     Returns
     -------
@@ -36,14 +39,28 @@ def choose_provider(quantization: str, usable: Collection[str]) -> Choice:
     if quantization == "dynamic":
         return Choice("cpu", "cpu: the encoder is dynamically quantised, which no device has kernels for")
     if quantization == "qdq":
+        if "tensorrt" in usable and body == "float32":
+            return Choice(
+                "tensorrt",
+                "tensorrt,int8: the encoder is quantised to Q/DQ, which TensorRT runs in 8 bits; the rest, which the "
+                "file has in float32, in half precision",
+                "int8",
+            )
         if "tensorrt" in usable:
-            return Choice("tensorrt", "tensorrt: the encoder is quantised to Q/DQ, which TensorRT runs in 8 bits")
+            return Choice(
+                "tensorrt",
+                f"tensorrt: the encoder is quantised to Q/DQ, which TensorRT runs in 8 bits; the rest in {body}, as "
+                "the file has it",
+            )
         found = "CUDA would compute it in float" if "cuda" in usable else "there is no TensorRT here"
         return Choice("cpu", f"cpu: the encoder is quantised to Q/DQ, which the CPU runs in 8 bits; {found}")
     if "tensorrt" in usable:
+        numbers = "TF32 (tensorrt:0,fp16 is faster)" if body == "float32" else body
         return Choice(
-            "tensorrt", "tensorrt: the encoder is float and TensorRT is here; the first start builds an engine"
+            "tensorrt",
+            f"tensorrt: the encoder is float and TensorRT is here, which computes it in {numbers}; the first start "
+            "builds an engine",
         )
     if "cuda" in usable:
-        return Choice("cuda", "cuda: the encoder is float and a CUDA card is usable; TensorRT is not installed")
+        return Choice("cuda", f"cuda: the encoder is {body} and a CUDA card is usable; TensorRT is not installed")
     return Choice("cpu", "cpu: no usable NVIDIA card or provider was found")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import weakref
 from dataclasses import dataclass
 from functools import cache
@@ -11,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tdt.ending import at_work
-from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError
+from tdt.errors import ModelFileCorruptError, ModelMismatchError, ProviderError, RunError, TdtError
 from tdt.lifetime import Bound, Origin, after_fork, setting_up
 from tdt.onnxfile import without_links
 from tdt.runtime import providers
 from tdt.runtime.device import DeviceArray, DeviceSlice, allocate
-from tdt.runtime.ort import FATAL, onnxruntime, runtime_errors
+from tdt.runtime.device_memory import shortage
+from tdt.runtime.model_key import graph_of, model_key
+from tdt.runtime.ort import onnxruntime, runtime_errors
 from tdt.runtime.placement import classify, float_outputs, require_on_device
+from tdt.runtime.session_options import session_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Buffer = Array | DeviceArray | DeviceSlice
 
-_KEY_BYTES = 1 << 20
 # ONNX Runtime gives back the pinned memory of a run's own copies only in a run at whose end it waits itself.
 _MOST_UNWAITED = 64
 
@@ -74,7 +75,8 @@ class Session(Bound):
     ModelFileCorruptError
         Where the runtime cannot read the graph.
     ProviderError
-        Where the provider cannot start, or would leave computing nodes to the CPU.
+        Where the provider cannot start, or would leave computing nodes to the CPU; for want of the device's memory a
+        :class:`tdt.errors.DeviceMemoryError`.
     """
 
     def __init__(
@@ -91,17 +93,7 @@ class Session(Bound):
         ort = onnxruntime()
         self.backend = backend
         self.name = name or (model.name if isinstance(model, Path) else "a graph made at load")
-        options = ort.SessionOptions()
-        options.log_severity_level = FATAL
-        options.intra_op_num_threads = threads or 0
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        # Its threads would wait for the next run on busy cores, which the decoder then does not find idle
-        # (tdt.decoding.cores).
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        options.enable_mem_pattern = False  # shapes change from call to call: patterns of each would be kept
-        if backend.profile is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(backend.profile / self.name)
+        options = session_options(ort, backend, self.name, threads)
         if isinstance(model, Path):  # ONNX Runtime 1.24 refuses the links of the hub's cache
             model, external_folder = without_links(model)
         if external_folder is not None:
@@ -117,13 +109,16 @@ class Session(Bound):
         except ProviderError:
             raise
         except runtime_errors() as error:
+            short = shortage(self.name, backend, str(error), loading=True)
+            if short is not None:
+                raise short from error
             shown = model if isinstance(model, Path) else Path(self.name)
             raise ModelFileCorruptError(shown, f"ONNX Runtime refuses it ({_short(error)})") from error
         self.origin = Origin()
         _open_sessions.add(self)
         self._errors = runtime_errors()
         self.unwaited = 0  # runs enqueued since one was waited for
-        self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(_graph_of(model))
+        self._floats: Callable[[], dict[str, bool]] = lambda: float_outputs(graph_of(model))
         if backend.on_device and cpu_nodes == "refuse":
             require_on_device(self.placement(), self.name, str(backend))
         self.inputs = tuple(Port(port.name, port.type, tuple(port.shape)) for port in self._session.get_inputs())
@@ -142,7 +137,7 @@ class Session(Bound):
         Raises
         ------
         RunError
-            Where the runtime fails.
+            Where the runtime fails; a :class:`tdt.errors.DeviceMemoryError` for want of the device's memory.
         ForkError
             In a process that was forked from the one this was made in.
         """
@@ -151,7 +146,12 @@ class Session(Bound):
             with at_work:
                 return list(self._session.run(None if outputs is None else list(outputs), dict(feeds)))
         except self._errors as error:
-            raise RunError(self.name, str(self.backend), _short(error)) from error
+            raise self.failure(error) from error
+
+    def failure(self, error: Exception) -> TdtError:
+        """Return what a run that failed raises: for want of a card's memory another error than for all else."""
+        short = shortage(f"A run of {self.name}", self.backend, str(error))
+        return short or RunError(self.name, str(self.backend), _short(error))
 
     def bind(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Binding:
         """Tie buffers to all ports; they are read and written in place on each run.
@@ -173,10 +173,17 @@ class Session(Bound):
         return Binding(self, binding, (*inputs.values(), *outputs.values()))
 
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        """Return an array on this session's device, of undefined content."""
-        return allocate(
-            shape, dtype, "cuda" if self.backend.provider in ("cuda", "tensorrt") else "cpu", self.backend.device_id
-        )
+        """Return an array on this session's device, of undefined content.
+
+        Raises
+        ------
+        DeviceMemoryError
+        """
+        where = "cuda" if self.backend.provider in ("cuda", "tensorrt") else "cpu"
+        try:
+            return allocate(shape, dtype, where, self.backend.device_id)
+        except self._errors as error:
+            raise self.failure(error) from error
 
     def placement(self) -> list[Node]:
         """Return which provider runs which node."""
@@ -205,7 +212,21 @@ class Session(Bound):
         if folder is not None and self.origin.is_here():
             started_unix_ns = self._session.get_profiling_start_time_ns()
             Path(self._session.end_profiling()).rename(folder / f"{self.name}@{started_unix_ns}.json")
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the runtime's session, unless a run was not waited for: then it stays for good.
+
+        ONNX Runtime gives back the pinned memory of a run's own copies in a function that the card calls later. Where
+        the session is gone by then, that function ends its allocator, which the card does not permit: an abort.
+        """
+        if self.unwaited and self.origin.is_here():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session._sess))
         del self._session
+
+    def __del__(self) -> None:
+        if hasattr(self, "_session"):
+            self._let_go()
 
 
 class Binding(Bound):
@@ -234,23 +255,25 @@ class Binding(Bound):
         Parameters
         ----------
         wait : bool
-            Whether to wait for the device; without, the run is only enqueued (but now and then it is waited for).
+            Whether to wait for the device; without, the run is only enqueued (but now and then it is waited for), and
+            the last run before the session is closed has to be one that waits.
 
         Raises
         ------
         RunError
-            Where the runtime fails.
+            Where the runtime fails; a :class:`tdt.errors.DeviceMemoryError` for want of the device's memory.
         """
         session = self._session
         session.origin.require()
-        session.unwaited = 0 if wait else session.unwaited + 1
-        if session.unwaited > _MOST_UNWAITED:
-            session.unwaited, wait = 0, True
+        session.unwaited += 1
+        wait = wait or session.unwaited > _MOST_UNWAITED
         try:
             with at_work:
                 self._run(self._native, None if wait else _enqueue_only())
         except session._errors as error:
-            raise RunError(session.name, str(session.backend), _short(error)) from error
+            raise session.failure(error) from error
+        if wait:
+            session.unwaited = 0
 
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -279,37 +302,3 @@ def _enqueue_only() -> Any:
 def _short(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 400 else f"{text[:400]} …"
-
-
-def model_key(model: Path | bytes, external_folder: Path | None = None) -> str:
-    """Return a hash that tells models apart: the graph whole, of external weights the size and both ends.
-
-    It does not depend on where they lie.
-    """
-    from tdt.onnxfile import external_locations, read_graph
-
-    digest = hashlib.sha256()
-    if isinstance(model, bytes):
-        digest.update(model)
-        files = [external_folder / name for name in external_locations(model)] if external_folder is not None else []
-    else:
-        digest.update(model.read_bytes())
-        files = sorted({ref.file for ref in read_graph(model).external})
-    for file in files:
-        size = file.stat().st_size
-        digest.update(str(size).encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(_KEY_BYTES))
-            stream.seek(max(0, size - _KEY_BYTES))
-            digest.update(stream.read(_KEY_BYTES))
-    return digest.hexdigest()
-
-
-def _graph_of(model: Path | bytes) -> Any:
-    if isinstance(model, bytes):
-        import onnx
-
-        return onnx.load_from_string(model)
-    from tdt.onnxfile import load_model
-
-    return load_model(model, weights=False)

@@ -61,8 +61,8 @@ class WorkQueue(Protocol):
         """Copy the first `columns` of the last axis on the device, zeros after them."""
         ...
 
-    def run(self, binding: Binding) -> None:
-        """Run a session."""
+    def run(self, binding: Binding, *, more: bool = False) -> None:
+        """Run a session; `more` runs of the same session follow, and only the last one has to be waited for."""
         ...
 
     def read(self, source: DeviceArray) -> Array:
@@ -102,7 +102,7 @@ class HostQueue:
         host[..., :columns] = source.numpy()[..., :columns]
         target.copy_from(host)
 
-    def run(self, binding: Binding) -> None:
+    def run(self, binding: Binding, *, more: bool = False) -> None:  # noqa: ARG002
         """Run now."""
         binding.run()
 

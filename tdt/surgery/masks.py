@@ -55,6 +55,54 @@ def single_masks(graph: EditableGraph) -> int:
     return dropped
 
 
+def broadcast_pairs(graph: EditableGraph) -> int:
+    """Drop the Tile below which a mask of frames meets its own transposition; return how many.
+
+    The export writes [B, 1, T] out to [B, T, T] to combine "this frame counts" with "that frame counts": And broadcasts
+    as well. CUDA has no Tile for truth values: the one node went through the host, which made every run wait in its
+    middle, and kept ONNX Runtime from capturing the encoder.
+    """
+    dropped = 0
+    for node in list(graph.graph.node):
+        if node.op_type != "Tile" or node.output[0] in graph.output_names:
+            continue
+        readers = graph.consumers.get(node.output[0], [])
+        turned = [reader for reader in readers if reader.op_type == "Transpose"]
+        meeting = [reader for reader in readers if reader.op_type == "And"]
+        if len(readers) != 2 or len(turned) != 1 or len(meeting) != 1 or not _is_row(graph, node.input[0]):
+            continue
+        perm = next((list(a.ints) for a in turned[0].attribute if a.name == "perm"), None)
+        if perm == [0, 2, 1] and graph.consumers.get(turned[0].output[0], []) == meeting:
+            graph.replace_uses(node.output[0], node.input[0])
+            dropped += 1
+    graph.finish()
+    return dropped
+
+
+def _is_row(graph: EditableGraph, name: str) -> bool:
+    """Whether `name` is [B, 1, T] by construction: axis 1 was just put in."""
+    node = graph.producers.get(name)
+    if node is not None and node.op_type == "Expand" and _is_ones(graph, node.input[1]):
+        node = graph.producers.get(node.input[0])
+    if node is None or node.op_type != "Unsqueeze":
+        return False
+    axes = graph.constant(node.input[1]) if len(node.input) > 1 else next(a.ints for a in node.attribute)
+    return axes is not None and list(axes) == [1]
+
+
+def _is_ones(graph: EditableGraph, name: str) -> bool:
+    """Whether a shape that a tensor is expanded to changes nothing: all ones."""
+    value = graph.constant(name)
+    if value is not None:
+        return bool((value == 1).all())
+    node = graph.producers.get(name)
+    if node is None or node.op_type != "ConstantOfShape":
+        return False
+    from onnx import numpy_helper
+
+    return any(a.name == "value" and bool((numpy_helper.to_array(a.t) == 1).all()) for a in node.attribute)
+
+
 def _other(node: onnx.NodeProto, name: str) -> str:
     return str(node.input[1] if node.input[0] == name else node.input[0])
 

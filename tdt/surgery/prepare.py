@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tdt.surgery.editing import EditableGraph
 from tdt.surgery.folding import drop_identities, fold_constants
 from tdt.surgery.lengths import integer_lengths
-from tdt.surgery.masks import broadcast_masks, single_masks
+from tdt.surgery.masks import broadcast_masks, broadcast_pairs, single_masks
 from tdt.surgery.pointwise import pointwise_to_matmul
 from tdt.surgery.positions import halve_position_table
 from tdt.surgery.shapes import copy_batch_axis
@@ -27,6 +27,7 @@ _PASSES: tuple[tuple[str, Callable[[EditableGraph], int]], ...] = (
     ("lengths made integer", integer_lengths),
     ("masks broadcast", broadcast_masks),
     ("masks applied once", single_masks),
+    ("masks paired by broadcasting", broadcast_pairs),
     ("reshapes simplified", copy_batch_axis),
 )
 

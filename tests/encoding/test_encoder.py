@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tdt.encoding.encoder import Encoder
+from tdt.encoding.encoder import Encoder, probe_batching, tell_batching
 from tdt.errors import AudioTooLongError, ModelFileCorruptError, ModelMismatchError, OptionError
 from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
@@ -17,6 +17,7 @@ from tdt.stages import Features
 from .. import tiny_models
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tdt.spec import ModelSpec
@@ -83,6 +84,37 @@ def test_leaking_exports_are_found_and_grouped(tmp_path: Path, layout: Any, mask
         alone = encoder.encode(Features(batch.frames[row : row + 1, :, :length], batch.lengths[row : row + 1]))
         span = int(together.lengths[row])
         np.testing.assert_allclose(together.frames[row, :span], alone.frames[0], atol=1e-4)  # reordered sums
+
+
+def rounded(encoder: Encoder) -> Callable[[Any, Any], Any]:
+    """Return runs whose products round their inputs: what they give depends a little on the shape of the batch."""
+
+    def run(frames: Any, lengths: Any) -> Any:
+        out = encoder._run(frames, lengths)
+        noise = np.random.default_rng(len(frames) * 1000 + frames.shape[2]).uniform(-1, 1, out.shape)
+        return (out + 2e-3 * np.abs(out).max() * noise).astype(np.float32)
+
+    return run
+
+
+@pytest.mark.parametrize(("numbers", "expected"), [("fp32", "alone"), ("tf32", "together"), ("fp16", "together")])
+def test_rounding_is_not_taken_for_a_leak(encoder: Encoder, numbers: Any, expected: str) -> None:
+    assert probe_batching(rounded(encoder), encoder.spec.n_mels, numbers) == expected
+
+
+def test_a_leak_is_found_beside_rounding(tmp_path: Path) -> None:
+    tiny_models.write(tmp_path, tiny_models.Shape(masked=False), "onnx-asr")
+    encoder = Encoder(*find_model(tmp_path), Backend())
+    assert probe_batching(rounded(encoder), encoder.spec.n_mels, "tf32") == "same length"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"), [("together", ""), ("same length", "padding"), ("alone", "each runs alone")]
+)
+def test_clips_that_cannot_share_a_run_are_told(verdict: Any, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    tell_batching(verdict, "encoder.onnx on tensorrt:0 in tf32")
+    assert (said in caplog.text) if said else not caplog.text
+    assert ("encoder.onnx on tensorrt:0 in tf32" in caplog.text) == bool(said)
 
 
 def test_dynamic_quantisation_runs_utterances_alone(model_folder: Path) -> None:

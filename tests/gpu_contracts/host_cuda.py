@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import subprocess
+import warnings
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -69,13 +70,15 @@ class Streams(SimpleNamespace):
 
     def __init__(self) -> None:
         super().__init__(Device=nullcontext, runtime=SimpleNamespace(getDevice=lambda: 0))
+        self.Stream = SimpleNamespace(from_external=lambda given: Stream(self, given.__cuda_stream__()[1]))
         self.waits: list[tuple[int, int]] = []
-        self.stack: list[Any] = [self.ExternalStream(0)]
+        self.stack: list[Any] = [Stream(self, 0)]
 
     def get_current_stream(self) -> Any:
         return self.stack[-1]
 
     def ExternalStream(self, ptr: int, device_id: int = -1) -> Any:
+        warnings.warn("ExternalStream is deprecated.", DeprecationWarning, stacklevel=2)  # as CuPy 14 does
         return Stream(self, ptr)
 
 

@@ -38,6 +38,7 @@ CUDA = Backend.parse("cuda:0")
 @pytest.fixture
 def asr() -> Iterator[Any]:
     with tdt.load(provider="cuda:0") as asr:
+        asr._stages.encoder._batching = "together"  # type: ignore[attr-defined]  # the probe's numbers mean nothing here
         yield asr
 
 
@@ -95,7 +96,7 @@ def test_frames_that_lie_on_the_card_are_read_there(asr: Any) -> None:
     asr._stages.engine.decode(Encoded(bare, lengths))  # type: ignore[arg-type]
     seen = enqueued()
     assert seen.enqueued > 5, "projected there, by the graph"
-    assert (seen.enqueued_elsewhere, seen.waits) == (0, 1)
+    assert (seen.enqueued_elsewhere, seen.waits) == (0, 2)  # for the projection, and for the kernel
     native.close()
 
 

@@ -7,6 +7,8 @@ often. Not real: that the device keeps the order (it has none here), and time.
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -103,7 +105,9 @@ def no_clean_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_clean_up")
 @pytest.mark.parametrize(("frames", "projected"), [("none", "host"), ("host", "host"), ("device", "device")])
-def test_the_encoder_waits_once_and_uses_one_stream(encoder: DeviceEncoder, frames: Any, projected: Any) -> None:
+def test_the_encoder_waits_for_run_and_copies_on_one_stream(
+    encoder: DeviceEncoder, frames: Any, projected: Any
+) -> None:
     for _ in range(2):
         encoder.encode(features([300, 200]), frames="none")
     inside = waits_of_the_graph(encoder)
@@ -112,11 +116,11 @@ def test_the_encoder_waits_once_and_uses_one_stream(encoder: DeviceEncoder, fram
     seen = enqueued()
     assert seen.enqueued > 300
     assert seen.enqueued_elsewhere == 0
-    assert (seen.waits, seen.waits_elsewhere) == (1, inside)
+    assert (seen.waits, seen.waits_elsewhere) == (2, inside)
 
 
 @pytest.mark.usefixtures("no_clean_up")
-def test_the_decoder_waits_once_a_round_on_the_encoders_stream(encoder: DeviceEncoder, engine: DeviceEngine) -> None:
+def test_the_decoder_waits_for_each_round_on_the_encoders_stream(encoder: DeviceEncoder, engine: DeviceEngine) -> None:
     encoded = encoder.encode(features([300, 200]), frames="none", projected="device")
     rounds_of(engine, encoded)
     enqueued = Enqueued(engine.queue.pointer)
@@ -125,7 +129,7 @@ def test_the_decoder_waits_once_a_round_on_the_encoders_stream(encoder: DeviceEn
     assert rounds >= 1
     assert seen.enqueued > 100
     assert seen.enqueued_elsewhere == 0
-    assert (seen.waits, seen.waits_elsewhere) == (rounds + 1, 0)  # the states at the end
+    assert (seen.waits, seen.waits_elsewhere) == (2 * rounds + 1, 0)  # its last step, its records; the states
 
 
 @pytest.mark.usefixtures("no_clean_up")
@@ -136,7 +140,7 @@ def test_frames_from_the_host_are_projected_on_the_same_stream(engine: DeviceEng
     rounds = rounds_of(engine, encoded)
     seen = enqueued()
     assert seen.enqueued > 100
-    assert (seen.enqueued_elsewhere, seen.waits, seen.waits_elsewhere) == (0, rounds + 1, 0)
+    assert (seen.enqueued_elsewhere, seen.waits, seen.waits_elsewhere) == (0, 2 * rounds + 2, 0)
 
 
 @pytest.mark.parametrize("given", [None, THEIRS])
@@ -192,8 +196,38 @@ def test_a_projection_behind_the_encoder_is_enqueued_too(monkeypatch: pytest.Mon
     enqueued = Enqueued(encoder.queue.pointer)
     encoder.encode_for_decoding(features([300]))
     seen = enqueued()
-    assert (seen.enqueued_elsewhere, seen.waits, seen.waits_elsewhere) == (0, 1, inside)
+    assert (seen.enqueued_elsewhere, seen.waits, seen.waits_elsewhere) == (0, 3, inside)
     encoder.close()
+
+
+ENDS = """
+import gc, sys, time
+import numpy as np
+import tdt
+from tdt.stages import Features
+
+features = Features(np.zeros((2, 128, 300), np.float32), np.array([300, 200]))
+for number in range(3):
+    asr = tdt.load(provider="cuda:0", decoder="native")
+    encoder = asr._stages.encoder
+    encoder._batching = "together"  # the probe compares numbers, which mean nothing here
+    asr.encode(features)
+    if sys.argv[1] == "amid":
+        next(iter(encoder._buffers.values())).bindings[0].run(wait=False)
+    if sys.argv[1] != "dropped":
+        asr.close()
+    del asr, encoder
+    gc.collect()
+time.sleep(0.2)
+print("alive")
+"""
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped", "amid"])
+def test_a_session_ends_without_taking_the_process_along(how: str) -> None:
+    # Seen on a card: pinned memory that was to be given back after the session aborted the process (CUDA failure 800).
+    ended = subprocess.run([sys.executable, "-c", ENDS, how], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.split()) == (0, ["alive"]), ended.stderr
 
 
 def test_what_is_kept_of_runs_that_are_not_waited_for_is_given_back(encoder: DeviceEncoder) -> None:

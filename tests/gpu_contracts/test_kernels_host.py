@@ -22,7 +22,7 @@ from tdt.kernels.logmel import cuda
 from tdt.kernels.logmel.definition import valid_frames
 from tdt.kernels.logmel.mel_cpu import LogMel
 
-from .host_cuda import DeviceArray, Foreign, HostCupy, on_device
+from .host_cuda import DeviceArray, Foreign, HostCupy, Stream, on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +140,7 @@ def test_features_are_enqueued_on_the_shared_stream(host_cupy: Install) -> None:
     assert made.cuda.waits == [(0x7700, 0)], "after what the caller has enqueued"
     assert [stream.ptr for stream in made.cuda.stack] == [0]
     np.testing.assert_allclose(got.frames, extractor(clips).frames, atol=5e-4, rtol=1e-4)
-    with made.cuda.ExternalStream(0x7700):
+    with Stream(made.cuda, 0x7700):
         extractor([on_device(clips[0])], queue=Queue(0x7700))
     assert made.cuda.waits == [(0x7700, 0)], "on the caller's own stream there is nothing to wait for"
 

@@ -22,9 +22,10 @@ from tdt.runtime import engine_cache, placement, provider_options, providers
 from tdt.runtime.backend import Backend
 from tdt.runtime.diagnosis import Facts, explain
 from tdt.runtime.driver import Card, Driver, read_driver
+from tdt.runtime.model_key import model_key
 from tdt.runtime.ort import onnxruntime
 from tdt.runtime.selection import choose_provider
-from tdt.runtime.session import Session, model_key
+from tdt.runtime.session import Session
 
 BACKENDS = ["cuda:1,tf32,memory=2", "tensorrt:0,int8,max_batch=4", "tensorrt:0,fp16,level=5,memory=1", "tensorrt,bf16"]
 CARD = Card("NVIDIA A10", (8, 6), 24 << 30)
@@ -174,24 +175,39 @@ def test_nothing_is_usable_without_a_card() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantization", "usable", "expected"),
+    ("quantization", "body", "usable", "expected"),
     [
-        ("dynamic", {"cuda", "tensorrt"}, "cpu"),
-        ("dynamic", set(), "cpu"),
-        ("qdq", {"cuda", "tensorrt"}, "tensorrt"),
-        ("qdq", {"cuda"}, "cpu"),
-        ("qdq", set(), "cpu"),
-        ("float", {"cuda", "tensorrt"}, "tensorrt"),
-        ("float", {"cuda"}, "cuda"),
-        ("float", set(), "cpu"),
-        ("weight-only", {"cuda"}, "cuda"),
+        ("dynamic", "float32", {"cuda", "tensorrt"}, "cpu"),
+        ("dynamic", "float32", set(), "cpu"),
+        ("qdq", "float32", {"cuda", "tensorrt"}, "tensorrt,int8"),
+        ("qdq", "float16", {"cuda", "tensorrt"}, "tensorrt"),
+        ("qdq", "float32", {"cuda"}, "cpu"),
+        ("qdq", "float32", set(), "cpu"),
+        ("float", "float32", {"cuda", "tensorrt"}, "tensorrt"),
+        ("float", "float16", {"cuda", "tensorrt"}, "tensorrt"),
+        ("float", "float32", {"cuda"}, "cuda"),
+        ("float", "float32", set(), "cpu"),
+        ("weight-only", "float32", {"cuda"}, "cuda"),
     ],
 )
-def test_auto_chooses_and_says_why(quantization: str, usable: set[str], expected: str) -> None:
-    choice = choose_provider(quantization, usable)
-    assert choice.provider == expected
+def test_auto_chooses_and_says_why(quantization: str, body: str, usable: set[str], expected: str) -> None:
+    choice = choose_provider(quantization, usable, body)
+    assert Backend(choice.provider, numbers=choice.numbers) == Backend.parse(expected)
     assert choice.why.startswith(f"{expected}: ")
     assert "\n" not in choice.why
+
+
+def test_auto_takes_the_numbers_along(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from tdt import runtime
+    from tdt.onnxfile import graph
+
+    monkeypatch.setattr(runtime, "usable_providers", lambda: {"tensorrt"}, raising=False)
+    monkeypatch.setattr(graph.GraphInfo, "quantization", "qdq")
+    with caplog.at_level(logging.INFO, logger="tdt"):
+        encoder, _ = choose_backends(find_model(None)[0], "auto", None, None, "native")
+    assert str(encoder) == "tensorrt:0,int8"
+    assert "provider tensorrt,int8: " in caplog.text
+    assert "half precision" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tdt.quantization.parts import find_linears
 from tdt.runtime.backend import Backend
 from tdt.runtime.session import Session
 from tdt.surgery.editing import EditableGraph
+from tdt.surgery.masks import broadcast_pairs
 from tdt.surgery.position_split import split_positions
 from tdt.surgery.prepare import prepare_encoder
 
@@ -60,8 +61,30 @@ def test_every_pass_found_its_pattern(encoder: Path) -> None:
     assert report.changes["lengths made integer"] >= 4
     assert report.changes["masks broadcast"] == 8
     assert report.changes["masks applied once"] == 3
+    assert report.changes["masks paired by broadcasting"] == 1
+    assert not [node.name for node in model.graph.node if node.op_type == "Tile"]
     assert report.changes["reshapes simplified"] == 32
     onnx.checker.check_model(model)
+
+
+def test_a_mask_that_is_no_row_stays_written_out() -> None:
+    """A Tile whose input is not known to be [B, 1, T] may mean something else."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Tile", ["mask", "repeats"], ["tiled"]),
+            helper.make_node("Transpose", ["tiled"], ["turned"], perm=[0, 2, 1]),
+            helper.make_node("And", ["tiled", "turned"], ["out"]),
+        ],
+        "pair",
+        [helper.make_tensor_value_info("mask", TensorProto.BOOL, ["B", "K", "T"])],
+        [helper.make_tensor_value_info("out", TensorProto.BOOL, ["B", "T", "T"])],
+        [helper.make_tensor("repeats", TensorProto.INT64, [3], [1, 2, 1])],
+    )
+    editable = EditableGraph(helper.make_model(graph))
+    assert broadcast_pairs(editable) == 0
+    assert [node.op_type for node in editable.graph.node] == ["Tile", "Transpose", "And"]
 
 
 def test_lengths_never_become_floats(prepared: onnx.ModelProto) -> None:

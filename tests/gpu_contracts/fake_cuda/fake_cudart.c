@@ -61,7 +61,10 @@ API void fake_cuda_note_copy(int kind, const void *stream) {
     fake_cuda_note_enqueued(stream);
 }
 API long fake_cuda_waits(void) { return __atomic_load_n(&counters[SYNCHRONISATIONS], __ATOMIC_RELAXED); }
+extern void fake_cuda_finish_callbacks(void); /* in fake_callbacks.c */
+extern int fake_cuda_in_callback(void);
 API void fake_cuda_note_wait(const void *stream) {
+    fake_cuda_finish_callbacks();
     __atomic_fetch_add(&counters[SYNCHRONISATIONS], 1, __ATOMIC_RELAXED);
     note(stream, 0, 1);
 }
@@ -121,6 +124,7 @@ API cudaError_t cudaMalloc(void**p,size_t n) {
     return 0;
 }
 API cudaError_t cudaFree(void*p) {
+    if (fake_cuda_in_callback()) return cudaErrorNotPermitted;
     if(p)__atomic_fetch_sub(&counters[HELD_BYTES],(long)malloc_usable_size(p),__ATOMIC_RELAXED);
     free(p);
     return 0;

@@ -54,11 +54,6 @@ API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     fake_cuda_count_launch(stream);
     return 0;
 }
-/* Everything has run by the time it is enqueued: a callback can be called at once. */
-API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data) {
-    function(data);
-    return 0;
-}
 /* What nvcc 13 makes of <<<...>>>. */
 API cudaError_t __cudaGetKernel(void **kernel, const void *entry) { *kernel = (void *)entry; return 0; }
 API cudaError_t __cudaLaunchKernel(void *kernel, struct dim3 g, struct dim3 b, void **arguments, size_t n, cudaStream_t s) {
