@@ -12,7 +12,9 @@ from tdt.lifetime import Bound, Origin
 from tdt.longform import (
     BATCH_SIZE,
     WINDOW_SECONDS,
+    batch_for_card,
     batch_for_memory,
+    card_bytes,
     make_plan,
     plan_batches,
     provider_seconds,
@@ -135,11 +137,14 @@ class Stages(Bound):
         self.origin.require()
         from tdt.longform import LongForm
 
-        plan = make_plan(self.spec, reading.cutting, provider_seconds(self.encoder))
+        room = card_bytes(self.encoder)
+        plan = make_plan(self.spec, reading.cutting, provider_seconds(self.encoder), room)
         batch_size, memory = reading.batch_size, reading.cutting.max_memory_bytes
+        seconds = plan.chunk * self.spec.frame_seconds
         if memory is not None:
-            most = batch_for_memory(self.spec, plan.chunk * self.spec.frame_seconds, memory)
-            batch_size = min(batch_size or BATCH_SIZE, most)
+            batch_size = min(batch_size or BATCH_SIZE, batch_for_memory(self.spec, seconds, memory))
+        elif batch_size is None:
+            batch_size = batch_for_card(self.spec, seconds, room)
         return LongForm(
             self.spec,
             self.extractor,

@@ -15,7 +15,7 @@ from tdt.encoding.encoder import Batching, check_features, group_rows, probe_bat
 from tdt.encoding.fitting import crop, run_fitting, scatter
 from tdt.encoding.run_shapes import run_length
 from tdt.lifetime import Bound
-from tdt.runtime import Backend, DeviceArray, WorkQueue, adopt, open_queue
+from tdt.runtime import Backend, CudaStream, DeviceArray, WorkQueue, adopt, open_queue
 from tdt.stages import Encoded
 from tdt.timeline import NULL, Recorder
 
@@ -53,6 +53,11 @@ class DeviceEncoder(Bound):
     queue : WorkQueue, optional
         Where the work is enqueued; by default the backend's own stream, or a new one.
 
+    Attributes
+    ----------
+    card_bytes : int or None
+        What was free on the card once the model was there; None where its memory is not shared.
+
     Raises
     ------
     ProviderError
@@ -81,6 +86,7 @@ class DeviceEncoder(Bound):
         self._fixed: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()  # of shapes that are captured
         self._captured = CapturedRuns(backend.graphs if self.session.captures else 0)
         self._batching: Batching | None = None
+        self.card_bytes = _free_bytes(queue, backend)
         self._lock = threading.RLock()
         self.queue = queue  # last, so that the sessions go before their stream
 
@@ -257,3 +263,11 @@ class DeviceEncoder(Bound):
         while len(self._buffers) > _KEPT_SHAPES:
             self._buffers.popitem(last=False)
         return buffers
+
+
+def _free_bytes(queue: WorkQueue, backend: Backend) -> int | None:
+    """Return what is free on the card now: read once, since what runs take stays in the arena and is used again."""
+    if not isinstance(queue, CudaStream):
+        return None
+    free, _ = queue.context.memory()
+    return min(free, backend.memory_bytes or free)

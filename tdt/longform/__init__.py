@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tdt.longform.limits import DEFAULT_CHUNK_SECONDS as DEFAULT_CHUNK_SECONDS
     from tdt.longform.limits import DEFAULT_CUT as DEFAULT_CUT
     from tdt.longform.limits import CutOptions as CutOptions
+    from tdt.longform.limits import batch_for_card as batch_for_card
     from tdt.longform.limits import batch_for_memory as batch_for_memory
+    from tdt.longform.limits import card_bytes as card_bytes
     from tdt.longform.limits import make_plan as make_plan
     from tdt.longform.limits import provider_seconds as provider_seconds
     from tdt.longform.recording import LongForm as LongForm
@@ -33,7 +35,8 @@ __getattr__, __all__ = door(
     {
         "batching": "BATCH_SIZE WINDOW_SECONDS plan_batches window_size",
         "checkpoint": "Journal source_identity take_up",
-        "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_for_memory make_plan provider_seconds",
+        "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_for_card batch_for_memory card_bytes make_plan "
+        "provider_seconds",
         "recording": "LongForm",
         "underway": "Pace Part Recording",
     },

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tdt.checks import SECONDS, seconds_option, whole_option
 from tdt.errors import OptionError
+from tdt.longform.batching import BATCH_SIZE
 from tdt.longform.chunking import Plan
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ LEAST_PAUSE_SECONDS = 0.16
 MARGIN_SECONDS = 0.16
 # After this long a pause a new turn begins: decoding starts afresh.
 RESET_SECONDS = 2.0
-# A part of the machine's free memory that the encoder's activations may take.
+# A part of what is free, in the machine's memory or on the card, that the encoder's activations may take.
 MEMORY_SHARE = 0.5
 
 
@@ -47,7 +48,7 @@ class CutOptions:
     context_seconds : float, optional
         Context on each side of a cut through speech; by default 2, at most a quarter of the window.
     max_memory_bytes : int, optional
-        For the encoder's activations; by default half of what is free.
+        For the encoder's activations; by default half of what is free where it runs.
 
     Raises
     ------
@@ -68,7 +69,12 @@ class CutOptions:
 DEFAULT_CUT = CutOptions()
 
 
-def make_plan(spec: ModelSpec, options: CutOptions = DEFAULT_CUT, provider_seconds: float | None = None) -> Plan:
+def make_plan(
+    spec: ModelSpec,
+    options: CutOptions = DEFAULT_CUT,
+    provider_seconds: float | None = None,
+    card_bytes: int | None = None,
+) -> Plan:
     """Return how audio is cut for a model.
 
     Parameters
@@ -77,6 +83,8 @@ def make_plan(spec: ModelSpec, options: CutOptions = DEFAULT_CUT, provider_secon
     options : CutOptions, optional
     provider_seconds : float, optional
         Longest input that the provider's engines are built for.
+    card_bytes : int, optional
+        What is free on the card that the encoder runs on; by default it runs in the machine's own memory.
 
     Raises
     ------
@@ -87,7 +95,8 @@ def make_plan(spec: ModelSpec, options: CutOptions = DEFAULT_CUT, provider_secon
     table = None if spec.max_encoder_frames is None else spec.max_encoder_frames * spec.frame_seconds
     ceiling = min((limit for limit in (table, provider_seconds) if limit is not None), default=None)
     if chunk_seconds is None:
-        budget = options.max_memory_bytes or int(MEMORY_SHARE * free_memory_bytes())
+        free = free_memory_bytes() if card_bytes is None else card_bytes
+        budget = options.max_memory_bytes or int(MEMORY_SHARE * free)
         chunk_seconds = min(DEFAULT_CHUNK_SECONDS, ceiling or DEFAULT_CHUNK_SECONDS)
         while chunk_seconds > 10 and window_bytes(spec, chunk_seconds) > budget:
             chunk_seconds /= 2
@@ -150,6 +159,20 @@ def free_memory_bytes() -> int:
 def batch_for_memory(spec: ModelSpec, chunk_seconds: float, max_memory_bytes: int) -> int:
     """Return how many windows of full length fit into the memory, at least one."""
     return max(1, max_memory_bytes // window_bytes(spec, chunk_seconds))
+
+
+def batch_for_card(spec: ModelSpec, chunk_seconds: float, card_bytes: int | None) -> int | None:
+    """Return how many windows of full length fit into a card's share; None for as many as usual, or without a card."""
+    if card_bytes is None:
+        return None
+    most = batch_for_memory(spec, chunk_seconds, int(MEMORY_SHARE * card_bytes))
+    return most if most < BATCH_SIZE else None
+
+
+def card_bytes(encoder: object) -> int | None:
+    """Return what was free on the card when an encoder had been loaded there; None for one on the host."""
+    found = getattr(encoder, "card_bytes", None)
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def provider_seconds(encoder: object) -> float | None:

@@ -106,12 +106,16 @@ def shape_text(shapes: dict[str, Shape]) -> str:
 def cuda_options(backend: Backend) -> dict[str, str]:
     """Return the CUDA provider's options.
 
-    Convolutions are chosen by heuristics: searching would start anew for every length. The arena grows by what is asked
-    for, not by doubling, so that changing lengths do not pile up unused memory.
+    Convolutions are chosen by heuristics: a search would start anew at every change of shape, as the plans do.
+
+    The arena grows by doubling, up to 1 GiB at a time. Growing by what is asked for leaves regions that never join:
+    over lengths that ascend from 2 to 40 s the bundled model came to hold 378 MB where the longest alone needs 71 MB,
+    against 97 MB in any order with doubling; the shapes of parakeet-tdt-0.6b-v3, weights included, 3612 against
+    3074 MB (counted with the provider's own arena over a runtime that does nothing).
     """
     options = {
         "device_id": str(backend.device_id),
-        "arena_extend_strategy": "kSameAsRequested",
+        "arena_extend_strategy": "kNextPowerOfTwo",
         "cudnn_conv_algo_search": "HEURISTIC",
         "do_copy_in_default_stream": "1",
         "use_tf32": str(int(backend.tf32)),

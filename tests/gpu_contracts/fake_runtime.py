@@ -19,6 +19,7 @@ class Counters(NamedTuple):
     cudnn_finalized: int
     cudnn_plans: int
     cudnn_executed: int
+    held_bytes: int
 
 
 class OnStream(NamedTuple):

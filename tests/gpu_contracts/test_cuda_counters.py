@@ -118,3 +118,31 @@ def test_a_run_asks_for_no_more_than_it_did(deep: Deep, rows: int) -> None:
     assert 0 < found.device_to_host <= down
     assert found.device_to_device <= inside
     assert found.synchronisations <= 2  # the run's own, and the stage's
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_memory_is_that_of_the_longest_in_whatever_order(seed: int) -> None:
+    """Regions that are as large as what was asked for never join: ascending lengths then held five times as much."""
+    lengths = list(range(200, 4001, 200))
+    orders = {"descending": lengths[::-1], "ascending": lengths}
+    orders["random"] = np.random.default_rng(seed).permutation(lengths).tolist()
+    held = {}
+    for name, order in orders.items():
+        counted = Spent()
+        encoder = DeviceEncoder(*find_model(None), CUDA)
+        encoder._batching = "together"
+        for mel_frames in order:
+            spent(encoder, 1, mel_frames)
+        held[name] = counted().held_bytes
+        encoder.close()
+        del encoder
+    assert max(held.values()) <= 1.1 * held["descending"]
+
+
+def test_what_is_free_is_read_once_the_model_is_there() -> None:
+    encoder = DeviceEncoder(*find_model(None), CUDA)
+    assert encoder.card_bytes == encoder.queue.context.memory()[0] > 1 << 30  # type: ignore[attr-defined]
+    limited = DeviceEncoder(*find_model(None), Backend.parse("cuda:0,memory=1"))
+    assert limited.card_bytes == 1 << 30
+    for made in (encoder, limited):
+        made.close()

@@ -66,7 +66,7 @@ def test_cuda_options_say_what_was_asked() -> None:
     assert options["device_id"] == "1"
     assert options["use_tf32"] == "0"
     assert options["cudnn_conv_algo_search"] == "HEURISTIC"
-    assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert options["arena_extend_strategy"] == "kNextPowerOfTwo"
     assert options["gpu_mem_limit"] == str(2 << 30)
     assert (options["has_user_compute_stream"], options["user_compute_stream"]) == ("1", "4096")
     assert provider_options.cuda_options(Backend.parse("cuda,tf32"))["use_tf32"] == "1"

@@ -3,6 +3,7 @@
  * One pretend device; device memory is host memory; copies are memcpy and are counted; kernel launches are counted and
  * do nothing. Real with it: option parsing, graph partitioning, node placement, bindings. Not real: numbers and times.
  */
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include "driver_types.h"
@@ -11,12 +12,12 @@
 #define API __attribute__((visibility("default")))
 
 enum { HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE, LAUNCHES, ALLOCATIONS, ALLOCATED_BYTES, SYNCHRONISATIONS,
-       CUBLAS_CALLS, CUDNN_FINALIZED, CUDNN_PLANS, CUDNN_EXECUTED, N_COUNTERS };
+       CUBLAS_CALLS, CUDNN_FINALIZED, CUDNN_PLANS, CUDNN_EXECUTED, HELD_BYTES, N_COUNTERS };
 static long counters[N_COUNTERS];
 static void count(int which) { __atomic_fetch_add(&counters[which], 1, __ATOMIC_RELAXED); }
 
 /* Copy the counters to out: copies by kind, launches, allocations, bytes allocated in total, synchronisations, products
- * of cuBLAS; of cuDNN's graph interface what was finalized, execution plans among that, and what was executed. */
+ * of cuBLAS; of cuDNN's graph interface what was finalized, execution plans among that, and what was executed; bytes held now. */
 API void fake_cuda_counters(long *out) { memcpy(out, counters, sizeof counters); }
 
 /* What was enqueued on which stream, and which was waited for; what takes no stream counts for the default one, 0. */
@@ -119,10 +120,12 @@ API cudaError_t cudaMalloc(void**p,size_t n) {
     *p=aligned_alloc(512,m);
     if(!*p)return 2;
     memset(*p,0,m);
+    __atomic_fetch_add(&counters[HELD_BYTES],(long)malloc_usable_size(*p),__ATOMIC_RELAXED);
     return 0;
 }
 API cudaError_t cudaFree(void*p) {
     if (fake_cuda_in_callback()) return cudaErrorNotPermitted;
+    if(p)__atomic_fetch_sub(&counters[HELD_BYTES],(long)malloc_usable_size(p),__ATOMIC_RELAXED);
     free(p);
     return 0;
 }
@@ -133,9 +136,7 @@ API cudaError_t cudaHostAlloc(void**p,size_t n,unsigned f) {
     return cudaMalloc(p,n);
 }
 API cudaError_t cudaFreeHost(void*p) {
-    if (fake_cuda_in_callback()) return cudaErrorNotPermitted;
-    free(p);
-    return 0;
+    return cudaFree(p);
 }
 API cudaError_t cudaMemcpy(void*d,const void*s,size_t n,enum cudaMemcpyKind k) {
     fake_cuda_note_copy(k,0);
