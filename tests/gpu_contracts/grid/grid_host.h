@@ -46,6 +46,11 @@ GRID_WORD int __syncthreads_or(int given) { return grid::block_any(given, GRID_H
 GRID_WORD void __syncwarp(unsigned = 0xffffffffu) { grid::warp_barrier(GRID_HERE); }
 GRID_WORD void __threadfence() { grid::fence(); }
 GRID_WORD unsigned atomicAdd(unsigned *word, unsigned value) { return grid::atomic_add(word, value, GRID_HERE); }
+GRID_WORD long long clock64()
+{
+    static thread_local long long calls;
+    return ++calls; // time is not modelled; that it goes on is
+}
 GRID_WORD int __popc(unsigned bits) { return __builtin_popcount(bits); }
 GRID_WORD int __ffs(unsigned bits) { return __builtin_ffs(int(bits)); }
 
