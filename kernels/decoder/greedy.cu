@@ -114,14 +114,14 @@ template <int R> __device__ __forceinline__ void project(const Greedy &a, const 
     }
 }
 
-template <int R> __device__ __forceinline__ void predict(const Greedy &a, const Shared &s, float4 *act, int stride)
+template <int R> __device__ __forceinline__ void predict(const Greedy &a, const Shared &s, float4 *act, int stride, unsigned &round)
 {
     for (int layer = 0; layer < a.layers; ++layer) {
         lstm<R>(a, s, act, stride, layer);
-        meet(a.barrier);
+        meet(a.barrier, round);
     }
     project<R>(a, s, act, stride);
-    meet(a.barrier);
+    meet(a.barrier, round);
 }
 
 // --- joint -------------------------------------------------------------------------------------------------------------
@@ -254,18 +254,19 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1) greedy(const __grid_
     const int widest = a.layers > 1 ? 2 * a.hidden_size : a.hidden_size;
     const int stride = (widest > a.joint_size ? widest : a.joint_size) / 4;
     int barriers = 0, turn = 0;
+    unsigned round = 0;
     start_clocks();
     begin(a, s);
     lap(BEGIN);
     while (s.n_running > 0 && s.first_halted < 0) {
         if (s.n_fed == 1)
-            predict<1>(a, s, act, stride);
+            predict<1>(a, s, act, stride, round);
         else if (s.n_fed > 1)
-            predict<ROWS>(a, s, act, stride);
+            predict<ROWS>(a, s, act, stride, round);
         // Two boards that take turns: a block may write its next line while another still gathers this one.
         float4 *const board = a.board + (long long)turn * gridDim.x * a.entries * 2;
         joint(a, s, act, stride, board);
-        meet(a.barrier);
+        meet(a.barrier, round);
         barriers += 1 + (s.n_fed > 0 ? a.layers + 1 : 0), turn ^= 1;
         gather(a, s, board);
         lap(GATHER);

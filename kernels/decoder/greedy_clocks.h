@@ -39,13 +39,13 @@ __device__ __forceinline__ void lap(int phase)
 }
 
 // A barrier over the grid: waiting for this block's own warps is told from waiting for the others.
-__device__ __forceinline__ void meet(unsigned *counter)
+__device__ __forceinline__ void meet(unsigned *counter, unsigned &round)
 {
 #ifdef GREEDY_CLOCKS
     __syncthreads();
     lap(OWN_BLOCK);
 #endif
-    grid_barrier(counter);
+    grid_barrier(counter, round);
     lap(BARRIER);
 }
 

@@ -80,8 +80,20 @@ GRID_WORD unsigned __ballot_sync(unsigned, int given)
     return bits;
 }
 
-// The twins of what grid.h writes in PTX.
+// A look that orders nothing: kernels of the zoo, and breaks, use it.
 GRID_WORD unsigned poll(const unsigned *word) { return grid::poll(word, GRID_HERE); }
+// The twins of what grid.h writes in PTX.
+GRID_WORD void add_released(unsigned *word, unsigned value)
+{
+    grid::fence();
+    grid::atomic_add(word, value, GRID_HERE);
+}
+GRID_WORD unsigned acquired(const unsigned *word)
+{
+    const unsigned value = grid::poll(word, GRID_HERE);
+    grid::fence();
+    return value;
+}
 template <typename T> GRID_WORD T fresh(const T *data)
 {
     grid::fresh(data, sizeof(T), GRID_HERE);
