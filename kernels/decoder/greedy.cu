@@ -29,6 +29,7 @@
 // ROWS utterances in a pass cost the same bytes and ROWS times the arithmetic: 85 MFMA a token and 8 rows.
 //
 // Built with ROWS (8 or 16) and HALF_WEIGHTS (0 or 1); the files included are handed to the compiler by name.
+#include "greedy_clocks.h"
 #include "greedy_peaks.h"
 #include "greedy_products.h"
 #include "greedy_rows.h"
@@ -60,6 +61,7 @@ __device__ __forceinline__ void stage(const Greedy &a, const Shared &s, float4 *
         }
     }
     __syncthreads();
+    lap(STAGE);
 }
 
 // One LSTM layer for the rows in `fed`: from the state of their parity to the other one.
@@ -89,6 +91,7 @@ template <int R> __device__ __forceinline__ void lstm(const Greedy &a, const Sha
                 }
             }
         }
+        lap(layer ? LAYERS_ABOVE : LAYER_0);
     }
 }
 
@@ -107,17 +110,18 @@ template <int R> __device__ __forceinline__ void project(const Greedy &a, const 
                     a.prediction[row * a.joint_size + column] = sums[c] + a.predictor_bias[column];
             }
         }
+        lap(PROJECTION);
     }
 }
 
-template <int R> __device__ __forceinline__ void predict(const Greedy &a, const Shared &s, float4 *act, int stride)
+template <int R> __device__ __forceinline__ void predict(const Greedy &a, const Shared &s, float4 *act, int stride, unsigned &round)
 {
     for (int layer = 0; layer < a.layers; ++layer) {
         lstm<R>(a, s, act, stride, layer);
-        grid_barrier(a.barrier);
+        meet(a.barrier, round);
     }
     project<R>(a, s, act, stride);
-    grid_barrier(a.barrier);
+    meet(a.barrier, round);
 }
 
 // --- joint -------------------------------------------------------------------------------------------------------------
@@ -146,6 +150,7 @@ __device__ __forceinline__ void activate(const Greedy &a, const Shared &s, float
         }
     }
     __syncthreads();
+    lap(ACTIVATE);
 }
 
 // All logits of this block's share for the entries that run; the best of them to this turn's board.
@@ -173,6 +178,7 @@ __device__ __forceinline__ void joint(const Greedy &a, Shared &s, float4 *act, i
                 mine[c].bad += x - x == 0.0f ? 0.0f : 1.0f;
             }
         }
+        lap(JOINT);
         UNROLL for (int c = 0; c < EACH; ++c) {
             mine[c] = merged(mine[c], from_lane(mine[c], 8));
             mine[c] = merged(mine[c], from_lane(mine[c], 16));
@@ -189,6 +195,7 @@ __device__ __forceinline__ void joint(const Greedy &a, Shared &s, float4 *act, i
             line[0] = make_float4(all.token.value, (float)all.token.index, all.token.sum, all.token.power);
             line[1] = make_float4(all.duration.value, (float)all.duration.index, all.bad, 0.0f);
         }
+        lap(MERGE);
     }
 }
 
@@ -247,22 +254,28 @@ extern "C" __global__ void __launch_bounds__(WARPS * 32, 1) greedy(const __grid_
     const int widest = a.layers > 1 ? 2 * a.hidden_size : a.hidden_size;
     const int stride = (widest > a.joint_size ? widest : a.joint_size) / 4;
     int barriers = 0, turn = 0;
+    unsigned round = 0;
+    start_clocks();
     begin(a, s);
+    lap(BEGIN);
     while (s.n_running > 0 && s.first_halted < 0) {
         if (s.n_fed == 1)
-            predict<1>(a, s, act, stride);
+            predict<1>(a, s, act, stride, round);
         else if (s.n_fed > 1)
-            predict<ROWS>(a, s, act, stride);
+            predict<ROWS>(a, s, act, stride, round);
         // Two boards that take turns: a block may write its next line while another still gathers this one.
         float4 *const board = a.board + (long long)turn * gridDim.x * a.entries * 2;
         joint(a, s, act, stride, board);
-        grid_barrier(a.barrier);
+        meet(a.barrier, round);
         barriers += 1 + (s.n_fed > 0 ? a.layers + 1 : 0), turn ^= 1;
         gather(a, s, board);
+        lap(GATHER);
         for (int place_of_row = threadIdx.x; place_of_row < s.n_running; place_of_row += blockDim.x)
             walk(a, s, place_of_row);
         __syncthreads();
         list(a, s);
+        lap(WALK);
     }
     end(a, s, barriers);
+    hand_back_clocks(a.clocks);
 }

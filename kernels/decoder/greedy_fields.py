@@ -67,6 +67,7 @@ FIELDS: tuple[Field, ...] = (
     _pointer("hidden_end", "float", "[L, B, H] state before the last label; by all at the end"),
     _pointer("cell_end", "float", "[L, B, H] likewise"),
     _pointer("report", "int", "[4] status, row, frame, barriers passed; by block 0 at the end"),
+    _pointer("clocks", "unsigned", "[2, PHASES] cycles, by the first block and by the last; with GREEDY_CLOCKS only"),
     _number("batch", "B, from 1 to MOST_ROWS"),
     _number("frames", "T"),
     _number("frame_width", "columns of a frame, up to J"),
@@ -91,6 +92,12 @@ REPORT_PLACES = 4
 CLOCK_COLUMNS = 4
 TIME, LAST_TIME, REPEATS, LABEL = 0, 1, 2, 3
 
+# Of a launch, in `clocks`: what the first thread of a block waits for and does.
+PHASES = (
+    "BEGIN", "STAGE", "LAYER_0", "LAYERS_ABOVE", "PROJECTION", "ACTIVATE", "JOINT", "MERGE", "OWN_BLOCK", "BARRIER",
+    "GATHER", "WALK",
+)  # fmt: skip
+
 HEADER = "greedy_fields.h"  # the name under which the kernel includes it
 
 
@@ -98,7 +105,8 @@ def header() -> str:
     """Return the argument as C."""
     lines = [f"    {field.c}{field.name}; // {field.says}" for field in FIELDS]
     statuses = f"enum {{ DONE = {DONE}, NOT_FINITE = {NOT_FINITE}, FULL = {FULL} }};"
-    return "\n".join([statuses, "struct Greedy {", *lines, "};", f"static_assert(sizeof(Greedy) == {SIZE});", ""])
+    phases = f"enum {{ {', '.join(PHASES)}, PHASES }};"
+    return "\n".join([statuses, phases, "struct Greedy {", *lines, "};", f"static_assert(sizeof(Greedy) == {SIZE});", ""])
 
 
 def _format() -> str:

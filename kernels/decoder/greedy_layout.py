@@ -198,6 +198,7 @@ def places(sizes: Sizes, batch: int, blocks: int, entries: int, capacity: int) -
         "clock": ((batch, fields.CLOCK_COLUMNS), integer),
         "counts": ((batch,), integer),
         "report": ((fields.REPORT_PLACES,), integer),
+        "clocks": ((2, len(fields.PHASES)), integer),
         "tokens": ((batch, capacity, 3), integer),
         "scores": ((batch, capacity, 2), real),
         "hidden_end": (state, real),

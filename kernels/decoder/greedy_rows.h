@@ -2,8 +2,8 @@
 // results and take the same decisions, in the same order.
 #ifndef GREEDY_ROWS_H
 #define GREEDY_ROWS_H
-#include "greedy_fields.h"
 #include "greedy_peaks.h"
+#include "greedy_fields.h" // what a Weight is comes from above
 #define MOST_ROWS 128      // utterances of a launch
 #define WARPS (128 / ROWS) // most that a block has: 64 sums a lane leave registers for 256 threads only
 static_assert(ROWS == 8 || ROWS == 16, "a warp's 32 lanes share the 4 * ROWS sums of a pass");

@@ -6,11 +6,16 @@
 #define GRID_H
 
 #ifndef GRID_HOST // the tests put twins of these in their place
-// A word that other blocks change while this one looks.
-__device__ unsigned poll(const unsigned *word)
+// Add to a word: what this thread wrote or saw before, who acquires the sum sees too.
+__device__ void add_released(unsigned *word, unsigned value)
+{
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" : : "l"(word), "r"(value) : "memory");
+}
+// A word that other blocks change while this one looks; what they wrote before it is seen after it.
+__device__ unsigned acquired(const unsigned *word)
 {
     unsigned value;
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
     return value;
 }
 // Data that other blocks wrote before the last barrier: read where they meet (L2), not in this multiprocessor's cache.
@@ -51,18 +56,19 @@ __device__ float from_half(unsigned short bits)
 // Wait until every thread of every block is here; what each wrote before, all read after.
 //
 // Block 0 adds what makes the sum over the grid 2^31, so that each round flips the counter's top bit and leaves the rest
-// as it was: rounds need no number, nothing overflows, and a counter that was zero at launch serves for ever. The first
-// __syncthreads is what lets one thread speak for its block (its other warps may not have written yet), the fences order
-// those writes before the announcement and the reads after it, the last __syncthreads holds the block back meanwhile.
-__device__ void grid_barrier(unsigned *counter)
+// as it was: nothing overflows. The counter is zero at launch. `round` is the caller's, 0 at
+// first: the top bit that its rounds have made, so that nobody has to read the counter before adding to it. The first
+// __syncthreads is what lets one thread speak for its block (its other warps may not have written yet): what the block
+// wrote comes before thread 0's release, what it reads after thread 0's acquire, and the last __syncthreads holds it
+// back meanwhile.
+__device__ void grid_barrier(unsigned *counter, unsigned &round)
 {
     __syncthreads();
+    round ^= 0x80000000u;
     if (threadIdx.x == 0) {
         const unsigned share = blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u;
-        __threadfence();
-        const unsigned before = atomicAdd(counter, share);
-        while (((poll(counter) ^ before) & 0x80000000u) == 0) {}
-        __threadfence();
+        add_released(counter, share);
+        while (((acquired(counter) ^ round) & 0x80000000u) != 0) {}
     }
     __syncthreads();
 }

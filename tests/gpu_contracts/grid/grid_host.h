@@ -46,6 +46,11 @@ GRID_WORD int __syncthreads_or(int given) { return grid::block_any(given, GRID_H
 GRID_WORD void __syncwarp(unsigned = 0xffffffffu) { grid::warp_barrier(GRID_HERE); }
 GRID_WORD void __threadfence() { grid::fence(); }
 GRID_WORD unsigned atomicAdd(unsigned *word, unsigned value) { return grid::atomic_add(word, value, GRID_HERE); }
+GRID_WORD long long clock64()
+{
+    static thread_local long long calls;
+    return ++calls; // time is not modelled; that it goes on is
+}
 GRID_WORD int __popc(unsigned bits) { return __builtin_popcount(bits); }
 GRID_WORD int __ffs(unsigned bits) { return __builtin_ffs(int(bits)); }
 
@@ -75,8 +80,20 @@ GRID_WORD unsigned __ballot_sync(unsigned, int given)
     return bits;
 }
 
-// The twins of what grid.h writes in PTX.
+// A look that orders nothing: kernels of the zoo, and breaks, use it.
 GRID_WORD unsigned poll(const unsigned *word) { return grid::poll(word, GRID_HERE); }
+// The twins of what grid.h writes in PTX.
+GRID_WORD void add_released(unsigned *word, unsigned value)
+{
+    grid::fence();
+    grid::atomic_add(word, value, GRID_HERE);
+}
+GRID_WORD unsigned acquired(const unsigned *word)
+{
+    const unsigned value = grid::poll(word, GRID_HERE);
+    grid::fence();
+    return value;
+}
 template <typename T> GRID_WORD T fresh(const T *data)
 {
     grid::fresh(data, sizeof(T), GRID_HERE);

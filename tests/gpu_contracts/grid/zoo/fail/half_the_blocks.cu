@@ -5,8 +5,9 @@
 // A barrier over the grid that half of the blocks reach.
 extern "C" __global__ void half_the_blocks(int *data, unsigned *counter)
 {
+    unsigned rounds = 0;
     if (blockIdx.x % 2 == 0)
-        grid_barrier(counter);
+        grid_barrier(counter, rounds);
     if (threadIdx.x == 0)
         data[blockIdx.x] = 1;
 }

@@ -5,11 +5,12 @@
 // One board instead of two: a block writes its next value while another still reads this one's.
 extern "C" __global__ void one_board(int *data, unsigned *counter)
 {
+    unsigned rounds = 0;
     int value = blockIdx.x + 1;
     for (int round = 0; round < 5; ++round) {
         if (threadIdx.x == 0)
             data[blockIdx.x] = value;
-        grid_barrier(counter);
+        grid_barrier(counter, rounds);
         if (threadIdx.x == 0)
             value = fresh(data + (blockIdx.x + 1) % gridDim.x) + 1;
     }
