@@ -21,11 +21,11 @@ def main() -> int:
     parser.add_argument("--model", help="model folder (the bundled model by default)")
     parser.add_argument("--precision")
     parser.add_argument("--provider", default="cuda:0")
+    parser.add_argument("--decoder", action="append", help="auto, native (repeatable; both by default)")
     parser.add_argument("--peer", action="store_true", help="onnx-asr on CUDA beside it")
     options = parser.parse_args()
     clips = eval_samples(128)
-    seconds = sum(map(len, clips)) / 16000
-    for decoder in ("auto", "native"):
+    for decoder in options.decoder or ("auto", "native"):
         for features_on in ("host", "device"):
             with tdt.load(options.model, provider=options.provider, precision=options.precision, decoder=decoder,
                           features_on=features_on) as asr:  # fmt: skip
@@ -34,7 +34,6 @@ def main() -> int:
                     run(asr, some, batch, decoder=decoder, features_on=features_on)
     if options.peer:
         peer(options.model, clips[:42])
-    del seconds
     return 0
 
 
