@@ -235,7 +235,7 @@ def test_what_is_kept_of_runs_that_are_not_waited_for_is_given_back(encoder: Dev
     shapes = [sorted(rng.integers(40, 400, size).tolist(), reverse=True) for size in rng.integers(1, 4, 20)]
     bindings = []
     for lengths in shapes:
-        bindings.append(encoder._bound(len(lengths), encoder._padded(lengths[0], len(lengths))))
+        bindings.append(encoder._bound(len(lengths), encoder._padded(lengths[0], len(lengths)), encoder._buffers))
 
     def once(bound: Any) -> None:
         bound.bindings[0].run(wait=False)

@@ -34,6 +34,7 @@ class Clocked(Launch):
     barriers = 0
 
     def take(self, read: Any, rows: list[Any]) -> Any:
+        """Keep the clocks beside what a launch takes."""
         begin = self._places["clock"].offset
         parts = {}
         for name in ("clocks", "report"):
@@ -73,9 +74,9 @@ def table(engine: card_engine.CardEngine, batch: int, width: int, mhz: float) ->
     counts = [len(hypothesis.token_ids) for hypothesis in found]
     cycles, total = Clocked.cycles, Clocked.cycles.sum(axis=1)
     tokens, longest = sum(counts), max(counts)
+    counted = f"tokens {tokens}, of the longest row {longest}; barriers {Clocked.barriers}; call {seconds * 1e3:.3f} ms"
     lines = [
-        f"tokens {tokens}, of the longest row {longest}; barriers {Clocked.barriers}; call {seconds * 1e3:.3f} ms; "
-        f"kernel {total[0] / mhz:.1f} us: {total[0] / mhz / max(tokens, 1):.2f} a token",
+        f"{counted}; kernel {total[0] / mhz:.1f} us: {total[0] / mhz / max(tokens, 1):.2f} a token",
         f"  {'phase':14s} {'first block':>12s} {'last block':>12s} {'a step':>8s}",
     ]
     for place, name in enumerate(PHASES):
