@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         with Bars(quiet=args.quiet) as bars:
             return _halve(args, bars) if args.precision == "float16" else _work(args, bars)
     except KeyboardInterrupt:
-        where = "; the same command goes on from here" if args.output else ""
+        goes_on = args.output and args.precision == "int8"
+        where = "; the same command goes on from here" if goes_on else ""
         sys.stderr.write(f"tdt quantize: interrupted{where}.\n")
         return 130
 

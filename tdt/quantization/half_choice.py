@@ -100,14 +100,14 @@ class HalfChoice:
         stack = [
             name
             for node in self.graph.graph.node
-            if node.op_type != "Shape" and not any(name in self.floats for name in node.output)
+            if node.op_type not in ("QuantizeLinear", "Shape") and not any(name in self.floats for name in node.output)
             for name in node.input
         ]
         found: set[str] = set()
         while stack:
             name = stack.pop()
             node = self.graph.producers.get(name)
-            if name not in self.floats or name in found or node is None or node.op_type == "QuantizeLinear":
+            if name not in self.floats or name in found or node is None:
                 continue
             found.add(name)
             stack.extend(node.input)

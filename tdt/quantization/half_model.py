@@ -20,7 +20,6 @@ from tdt.surgery import EditableGraph
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.quantization.half_weights import Place
     from tdt.quantization.recipe import DecoderWeights
     from tdt.quantization.source import SourceModel
 
@@ -128,20 +127,21 @@ def _write_encoder(source: SourceModel, path: Path, kept_for: Sequence[str], sou
     else:
         with WeightFile(path.with_name(f"{path.name}.data")) as file:
             report = half_body(graph, too_large=kept_for, place=file.place)
-            _take_in(graph, file.place)
+            _take_in(graph, file)
     path.write_bytes(graph.model.SerializeToString())
     return report
 
 
-def _take_in(graph: EditableGraph, place: Place | None) -> None:
+def _take_in(graph: EditableGraph, file: WeightFile | None) -> None:
     """Bring what is still in the source's files into the graph, or where it is large to where the weights go."""
     from onnx import TensorProto
 
     for name, tensor in list(graph.initializers.items()):
-        outside = tensor.data_location == TensorProto.EXTERNAL
-        if place is not None and tensor.data_type == TensorProto.FLOAT and _bytes_of(graph, name) >= PLACED_BYTES:
-            graph.add_tensor(place(name, graph.weight(name)))
-        elif outside and tensor.data_type != TensorProto.FLOAT16:
+        if file is not None and name in file.names:
+            continue
+        if file is not None and tensor.data_type == TensorProto.FLOAT and _bytes_of(graph, name) >= PLACED_BYTES:
+            graph.add_tensor(file.place(name, graph.weight(name)))
+        else:
             graph.make_inline(name)
 
 

@@ -96,10 +96,16 @@ class WeightFile:
     ----------
     path : Path
         Of the file.
+
+    Attributes
+    ----------
+    names : set of str
+        What was placed in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.names: set[str] = set()
         self._stream = path.open("wb")
 
     def __enter__(self) -> Self:
@@ -120,5 +126,6 @@ class WeightFile:
         entries = {"location": self.path.name, "offset": self._stream.tell(), "length": array.nbytes}
         for key, value in entries.items():
             tensor.external_data.add(key=key, value=str(value))
+        self.names.add(name)
         self._stream.write(np.ascontiguousarray(array).data)
         return tensor

@@ -26,8 +26,11 @@ _LARGEST = 65504.0
 def narrow_islands(graph: EditableGraph) -> int:
     """Let layer norms, softmax, and the scaling and masks around it take and give float16, in place; return how many.
 
-    A node stays where float16 cannot hold a constant of it, or where its result is wanted in float32.
+    A node stays where float16 cannot hold a constant of it, or where its result is wanted in float32. A graph without
+    float16 is not touched.
     """
+    if not any(tensor.data_type == FLOAT16 for tensor in graph.graph.initializer):
+        return 0
     islands = _Islands(graph)
     for node in islands.nodes:
         islands.narrow(node)

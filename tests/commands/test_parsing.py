@@ -85,7 +85,7 @@ def test_too_many_models_and_missing_options_are_wrong_usage(capsys: pytest.Capt
         (["doctor", "a"], "unrecognized arguments: a"),
         (["doctor", "--json", "--", "a"], "unrecognized arguments: a"),
         (["quantize", "a", "--audio", "x", "-o", "y", "b"], "unrecognized arguments: b"),
-        (["quantize", "a"], "required: --audio"),
+        (["compare", "a", "b"], "required: --audio"),
         (["build-engine", "a"], "required: -o/--output"),
     ):
         with pytest.raises(SystemExit) as stop:

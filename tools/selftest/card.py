@@ -26,7 +26,8 @@ def main() -> int:
         return 1
     for card in driver.cards:
         sm, memory_gib = "{}{}".format(*card.capability), round(card.memory_bytes / 2**30, 1)
-        emit(card=card.name, sm=sm, memory_gib=memory_gib, driver=driver.version, cuda=".".join(map(str, driver.cuda)))  # fmt: skip
+        emit(card=card.name, sm=sm, memory_gib=memory_gib,
+             driver=driver.version, cuda=".".join(map(str, driver.cuda)))  # fmt: skip
     emit(**clocks())
     return 0
 
