@@ -14,7 +14,7 @@ from tdt.encoding.encoder import Batching, check_features, group_rows, probe_bat
 from tdt.encoding.fitting import crop, run_fitting, scatter
 from tdt.lifetime import Bound
 from tdt.onnxfile import read_graph
-from tdt.runtime import Backend, DeviceArray, WorkQueue, adopt, computed_in, open_queue
+from tdt.runtime import Backend, DeviceArray, WorkQueue, adopt, as_built, computed_in, open_queue
 from tdt.stages import Encoded
 from tdt.timeline import NULL, Recorder
 
@@ -82,7 +82,7 @@ class DeviceEncoder(Bound):
         queue: WorkQueue | None = None,
     ) -> None:
         queue = queue or open_queue(backend)
-        backend = replace(backend, stream=queue.pointer)
+        backend = as_built(files.encoder, replace(backend, stream=queue.pointer))
         self.spec, self.backend, self.decode_on = spec, backend, decode_on
         self.computed_in = computed_in(backend, read_graph(files.encoder))
         self._sessions = open_on_device(files, spec, backend, threads)
