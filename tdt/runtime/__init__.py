@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tdt.runtime.device_queue import open_queues as open_queues
     from tdt.runtime.device_queue import takes_stream as takes_stream
     from tdt.runtime.driver import Driver as Driver
+    from tdt.runtime.driver import card_uuid as card_uuid
     from tdt.runtime.driver import read_driver as read_driver
     from tdt.runtime.node_report import place_graphs as place_graphs
     from tdt.runtime.node_report import render as render
@@ -54,7 +55,7 @@ __getattr__, __all__ = door(
         "card_kernel": "CardKernel CardMemory card_shared_bytes cooperative_problem",
         "device": "DeviceArray DeviceSlice adopt",
         "device_queue": "CudaStream WorkQueue open_queue open_queues takes_stream",
-        "driver": "Driver read_driver",
+        "driver": "Driver card_uuid read_driver",
         "node_report": "place_graphs render",
         "numbers": "COMPUTED_IN_KEY Numbers advice computed_in",
         "nvrtc": "CudaSource",
