@@ -132,11 +132,14 @@ def candidates(environment: Environment) -> tuple[list[str], dict[str, str]]:
             skipped[provider] = f"TensorRT is not installed: pip install 'parakeet-tdt[{extra(environment)}-tensorrt]'"
         else:
             wanted.append(provider)
-    rtx = any(name.startswith(("tensorrt-rtx", "onnxruntime-ep-nv")) for name in environment.packages)
+    # The libraries that engines are built with (tensorrt-rtx-cu13-libs) run nothing.
+    rtx = any(name.startswith("onnxruntime-ep-nv-tensorrt-rtx") for name in environment.packages)
     if environment.driver.cards and rtx:
         wanted.append("tensorrt-rtx")
     else:
-        skipped["tensorrt-rtx"] = environment.driver.problem or "its plugin is not installed"
+        skipped["tensorrt-rtx"] = (
+            environment.driver.problem or "its plugin is not installed: pip install 'parakeet-tdt[rtx]'"
+        )
     return wanted, skipped
 
 

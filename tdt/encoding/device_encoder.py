@@ -15,7 +15,7 @@ from tdt.encoding.encoder import Batching, check_features, group_rows, probe_bat
 from tdt.encoding.fitting import crop, run_fitting, scatter
 from tdt.encoding.run_shapes import run_length
 from tdt.lifetime import Bound
-from tdt.runtime import Backend, CudaStream, DeviceArray, WorkQueue, adopt, open_queue
+from tdt.runtime import Backend, CudaStream, DeviceArray, WorkQueue, adopt, as_built, open_queue
 from tdt.stages import Encoded
 from tdt.timeline import NULL, Recorder
 
@@ -75,7 +75,7 @@ class DeviceEncoder(Bound):
         queue: WorkQueue | None = None,
     ) -> None:
         queue = queue or open_queue(backend)
-        backend = replace(backend, stream=queue.pointer)
+        backend = as_built(files.encoder, replace(backend, stream=queue.pointer))
         self.spec, self.backend, self.decode_on = spec, backend, decode_on
         self._sessions = open_on_device(files, spec, backend, threads)
         self.session, self.profile = self._sessions.session, self._sessions.profile

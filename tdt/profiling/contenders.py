@@ -94,7 +94,9 @@ class Ours:
         return self._recognizer
 
     def _watched(self, clips: Clips, batch: int) -> GpuUse | None:
-        sampler, _ = open_sampler()
+        from tdt.runtime import Backend
+
+        sampler, _ = open_sampler(0 if self.provider == "auto" else Backend.parse(self.provider).device_id)
         if sampler is None:
             return None
         clock = Timeline().now_ns

@@ -51,11 +51,14 @@ class GpuSampler:
     nvml : module
         ``pynvml``, or a double of it; initialised.
     device : int
+        CUDA's number of it.
+    uuid : str, optional
+        The card's, from the driver: NVML's own numbers follow another order. Without, the number is taken for NVML's.
     """
 
-    def __init__(self, nvml: Any, device: int = 0, interval_seconds: float = _INTERVAL_SECONDS) -> None:
+    def __init__(self, nvml: Any, device: int = 0, uuid: str = "", interval_seconds: float = _INTERVAL_SECONDS) -> None:
         self._nvml = nvml
-        self._handle = nvml.nvmlDeviceGetHandleByIndex(device)
+        self._handle = _handle(nvml, device, uuid)
         self._interval = interval_seconds
         self._stop = threading.Event()
         self._readings: list[dict[str, float | None]] = []
@@ -132,13 +135,25 @@ class GpuSampler:
 
 
 def open_sampler(device: int = 0) -> tuple[GpuSampler | None, str]:
-    """Return a sampler of card number `device` and an empty text, or None and the reason why there is none."""
+    """Return a sampler of CUDA's card number `device` and an empty text, or None and the reason why there is none."""
+    from tdt.runtime import card_uuid
+
     try:
         import pynvml
     except ImportError:
         return None, "the package nvidia-ml-py is not installed: pip install nvidia-ml-py"
     try:
         pynvml.nvmlInit()
-        return GpuSampler(pynvml, device), ""
+        return GpuSampler(pynvml, device, card_uuid(device)), ""
     except pynvml.NVMLError as error:
         return None, f"no NVIDIA card or driver answers ({error})"
+
+
+def _handle(nvml: Any, device: int, uuid: str) -> Any:
+    """Return NVML's handle of a card, or of a slice of one (MIG)."""
+    for kind in ("GPU", "MIG") if uuid else ():
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}")
+        except nvml.NVMLError:
+            continue
+    return nvml.nvmlDeviceGetHandleByIndex(device)

@@ -12,6 +12,8 @@ from tdt.doors import door
 if TYPE_CHECKING:
     from tdt.runtime.backend import Backend as Backend
     from tdt.runtime.backend import Provider as Provider
+    from tdt.runtime.built_engine import REPORT_NAME as REPORT_NAME
+    from tdt.runtime.built_engine import as_built as as_built
     from tdt.runtime.card_kernel import CardKernel as CardKernel
     from tdt.runtime.card_kernel import CardMemory as CardMemory
     from tdt.runtime.card_kernel import card_shared_bytes as card_shared_bytes
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from tdt.runtime.device_queue import open_queues as open_queues
     from tdt.runtime.device_queue import takes_stream as takes_stream
     from tdt.runtime.driver import Driver as Driver
+    from tdt.runtime.driver import card_uuid as card_uuid
     from tdt.runtime.driver import read_driver as read_driver
     from tdt.runtime.node_report import place_graphs as place_graphs
     from tdt.runtime.node_report import render as render
+    from tdt.runtime.numbers import COMPUTED_IN_KEY as COMPUTED_IN_KEY
     from tdt.runtime.numbers import Numbers as Numbers
     from tdt.runtime.numbers import advice as advice
     from tdt.runtime.numbers import computed_in as computed_in
@@ -47,12 +51,13 @@ __getattr__, __all__ = door(
     __name__,
     {
         "backend": "Backend Provider",
+        "built_engine": "REPORT_NAME as_built",
         "card_kernel": "CardKernel CardMemory card_shared_bytes cooperative_problem",
         "device": "DeviceArray DeviceSlice adopt",
         "device_queue": "CudaStream open_queue open_queues takes_stream",
-        "driver": "Driver read_driver",
+        "driver": "Driver card_uuid read_driver",
         "node_report": "place_graphs render",
-        "numbers": "Numbers advice computed_in",
+        "numbers": "COMPUTED_IN_KEY Numbers advice computed_in",
         "nvrtc": "CudaSource",
         "ort": "onnxruntime",
         "placement": "computing_on_cpu dynamic_quantisation",

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +81,19 @@ def driver_library(names: Sequence[str] = LIBRARIES) -> ctypes.CDLL | None:
         with suppress(OSError):
             return ctypes.CDLL(name)
     return None
+
+
+def card_uuid(device_id: int, library: str | None = None) -> str:
+    """Return what a card is called wherever it is counted: its UUID, of a MIG slice the slice's; else nothing.
+
+    CUDA counts those that CUDA_VISIBLE_DEVICES names, the fastest first; NVML counts all, by their place on the bus.
+    """
+    loaded = driver_library((library,) if library else LIBRARIES)
+    device, content = ctypes.c_int(), ctypes.create_string_buffer(16)
+    if loaded is None or loaded.cuInit(0) or loaded.cuDeviceGet(ctypes.byref(device), device_id):
+        return ""
+    ask = getattr(loaded, "cuDeviceGetUuid_v2", None) or getattr(loaded, "cuDeviceGetUuid", None)
+    return "" if ask is None or ask(content, device) else str(UUID(bytes=content.raw))
 
 
 def _ask(library: ctypes.CDLL) -> Driver:

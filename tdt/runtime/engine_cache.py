@@ -17,6 +17,7 @@ from tdt.kernels.vector import folders
 from tdt.runtime import provider_options
 from tdt.runtime.driver import read_driver
 from tdt.runtime.numbers import tf32_forbidden
+from tdt.runtime.provider_files import rtx_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,19 +75,21 @@ def engine_name(ort: Any, backend: Backend, profile: ShapeProfile | None, key: s
     """
     driver = read_driver()
     card = driver.cards[backend.device_id] if backend.device_id < len(driver.cards) else None
+    rtx = backend.provider == "tensorrt-rtx"
+    settings = provider_options.tensorrt_rtx_options if rtx else provider_options.tensorrt_options
     parts = {
         "model": key,
         "card": [card.name, *card.capability] if card else None,
         "driver": [driver.version, driver.cuda],
-        "tensorrt": tensorrt_version(),
+        "tensorrt": f"rtx {rtx_version()}" if rtx else tensorrt_version(),
         "onnxruntime": ort.__version__,
         "tf32": not tf32_forbidden(),
         # The stream is another in each process; the card is told by its name, not by its number here.
-        "options": provider_options.tensorrt_options(replace(backend, stream=0, device_id=0), profile, Path("engine")),
+        "options": settings(replace(backend, stream=0, device_id=0), profile, Path("engine")),
     }
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     named = re.sub(r"\W+", "-", card.name).strip("-").lower() if card else "no-card"
-    return f"{named}-{backend.numbers}-{digest}"
+    return f"{named}-{'rtx' if rtx else backend.numbers}-{digest}"
 
 
 def tensorrt_version() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 if TYPE_CHECKING:
     from tdt.onnxfile import GraphInfo
@@ -13,6 +13,8 @@ Numbers = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
 
 # Read by cuBLAS, cuDNN and TensorRT themselves; 0 forbids TF32 whatever a program asks for.
 TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+# Metadata of a graph that names an engine built ahead: what that computes in.
+COMPUTED_IN_KEY = "computed_in"
 _HALVES: dict[str, Numbers] = {"float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -34,6 +36,9 @@ def computed_in(backend: Backend, info: GraphInfo) -> Numbers:
     TensorRT and TensorRT-RTX compute float32 products in TF32 unless they are told not to, for which ONNX Runtime has
     no option: inputs are rounded to 10 bits of mantissa. A card without TF32 (before Ampere) computes in float32.
     """
+    stated = info.metadata.get(COMPUTED_IN_KEY)
+    if stated in get_args(Numbers):
+        return cast("Numbers", stated)
     if info.quantization not in {"float", "half"}:
         return "int8"
     if info.body in _HALVES:

@@ -22,6 +22,15 @@ SHAPE_OPERATORS = frozenset([
 ])  # fmt: skip
 DYNAMIC_QUANTISATION = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM")
 _FLOATS = frozenset({1, 10, 11, 16})  # float32, float16, float64, bfloat16
+_FLOAT, _INT64, _BOOL = 1, 7, 9
+_FIXED_TYPES = {
+    **dict.fromkeys(("ArgMax", "ArgMin", "NonZero", "Shape", "Size"), _INT64),
+    **dict.fromkeys(("And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual"), _BOOL),
+    **dict.fromkeys(("Not", "Or"), _BOOL),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), 6),
+    "DynamicQuantizeLinear": _FLOAT,
+    "QuantizeLinear": 3,
+}
 _CPU = "CPUExecutionProvider"
 
 
@@ -43,16 +52,37 @@ def classify(assigned: Iterable[tuple[str, str, str]], floats: Mapping[str, bool
 
 
 def float_outputs(model: onnx.ModelProto) -> dict[str, bool]:
-    """Return by node name whether a node of the graph puts out floating-point tensors; unknown types are left out."""
-    import onnx
+    """Return by name whether nodes of shape operators put out floating-point tensors; others are not told.
 
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+    ONNX's own inference of all shapes would take most of a second for an encoder of 24 layers; here types alone are
+    followed back, to a Cast, a constant, a port or an operator that fixes its type.
+    """
+    graph = model.graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for node in graph.node:  # in the order of computation: what a node reads is known
+        types |= dict.fromkeys(filter(None, node.output), _type_of(node, types))
     return {
-        node.name: any(types[name] in _FLOATS for name in node.output if name in types)
+        node.name: types.get(node.output[0]) in _FLOATS
         for node in graph.node
-        if node.name
+        if node.name and node.op_type in SHAPE_OPERATORS
     }
+
+
+def _type_of(node: onnx.NodeProto, types: Mapping[str, int]) -> int:
+    """Return the element type that a node puts out, as ONNX numbers it; 0 where it is not known."""
+    if node.op_type in _FIXED_TYPES:
+        return _FIXED_TYPES[node.op_type]
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to":
+            return int(attribute.i)
+        if node.op_type in ("Constant", "ConstantOfShape"):
+            numbers = {"value": attribute.t.data_type, "value_int": _INT64, "value_ints": _INT64}
+            return int(numbers.get(attribute.name, _FLOAT))
+    if node.op_type == "ConstantOfShape":
+        return _FLOAT
+    first = 1 if node.op_type in ("DequantizeLinear", "Where") else 0
+    return next((types[name] for name in node.input[first:] if types.get(name)), 0)
 
 
 def count(nodes: Iterable[Node]) -> dict[str, Counter[str]]:

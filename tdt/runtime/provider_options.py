@@ -160,7 +160,11 @@ def tensorrt_options(backend: Backend, profile: ShapeProfile | None, cache: Path
 
 
 def tensorrt_rtx_options(backend: Backend, profile: ShapeProfile | None, cache: Path | None) -> dict[str, str]:
-    """Return the TensorRT-RTX plugin's options; the device is chosen by the registered device, not by a key."""
+    """Return the TensorRT-RTX plugin's options; the device is chosen by the registered device, not by a key.
+
+    The plugin takes a stream from 0.5 on, which would serve buffers on the card; here they lie on the host, and each
+    run waits.
+    """
     options = {} if cache is None else {"nv_runtime_cache_path": str(cache)}
     if backend.memory_bytes:
         options["nv_max_workspace_size"] = str(backend.memory_bytes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
 import io
 import logging
 from dataclasses import replace
@@ -13,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from tdt.errors import ProviderError
 from tdt.lifetime import ProcessLock
+from tdt.onnxfile import read_graph
 from tdt.runtime import provider_options
 from tdt.runtime.device_memory import asked_bytes
 from tdt.runtime.diagnosis import Facts, explain
 from tdt.runtime.driver import read_driver
 from tdt.runtime.engine_cache import building, open_engine_folder
+from tdt.runtime.provider_files import rtx_library, wheel_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,8 @@ _log = logging.getLogger("tdt")
 _preloaded: set[str] = set()
 _preload_lock = ProcessLock()
 _TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10")
-_RTX_PACKAGE = "onnxruntime_ep_nv_tensorrt_rtx"
+# The compiled form of a graph, as ONNX Runtime keeps it: a graph that names the engine beside it.
+_CONTEXT_NAME = "encoder_ctx.onnx"
 
 
 def start(
@@ -192,20 +194,8 @@ def _preload(ort: Any, backend: Backend) -> None:
         if backend.provider == "tensorrt" and "tensorrt" not in _preloaded:
             for library in _TENSORRT_LIBRARIES:
                 with contextlib.suppress(OSError):
-                    ctypes.CDLL(str(_wheel_file("tensorrt_libs", library) or library), mode=ctypes.RTLD_GLOBAL)
+                    ctypes.CDLL(str(wheel_file("tensorrt_libs", library) or library), mode=ctypes.RTLD_GLOBAL)
             _preloaded.add("tensorrt")
-
-
-def _wheel_file(package: str, name: str) -> Path | None:
-    """Return a file of an installed package without importing it."""
-    from importlib.util import find_spec
-
-    spec = find_spec(package)
-    for folder in spec.submodule_search_locations or [] if spec else []:
-        path = Path(folder) / name
-        if path.is_file():
-            return path
-    return None
 
 
 def _start_rtx(
@@ -213,11 +203,12 @@ def _start_rtx(
 ) -> Any:
     """Register NVIDIA's plugin once, choose the device, and create the session."""
     name = provider_options.TENSORRT_RTX
-    library = _rtx_library()
+    library = rtx_library()
     if library is None:
         raise ProviderError(
-            f"{backend} cannot start: the plugin is not installed. In an environment with plain onnxruntime (not "
-            "onnxruntime-gpu): pip install onnxruntime onnxruntime-ep-nv-tensorrt-rtx. It serves RTX cards only."
+            f'{backend} cannot start: the plugin is not installed: pip install "parakeet-tdt[rtx]". It works beside '
+            "onnxruntime-gpu; where plain onnxruntime is installed as well, remove that one: pip uninstall -y "
+            "onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu. It serves RTX cards only."
         )
     with _preload_lock:
         if name not in _preloaded:
@@ -232,17 +223,34 @@ def _start_rtx(
             f"{backend} cannot start: the plugin sees {len(devices)} RTX cards. It needs an RTX card of generation 30 "
             'or later (not A100 or H100) and its driver; use provider="cuda" or "cpu" otherwise.'
         )
-    cache = open_engine_folder(ort, backend, profile, key())
-    chosen = [devices[backend.device_id]]
-    options.add_provider_for_devices(chosen, provider_options.tensorrt_rtx_options(backend, profile, cache))
+    built = _is_built(model)
+    cache = None if built else open_engine_folder(ort, backend, profile, key())
+    settings = provider_options.tensorrt_rtx_options(backend, profile, cache)
+    options.add_provider_for_devices([devices[backend.device_id]], settings)
+    if built or cache is None:
+        return _plugin_session(ort, model, options, backend)
+    context = cache / _CONTEXT_NAME
+    if context.is_file():
+        try:
+            return ort.InferenceSession(str(context), options)
+        except Exception as error:  # noqa: BLE001  of another version, or cut short: it is built anew
+            _log.warning("%s cannot be used (%s)", context, " ".join(str(error).split())[:200])
+            context.unlink()
+    for name, value in (("enable", "1"), ("embed_mode", "0"), ("file_path", str(context))):
+        options.add_session_config_entry(f"ep.context_{name}", value)
     with building(backend, cache):
-        return ort.InferenceSession(model, options)
+        return _plugin_session(ort, model, options, backend)
 
 
-def _rtx_library() -> Path | None:
-    """Return the plugin's library; importing its package makes the libraries beside it loadable."""
+def _plugin_session(ort: Any, model: str | bytes, options: Any, backend: Backend) -> Any:
     try:
-        package = importlib.import_module(_RTX_PACKAGE)
-    except ImportError:
-        return None
-    return Path(package.get_library_path())
+        return ort.InferenceSession(model, options)
+    except Exception as error:
+        if asked_bytes(str(error)) is None and _is_provider_fault(str(error)):
+            raise explain(backend, replace(facts(ort, backend, str(error)), listed=True)) from error
+        raise
+
+
+def _is_built(model: str | bytes) -> bool:
+    """Tell whether a model is an engine built ahead: its graph names it."""
+    return isinstance(model, str) and "EPContext" in read_graph(Path(model)).ops

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.surgery.joint_head import REDUCE_AXES_AS_INPUT
 from tdt.surgery.networks import cut_decoder
 from tdt.surgery.unrolled_lstm import unroll_lstm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx
 
@@ -64,6 +65,7 @@ def step_graph(files: ModelFiles, spec: ModelSpec, window: int) -> bytes:
     build.node("Identity", ["predictor/prediction"], "joint/prediction")
     _walk(build, spec, window)
     _advance(build, spec, window)
+    _first_of_equals(build, joint, {"joint/head/token": len(spec.pieces), "joint/head/duration": len(spec.durations)})
     nodes = _ordered([*build.nodes, *predictor.graph.node, *joint.graph.node])
     weights = [*build.constants, *predictor.graph.initializer, *joint.graph.initializer]
     inputs = [_port("projected", ["B", "T", "J"]), _port("lengths", ["B"], 7)]
@@ -103,6 +105,34 @@ class _Builder:
         if all(tensor.name != full for tensor in self.constants):
             self.constants.append(numpy_helper.from_array(np.array(values, np.int64), full))
         return full
+
+
+def _first_of_equals(build: _Builder, joint: onnx.ModelProto, sizes: Mapping[str, int]) -> None:
+    """Say each ArgMax of the joint by comparisons, in place: the first of equal logits, wherever it runs.
+
+    CUDA's is cuDNN's reduction with indices, which leaves open which of equal values it names. Where no logit equals
+    the largest (NaN), the last index stands, so that nothing is read beyond a table.
+    """
+    from onnx import helper, numpy_helper
+
+    axes_as_input = {entry.domain: entry.version for entry in joint.opset_import}[""] >= REDUCE_AXES_AS_INPUT
+    last = build.integers("last_axis", [2])
+    for chosen in [node for node in joint.graph.node if node.op_type == "ArgMax"]:
+        joint.graph.node.remove(chosen)
+        logits, name = chosen.input[0], chosen.output[0]
+        places = np.arange(sizes[name], dtype=np.float32)  # exact up to 2^24
+        build.constants.append(numpy_helper.from_array(places, f"{name}/places"))
+        build.constants.append(numpy_helper.from_array(places[-1:], f"{name}/end"))
+        for operator, source, output in (
+            ("ReduceMax", logits, "largest"),
+            ("ReduceMin", f"{name}/candidates", "first"),
+        ):
+            axes: dict[str, Any] = {} if axes_as_input else {"axes": [2]}
+            inputs = [source, last] if axes_as_input else [source]
+            build.nodes.append(helper.make_node(operator, inputs, [f"{name}/{output}"], keepdims=1, **axes))
+        build.node("Equal", [logits, f"{name}/largest"], f"{name}/equal")
+        build.node("Where", [f"{name}/equal", f"{name}/places", f"{name}/end"], f"{name}/candidates")
+        build.node("Cast", [f"{name}/first"], name, to=7)
 
 
 def _windows(build: _Builder, window: int) -> None:

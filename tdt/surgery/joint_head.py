@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-_REDUCE_AXES_AS_INPUT = 18  # the operator set in which ReduceMax and ReduceL1 take their axes as an input
+REDUCE_AXES_AS_INPUT = 18  # the operator set in which ReduceMax and ReduceL1 take their axes as an input
 
 
 def head_nodes(logits: str, classes: int, opset: int) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
@@ -47,7 +47,7 @@ def head_nodes(logits: str, classes: int, opset: int) -> tuple[list[onnx.NodePro
         return helper.make_node(op, list(inputs), [output], **attributes)
 
     def reduce(op: str, source: str, output: str) -> onnx.NodeProto:
-        if op == "ReduceSum" or opset >= _REDUCE_AXES_AS_INPUT:
+        if op == "ReduceSum" or opset >= REDUCE_AXES_AS_INPUT:
             return node(op, [source, "head/last"], output, keepdims=1)
         return node(op, [source], output, axes=[2], keepdims=1)
 

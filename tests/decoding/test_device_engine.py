@@ -16,6 +16,7 @@ from tdt.runtime.backend import Backend
 from tdt.runtime.device import DeviceArray, adopt, allocate
 from tdt.runtime.session import Session
 from tdt.stages import DecoderState, Encoded
+from tdt.surgery.device_step import step_graph
 from tdt.surgery.encoder_graph import device_graph
 from tdt.surgery.networks import cut_decoder
 from tdt.surgery.unrolled_lstm import unroll_lstm
@@ -99,6 +100,12 @@ def test_projected_frames_on_the_device_are_taken_as_they_are(
     bare = Encoded(None, encoded.lengths, array)  # type: ignore[arg-type]
     expected = [triples(one) for one in engine.decode(encoded)[0]]
     assert [triples(one) for one in engine.decode(bare)[0]] == expected
+
+
+def test_no_operator_is_left_to_choose_among_equals() -> None:
+    operators = {node.op_type for node in onnx.load_from_string(step_graph(*find_model(None), 2)).graph.node}
+    assert "ReduceMin" in operators
+    assert not operators & {"ArgMax", "TopK"}  # on CUDA, which of equal values these name is not specified
 
 
 @pytest.mark.parametrize("layout", ["onnx-asr", "sherpa-onnx"])

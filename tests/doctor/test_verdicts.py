@@ -254,10 +254,15 @@ def test_an_environment_error_is_status_1(machine: Callable[..., None], capsys: 
 def test_candidates_with_and_without_what_they_need() -> None:
     assert measuring.candidates(PLAIN)[0] == []
     wanted, skipped = measuring.candidates(
-        replace(WITH_CARD, packages={"tensorrt-cu13": "10.14", "tensorrt-rtx": "1.2"})
+        replace(WITH_CARD, packages={"tensorrt-cu13": "10.14", "onnxruntime-ep-nv-tensorrt-rtx-cu13": "0.5.0"})
     )
     assert wanted == ["cuda", "tensorrt", "tensorrt-rtx"]
     assert skipped == {}
+    # What engines are built with runs none.
+    builder = {"tensorrt-rtx-cu13-libs": "1.7.1", "tensorrt-rtx-cu13-bindings": "1.7.1"}
+    wanted, skipped = measuring.candidates(replace(WITH_CARD, packages=builder))
+    assert "tensorrt-rtx" not in wanted
+    assert "parakeet-tdt[rtx]" in skipped["tensorrt-rtx"]
     wanted, skipped = measuring.candidates(replace(WITH_CARD, providers=(CPU,)))
     assert wanted == []
     assert "built without" in skipped["cuda"]

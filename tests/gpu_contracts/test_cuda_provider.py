@@ -111,7 +111,9 @@ def test_the_decoding_step_computes_on_cuda_alone(bundled: Any) -> None:
     engine = DeviceEngine(*bundled, CUDA)
     on_cuda, on_cpu = computing(engine._step)
     assert not on_cpu
-    assert {"MatMul", "Sigmoid", "Tanh", "ArgMax", "Where", "GatherND"} <= set(on_cuda) | {
+    # cuDNN leaves open which of equal logits its ArgMax names.
+    assert not any(node.operator == "ArgMax" for node in engine._step.placement())
+    assert {"MatMul", "Sigmoid", "Tanh", "ReduceMin", "Where", "GatherND"} <= set(on_cuda) | {
         node.operator for node in engine._step.placement() if node.provider == provider_options.CUDA
     }
     assert not any(node.operator in ("LSTM", "MemcpyToHost", "MemcpyFromHost") for node in engine._step.placement())

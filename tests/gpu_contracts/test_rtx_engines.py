@@ -14,10 +14,12 @@ from tdt.commands import main
 from tdt.errors import EngineBuildError
 from tdt.model.finding import find_model
 from tdt.quantization.engines.builder import build
-from tdt.quantization.engines.folder import ENGINE_NAME, REPORT_NAME, build_engine
+from tdt.quantization.engines.folder import ENGINE_NAME, build_engine
 from tdt.quantization.engines.targets import Shapes
 from tdt.quantization.pipeline import quantize
 from tdt.quantization.recipe import Recipe
+from tdt.runtime.backend import Backend
+from tdt.runtime.built_engine import REPORT_NAME, as_built
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +70,10 @@ def test_the_folder_is_a_model_with_an_engine_for_an_encoder(quantised: Path, tm
     assert (built.folder / attributes["ep_cache_context"].decode()).is_file()
     assert attributes["embed_mode"] == 0
     assert attributes["source"] == b"NvTensorRTRTXExecutionProvider"
+    loaded = as_built(files.encoder, Backend.parse("tensorrt-rtx"))
+    assert (loaded.max_batch, loaded.max_seconds, loaded.opt_seconds) == (8, 40.0, 10.0)
+    metadata = {entry.key: entry.value for entry in onnx.load(str(files.encoder)).metadata_props}
+    assert metadata["computed_in"] == "int8"
 
 
 def test_a_float16_body_keeps_its_int8_layers(quantised_half: Path, tmp_path: Path) -> None:

@@ -6,13 +6,17 @@ import subprocess
 import sys
 import threading
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from tdt.errors import OptionError
 from tdt.profiling import environment, gpu, memory
+from tdt.runtime.driver import card_uuid
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIB = 2**20
 
@@ -146,6 +150,41 @@ def test_the_card_is_sampled_during_the_run(energy: bool) -> None:
     assert use.energy_joules == (3.5 if energy else None)
     assert use.peak_memory_bytes == 102
     assert sampler.name() == "Imaginary 1"
+
+
+@pytest.mark.parametrize(
+    ("known", "uuid", "expected"),
+    [
+        ({"GPU-abc": "the card"}, "abc", "the card"),
+        ({"MIG-abc": "the slice"}, "abc", "the slice"),
+        ({"GPU-abc": "the card"}, "", "card 1"),
+        ({}, "abc", "card 1"),
+    ],
+)
+def test_the_card_is_found_by_its_uuid(known: dict[str, str], uuid: str, expected: str) -> None:
+    nvml: Any = FakeNvml()
+
+    def by_uuid(name: str) -> str:
+        if name not in known:
+            raise FakeNvml.NVMLError(name)
+        return known[name]
+
+    nvml.nvmlDeviceGetHandleByUUID = by_uuid
+    assert gpu.GpuSampler(nvml, 1, uuid)._handle == expected
+
+
+def test_the_driver_tells_a_cards_uuid(tmp_path: Path) -> None:
+    source = tmp_path / "driver.c"
+    source.write_text(
+        "int cuInit(unsigned f) { return 0; }"
+        "int cuDeviceGet(int *d, int n) { *d = n; return n > 1 ? 101 : 0; }"
+        "int cuDeviceGetUuid_v2(char *u, int d) { for (int i = 0; i < 16; i++) u[i] = i + 16 * d; return 0; }"
+    )
+    library = tmp_path / "libdriver.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    assert card_uuid(1, str(library)) == "10111213-1415-1617-1819-1a1b1c1d1e1f"
+    assert card_uuid(2, str(library)) == ""
+    assert card_uuid(0, "libsurely-not-there.so.1") == ""
 
 
 def test_without_a_card_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,13 +278,25 @@ def test_shape_arithmetic_is_told_from_computation() -> None:
         placement.require_on_device(dynamic, "encoder.int8.onnx", "cuda:0")
 
 
-def test_float_outputs_are_known_by_node(models: Path) -> None:
+@pytest.mark.parametrize("name", ["encoder-model.onnx", "encoder-model.int8.onnx", "decoder_joint-model.onnx", "step"])
+def test_float_outputs_are_those_of_onnx_own_inference(models: Path, name: str) -> None:
     import onnx
 
-    floats = placement.float_outputs(onnx.load(models / "parakeet-tdt-tiny-onnx/encoder-model.onnx"))
-    kinds = {name: known for name, known in floats.items() if name.endswith(("/Softmax", "/Shape"))}
-    assert len(kinds) > 10
-    assert all(known == name.endswith("/Softmax") for name, known in kinds.items())
+    from tdt.surgery.device_step import step_graph
+
+    folder = models / "parakeet-tdt-tiny-onnx"
+    model = onnx.load_from_string(step_graph(*find_model(folder), 2)) if name == "step" else onnx.load(folder / name)
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+    wanted = {
+        node.name: types[node.output[0]] in {1, 10, 11, 16}
+        for node in graph.node
+        if node.name and node.op_type in placement.SHAPE_OPERATORS and types.get(node.output[0])
+    }
+    found = placement.float_outputs(model)
+    assert len(wanted) > 20
+    assert {key: found[key] for key in wanted} == wanted
+    assert set(wanted.values()) == {True, False}
 
 
 def test_engine_folders_differ_where_engines_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tdt.model import SIDECAR, read_sidecar
 from tdt.quantization.engines.builder import Engine, build
 from tdt.quantization.engines.targets import DEFAULT, Shapes
 from tdt.quantization.sidecar import file_hash
+from tdt.runtime import COMPUTED_IN_KEY, REPORT_NAME, Backend, computed_in
 from tdt.surgery import MAX_FRAMES_KEY
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tdt.quantization.engines.layers import LayerCount
 
 ENGINE_NAME = "encoder.rtx.engine"
-REPORT_NAME = "engine.json"
 EP_NAME = "NvTensorRTRTXExecutionProvider"
 _ENCODERS = {"onnx-asr": "encoder-model.onnx", "sherpa-onnx": "encoder.onnx"}
 
@@ -142,7 +142,9 @@ def _context_model(found: FoundModel, engine: Engine, targets: Sequence[str]) ->
     graph = helper.make_graph([node], "encoder", inputs, outputs)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="tdt build-engine")
+    # What an engine is computed in cannot be seen from outside.
     numbers = {"subsampling_factor": str(found.spec.subsampling)}
+    numbers[COMPUTED_IN_KEY] = computed_in(Backend("tensorrt-rtx"), found.graphs["encoder"])
     if found.spec.max_encoder_frames is not None:
         numbers[MAX_FRAMES_KEY] = str(found.spec.max_encoder_frames)
     helper.set_model_props(model, {**found.graphs["encoder"].metadata, **numbers})

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import EngineBuildError, OptionError
-from tdt.quantization.engines.folder import REPORT_NAME, check_folder, copy_rest
-from tdt.runtime import Backend
+from tdt.quantization.engines.folder import check_folder, copy_rest
+from tdt.runtime import REPORT_NAME, Backend
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
