@@ -14,9 +14,9 @@ from . import greedy_fields as fields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# MOST_ROWS and WARPS in greedy.cu: utterances of a launch; warps of a block times rows of a pass.
+# MOST_ROWS and WARPS in greedy_rows.h: utterances of a launch; warps of a block.
 MOST_ROWS = 128
-SUMS_OF_A_BLOCK = 128
+WARPS = 8
 STATIC_SHARED_BYTES = 13 << 10  # of a block, at most
 PASSES = (8, 16)  # ROWS, that the kernel can be built with
 WIDTH = 8  # columns are padded to whole loads of 16 bytes, of half numbers too
@@ -79,9 +79,20 @@ def source() -> tuple[str, dict[str, str]]:
     return (_HERE / "greedy.cu").read_text(encoding="utf-8"), {**headers, fields.HEADER: fields.header()}
 
 
-def defines(rows: int, *, half: bool) -> dict[str, int]:
-    """Return what the kernel is built with: rows of a pass, and whether its weights are float16."""
-    return {"ROWS": rows, "HALF_WEIGHTS": int(half)}
+def defines(rows: int, *, half: bool, sizes: Sizes | None = None) -> dict[str, int]:
+    """Return what the kernel is built with.
+
+    Parameters
+    ----------
+    rows : int
+        Of a pass.
+    half : bool
+        Whether its weights are float16.
+    sizes : Sizes, optional
+        Of the one model that it serves: faster than a kernel for any.
+    """
+    model = {} if sizes is None else {"HIDDEN_SIZE": sizes.hidden, "JOINT_SIZE": sizes.joint}
+    return {"ROWS": rows, "HALF_WEIGHTS": int(half), **model}
 
 
 class Layer(NamedTuple):

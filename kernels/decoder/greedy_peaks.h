@@ -5,46 +5,51 @@
 #include "greedy_products.h"
 #define ALPHA 0.33f // NeMo's order of the Tsallis entropy
 
-// Best of some logits, -1 where there were none; sums of exp(x - value) and of exp(ALPHA * (x - value)).
-struct Peak { float value; int index; float sum, power; };
-struct Verdict { Peak token, duration; float bad; }; // bad: not 0 where a logit is not finite
+struct Best { float value; int index; }; // -1 where there were none
+// Of some logits: the best token and duration; over tokens, sums of exp(x - value) and of exp(ALPHA * (x - value)); how
+// many are not finite.
+struct Verdict { Best token, duration; float sum, power, bad; };
 
-__device__ __forceinline__ void see(Peak &peak, float x, int index)
+__device__ __forceinline__ Verdict nothing() { return {{0.0f, -1}, {0.0f, -1}, 0.0f, 0.0f, 0.0f}; }
+
+__device__ __forceinline__ Best better(const Best &one, const Best &other)
 {
-    if (peak.index < 0) {
-        peak = {x, index, 1.0f, 1.0f};
-    } else if (x > peak.value) { // of equals the first stays: a lane's rows ascend
-        peak = {x, index, peak.sum * expf(peak.value - x) + 1.0f, peak.power * expf(ALPHA * (peak.value - x)) + 1.0f};
-    } else {
-        peak.sum += expf(x - peak.value);
-        peak.power += expf(ALPHA * (x - peak.value));
+    const bool larger = other.value > one.value || (other.value == one.value && other.index < one.index); // equals: the first
+    return one.index < 0 || (other.index >= 0 && larger) ? other : one;
+}
+// What sums over the peak `from` are to be multiplied by where `to` is the peak.
+__device__ __forceinline__ float rescaled(const Best &from, const Best &to, float alpha)
+{
+    return from.index < 0 ? 0.0f : expf(alpha * (from.value - to.value));
+}
+__device__ __forceinline__ void see_token(Verdict &v, float x, int index)
+{
+    const Best before = v.token;
+    v.token = better(before, {x, index});
+    v.sum = v.sum * rescaled(before, v.token, 1.0f) + expf(x - v.token.value);
+    v.power = v.power * rescaled(before, v.token, ALPHA) + expf(ALPHA * (x - v.token.value));
+}
+__device__ __forceinline__ Best from_lane(const Best &best, int mask)
+{
+    return {__shfl_xor_sync(EVERY, best.value, mask), __shfl_xor_sync(EVERY, best.index, mask)};
+}
+// Merge what lanes have that differ in the bits FIRST to LAST of their number: peaks first, then sums, brought to the
+// peak of all.
+template <int FIRST, int LAST> __device__ __forceinline__ Verdict merged(const Verdict &own)
+{
+    Verdict all = own;
+    UNROLL for (int mask = FIRST; mask <= LAST; mask *= 2) {
+        all.token = better(all.token, from_lane(all.token, mask));
+        all.duration = better(all.duration, from_lane(all.duration, mask));
     }
-}
-__device__ __forceinline__ Peak merged(const Peak &a, const Peak &b)
-{
-    if (a.index < 0 || b.index < 0)
-        return a.index < 0 ? b : a;
-    const bool second = b.value > a.value || (b.value == a.value && b.index < a.index);
-    const float value = second ? b.value : a.value, of_a = a.value - value, of_b = b.value - value; // one of the two is 0
-    return {value, second ? b.index : a.index, a.sum * expf(of_a) + b.sum * expf(of_b),
-            a.power * expf(ALPHA * of_a) + b.power * expf(ALPHA * of_b)};
-}
-__device__ __forceinline__ Verdict merged(const Verdict &a, const Verdict &b)
-{
-    return {merged(a.token, b.token), merged(a.duration, b.duration), a.bad + b.bad};
-}
-__device__ __forceinline__ Peak from_lane(const Peak &peak, int mask)
-{
-    return {__shfl_xor_sync(EVERY, peak.value, mask), __shfl_xor_sync(EVERY, peak.index, mask),
-            __shfl_xor_sync(EVERY, peak.sum, mask), __shfl_xor_sync(EVERY, peak.power, mask)};
-}
-__device__ __forceinline__ Verdict from_lane(const Verdict &v, int mask)
-{
-    return {from_lane(v.token, mask), from_lane(v.duration, mask), __shfl_xor_sync(EVERY, v.bad, mask)};
-}
-__device__ __forceinline__ Verdict nothing()
-{
-    return {{0.0f, -1, 0.0f, 0.0f}, {0.0f, -1, 0.0f, 0.0f}, 0.0f};
+    all.sum *= rescaled(own.token, all.token, 1.0f);
+    all.power *= rescaled(own.token, all.token, ALPHA);
+    UNROLL for (int mask = FIRST; mask <= LAST; mask *= 2) {
+        all.sum += __shfl_xor_sync(EVERY, all.sum, mask);
+        all.power += __shfl_xor_sync(EVERY, all.power, mask);
+        all.bad += __shfl_xor_sync(EVERY, all.bad, mask);
+    }
+    return all;
 }
 
 #endif

@@ -8,19 +8,26 @@
 
 #if HALF_WEIGHTS
 typedef unsigned short Weight;
+typedef uint4 Load; // what is read of a weight row at once
 #else
 typedef float Weight;
+typedef float4 Load;
 #endif
 #define COLUMNS (16 / (int)sizeof(Weight)) // of a weight row in one load
 #define EVERY 0xffffffffu                  // lane of a warp
 #ifdef GRID_HOST
 #define UNROLL
+#define ROLLED
 #else
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #endif
 
 __device__ __forceinline__ int lane() { return threadIdx.x % 32; }
-__device__ __forceinline__ int warp() { return threadIdx.x / 32; }
+// A number that all lanes of the warp have: what branches and loops hang on it is then compiled as for a warp, without
+// paths for lanes that went different ways. All lanes must ask together.
+__device__ __forceinline__ int uniform(int number) { return __shfl_sync(EVERY, number, 0); }
+__device__ __forceinline__ int warp() { return uniform(threadIdx.x / 32); }
 __device__ __forceinline__ int warps() { return blockDim.x / 32; }
 // Work is dealt to blocks first and to their warps then: however little there is, every multiprocessor has a share.
 __device__ __forceinline__ int first_task() { return warp() * gridDim.x + blockIdx.x; }
@@ -51,11 +58,29 @@ __device__ __forceinline__ void add_products(const float4 (&w)[4], const float4 
     }
 }
 
+// Add what the `at`-th load of four weight rows gives.
 #if HALF_WEIGHTS
 __device__ __forceinline__ float4 two_pairs(unsigned low, unsigned high)
 {
     return make_float4(from_half((unsigned short)low), from_half((unsigned short)(low >> 16)),
                        from_half((unsigned short)high), from_half((unsigned short)(high >> 16)));
+}
+template <int R>
+__device__ __forceinline__ void add_load(const Load (&raw)[4], const float4 *act, int stride, int at, float (&sum)[4 * R])
+{
+    float4 w[4];
+    UNROLL for (int r = 0; r < 4; ++r)
+        w[r] = two_pairs(raw[r].x, raw[r].y);
+    add_products<R>(w, act, stride, 2 * at, sum);
+    UNROLL for (int r = 0; r < 4; ++r)
+        w[r] = two_pairs(raw[r].z, raw[r].w);
+    add_products<R>(w, act, stride, 2 * at + 1, sum);
+}
+#else
+template <int R>
+__device__ __forceinline__ void add_load(const Load (&raw)[4], const float4 *act, int stride, int at, float (&sum)[4 * R])
+{
+    add_products<R>(raw, act, stride, at, sum);
 }
 #endif
 
@@ -75,30 +100,32 @@ template <int HELD, int MASK, int N> __device__ __forceinline__ void spread(floa
     }
 }
 
+// Loads of a weight row that are on their way at once, as many as registers allow beside 4 * R sums: a warp waits for L2
+// once in so many. 640 columns are five in float32, three in float16.
+template <int R> struct Depth { static const int OF = COLUMNS == 4 && R <= 8 ? 5 : R > 8 ? 2 : 3; };
+
 // Four weight rows of `width` columns each, one after the other, with R activation rows; sums over the warp are left
 // as Held says. `stride`: of an activation row, in fours.
 template <int R>
 __device__ __forceinline__ void products(const Weight *rows, int width, const float4 *act, int stride, float (&sum)[4 * R])
 {
+    const int DEPTH = Depth<R>::OF, loads = width / COLUMNS;
+    const Load *const source = reinterpret_cast<const Load *>(rows);
     UNROLL for (int i = 0; i < 4 * R; ++i)
         sum[i] = 0.0f;
-    for (int k = lane() * COLUMNS; k < width; k += 32 * COLUMNS) {
-        float4 w[4];
-#if HALF_WEIGHTS
-        uint4 raw[4];
-        UNROLL for (int r = 0; r < 4; ++r)
-            raw[r] = streamed(reinterpret_cast<const uint4 *>(rows + r * width + k));
-        UNROLL for (int r = 0; r < 4; ++r)
-            w[r] = two_pairs(raw[r].x, raw[r].y);
-        add_products<R>(w, act, stride, k / 4, sum);
-        UNROLL for (int r = 0; r < 4; ++r)
-            w[r] = two_pairs(raw[r].z, raw[r].w);
-        add_products<R>(w, act, stride, k / 4 + 1, sum);
-#else
-        UNROLL for (int r = 0; r < 4; ++r)
-            w[r] = streamed(reinterpret_cast<const float4 *>(rows + r * width + k));
-        add_products<R>(w, act, stride, k / 4, sum);
-#endif
+    ROLLED for (int first = 0; first < loads; first += 32 * DEPTH) {
+        Load raw[DEPTH][4];
+        UNROLL for (int d = 0; d < DEPTH; ++d) {
+            const int at = first + 32 * d + lane();
+            if (at < loads)
+                UNROLL for (int r = 0; r < 4; ++r)
+                    raw[d][r] = streamed(source + r * loads + at);
+        }
+        UNROLL for (int d = 0; d < DEPTH; ++d) {
+            const int at = first + 32 * d + lane();
+            if (at < loads)
+                add_load<R>(raw[d], act, stride, at, sum);
+        }
     }
     spread<4 * R, 16>(sum);
 }

@@ -150,10 +150,11 @@ class CardEngine:
         rows = self._rows(batch)
         if rows not in self._kernels:
             text, headers = layout.source()
-            options = [f"-D{name}={value}" for name, value in layout.defines(rows, half=self.half).items()]
+            sizes = self._weights.sizes
+            options = [f"-D{name}={value}" for name, value in layout.defines(rows, half=self.half, sizes=sizes).items()]
             source = CudaSource("greedy.cu", text, headers, ("--std=c++17", *options))
-            threads, shared = 32 * layout.SUMS_OF_A_BLOCK // rows, self._weights.sizes.shared_bytes(rows)
-            self._kernels[rows] = CardKernel(self.queue, source, "greedy", threads, shared)
+            shared = sizes.shared_bytes(rows)
+            self._kernels[rows] = CardKernel(self.queue, source, "greedy", 32 * layout.WARPS, shared)
         return self._kernels[rows]
 
     def _rows(self, batch: int) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from tdt.kernels.decoder import greedy_fields as fields
 from tdt.kernels.decoder.greedy_layout import (
     MOST_ROWS,
-    SUMS_OF_A_BLOCK,
+    WARPS,
     Layer,
     Sizes,
     defines,
@@ -33,9 +33,15 @@ READ_FIRST = frozenset({"barrier", "lengths", "clock"})  # what the host writes 
 
 
 def program(
-    folder: Path, mode: Mode, *, rows: int = 8, half: bool = False, changes: dict[str, str] | None = None
+    folder: Path,
+    mode: Mode,
+    *,
+    rows: int = 8,
+    half: bool = False,
+    changes: dict[str, str] | None = None,
+    sizes: Sizes | None = None,
 ) -> Program:
-    """Build the kernel, changed on purpose where a test breaks it."""
+    """Build the kernel, changed on purpose where a test breaks it; for one model where its sizes are given."""
     source, included = kernel_source()
     for old, new in (changes or {}).items():
         found = [name for name, text in {**included, "greedy.cu": source}.items() if old in text]
@@ -45,7 +51,7 @@ def program(
             included[found[0]] = included[found[0]].replace(old, new)
         else:
             source = source.replace(old, new)
-    built = tuple(f"{name}={value}" for name, value in defines(rows, half=half).items())
+    built = tuple(f"{name}={value}" for name, value in defines(rows, half=half, sizes=sizes).items())
     return build(folder, source, "greedy.cu", mode, built, included)
 
 
@@ -103,7 +109,7 @@ def decode(
     """Decode a batch in one launch; `start` and `times` carry on from another."""
     batch, frames, width = projected.shape
     assert batch <= MOST_ROWS
-    assert warps * rows <= SUMS_OF_A_BLOCK
+    assert warps <= WARPS
     sizes, weights = network.packed(half=half)
     entries = entries_of(batch, rows)
     capacity = frames * max(network.max_symbols, 1) + 1 if capacity is None else capacity

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ALPHA = 0.33
+FEW_ROWS = 4  # in greedy_rows.h: frames that one utterance looks at after a token
 
 
 def random_network(
@@ -149,6 +150,7 @@ def barriers(wanted: Sequence[Expected], layers: int, rows: int) -> int:
             return total
         total += 1 + (layers + 1) * (fed > 0)
         window = rows // len(running) if len(running) <= rows // 2 else 1
+        window = FEW_ROWS if len(running) == 1 and fed else window
         fed = 0
         for row in running:
             steps, emissions = wanted[row].steps, wanted[row].emissions

@@ -91,7 +91,7 @@ def test_it_gives_what_the_native_engine_gives(
 
 
 def test_a_batch_is_one_launch_of_blocks_that_are_resident(card: FakeCard, engine: CardEngine) -> None:
-    for count, threads in ((8, 512), (9, 256)):
+    for count, threads in ((8, 256), (9, 256)):
         before = card.kernels()
         engine.decode(encoded([4] * count))
         after = card.kernels()

@@ -34,7 +34,7 @@ def compiler() -> Nvrtc:
 
 def source(rows: int, *, half: bool, extra: tuple[str, ...] = ()) -> CudaSource:
     text, headers = layout.source()
-    options = [f"-D{name}={value}" for name, value in layout.defines(rows, half=half).items()]
+    options = [f"-D{name}={value}" for name, value in layout.defines(rows, half=half, sizes=V3).items()]
     return CudaSource("greedy.cu", text, headers, ("--std=c++17", *options, *extra))
 
 
@@ -52,8 +52,7 @@ def test_registers_spills_and_shared_memory(
     assert spilled, said
     assert set(spilled) == {("0", "0", "0")}
     registers = max(int(number) for number in re.findall(r"Used (\d+) registers", said))
-    threads = 32 * layout.SUMS_OF_A_BLOCK // rows
-    assert registers * threads <= REGISTERS_OF_A_MULTIPROCESSOR
+    assert registers * 32 * layout.WARPS <= REGISTERS_OF_A_MULTIPROCESSOR
     (static,) = map(int, re.findall(r"(\d+) bytes smem", said))
     assert static <= layout.STATIC_SHARED_BYTES
     fits = static + V3.shared_bytes(rows) <= SHARED_BYTES[capability]

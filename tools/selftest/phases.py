@@ -48,7 +48,7 @@ class Clocked(Launch):
 def clocked_engine(model: Any, provider: str, weights: Any) -> card_engine.CardEngine:
     """Return an engine whose kernel is built with GREEDY_CLOCKS."""
     plain = greedy_layout.defines
-    greedy_layout.defines = lambda rows, *, half: {**plain(rows, half=half), "GREEDY_CLOCKS": 1}
+    greedy_layout.defines = lambda rows, **options: {**plain(rows, **options), "GREEDY_CLOCKS": 1}
     card_engine.Launch = Clocked  # type: ignore[misc]
     files, spec = find_model(model, precision="float32")
     return card_engine.CardEngine(files, spec, Backend.parse(provider), weights=weights)
