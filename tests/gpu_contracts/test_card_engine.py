@@ -15,7 +15,7 @@ import pytest
 
 from tdt.decoding.card_engine import CardEngine
 from tdt.decoding.native import NativeEngine
-from tdt.errors import ClosedError, DecodingError, OptionError, ProviderError, UnrecognizedGraphError
+from tdt.errors import ClosedError, DecodingError, DeviceMemoryError, OptionError, ProviderError, UnrecognizedGraphError
 from tdt.model.finding import find_model
 from tdt.runtime.backend import Backend
 from tdt.stages import DecoderState, Encoded
@@ -198,7 +198,7 @@ def test_what_is_refused(card: FakeCard, tmp_path: Path, native: NativeEngine) -
     with pytest.raises(ProviderError, match=r"launches no cooperative kernels\. Use decoder="):
         CardEngine(*model, CUDA)
     card.be(memory_bytes=1 << 20)
-    with pytest.raises(ProviderError, match="cuMemAlloc_v2 gives 2"):
+    with pytest.raises(DeviceMemoryError, match=r"Memory for decoding does not fit .* 1\.0 MiB of"):
         CardEngine(*model, CUDA)
     card.be()
     table = np.zeros((2, 3, 4, 6), np.float32)
