@@ -111,7 +111,10 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
         raise ModelMismatchError(f"{files.encoder} has {len(names)} inputs; an encoder has features and lengths.")
     profile = encoder_profile(names, spec, backend) if backend.provider != "cuda" else None
     built = "EPContext" in info.ops
-    graph = None if built else device_graph(files, spec, causal=runs_causal_convolutions(backend))
+    graph = None
+    if not built:
+        cuda = backend.provider == "cuda"
+        graph = device_graph(files, spec, narrow=cuda, causal=runs_causal_convolutions(backend))
     tail, width = None, 0 if graph is None else graph.width
     if graph is None or not graph.projects:
         after, width = projection_tail(files, spec)

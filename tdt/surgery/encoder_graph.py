@@ -17,6 +17,7 @@ from tdt.onnxfile import load_model, read_graph
 from tdt.runtime import Backend, Session
 from tdt.surgery.causal_convolutions import causal_convolutions
 from tdt.surgery.editing import EditableGraph
+from tdt.surgery.half_islands import narrow_islands
 from tdt.surgery.lengths import float_lengths
 from tdt.surgery.networks import cut_decoder
 from tdt.surgery.prepare import prepare_encoder
@@ -54,12 +55,14 @@ class DeviceGraph:
     width: int
 
 
-def device_graph(files: ModelFiles, spec: ModelSpec, *, causal: bool = False) -> DeviceGraph:
+def device_graph(files: ModelFiles, spec: ModelSpec, *, narrow: bool = False, causal: bool = False) -> DeviceGraph:
     """Return the encoder prepared, with the transposition and the joint's encoder projection appended.
 
     Parameters
     ----------
     files, spec : ModelFiles, ModelSpec
+    narrow : bool
+        Whether the float32 islands of a float16 encoder are narrowed, see :mod:`tdt.surgery.half_islands`; for CUDA.
     causal : bool
         Whether depthwise convolutions become :mod:`tdt.surgery.causal_convolutions`; for a provider that runs them.
 
@@ -71,6 +74,8 @@ def device_graph(files: ModelFiles, spec: ModelSpec, *, causal: bool = False) ->
     info = read_graph(files.encoder)
     model = load_model(files.encoder, weights=False)
     prepare_encoder(model, info.weights_folder, keep_outputs=[model.graph.output[0].name], in_place=True)
+    if narrow:
+        narrow_islands(EditableGraph(model, info.weights_folder))
     if causal:
         changed = causal_convolutions(EditableGraph(model, info.weights_folder))
         _log.debug("%s: %d depthwise convolutions made causal", files.encoder.name, changed)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tdt.encoding.device_sessions import open_on_device
+from tdt.model.finding import find_model
 from tdt.onnxfile.graph import load_model
 from tdt.quantization.half_model import to_half
 from tdt.runtime import placement, provider_options
@@ -55,3 +57,14 @@ def test_without_its_islands_it_has_no_more_nodes_than_the_float32_encoder(half:
     assert wide["Cast"] - narrow["Cast"] >= 85
     assert narrow["LayerNormalization"] == 40
     assert narrow.total() <= counted(plain)[0].total() + 12
+
+
+def test_the_recogniser_s_encoder_is_narrow_and_causal_on_cuda(half: Path) -> None:
+    sessions = open_on_device(*find_model(half.parent), CUDA)
+    nodes = sessions.session.placement()
+    on_cuda = placement.count(nodes)[provider_options.CUDA]
+    assert not placement.computing_on_cpu(nodes)
+    assert on_cuda["CausalConvWithState"] == 8
+    assert on_cuda["Cast"] <= 14
+    assert sessions.computed_in == "fp16"
+    sessions.close()

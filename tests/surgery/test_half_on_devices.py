@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from tdt.model.finding import find_model
 from tdt.onnxfile.graph import load_model
 from tdt.quantization.half_model import to_half
 from tdt.runtime.backend import Backend
@@ -16,6 +18,7 @@ from tdt.runtime.session import Session
 from tdt.surgery.cpu_half import round_like_a_card
 from tdt.surgery.cpu_rewrite import for_cpu
 from tdt.surgery.editing import EditableGraph
+from tdt.surgery.encoder_graph import device_graph
 from tdt.surgery.half_islands import narrow_islands
 from tdt.surgery.prepare import prepare_encoder
 from tdt.surgery.value_types import FLOAT, FLOAT16, values_of_type
@@ -98,6 +101,18 @@ def test_islands_lose_their_casts_and_hardly_any_accuracy(half: Path, exact: Pat
     expected = run(exact.read_bytes())[0]
     assert round_like_a_card(graph) > 300
     assert relative_error(run(model)[0], expected) < 3e-3
+
+
+def test_cuda_is_given_narrow_norms_and_causal_convolutions(half: Path) -> None:
+    made = device_graph(*find_model(half.parent), narrow=True, causal=True)
+    assert made.projects
+    model = onnx.load_from_string(made.model)
+    ops = Counter(node.op_type for node in model.graph.node)
+    assert ops["CausalConvWithState"] == 8
+    assert ops["Cast"] <= 14
+    assert ops["LayerNormalization"] == 40
+    wide = onnx.load_from_string(device_graph(*find_model(half.parent)).model)
+    assert Counter(node.op_type for node in wide.graph.node)["Cast"] >= ops["Cast"] + 80
 
 
 def test_a_mask_that_float16_cannot_hold_stays(half: Path) -> None:
