@@ -356,7 +356,7 @@ def test_features_are_padded_on_the_card(
     spent, enqueued = Spent(), Enqueued(queue.pointer)
     queue.pad(target, source, columns)
     assert (spent().device_to_device, spent().host_to_device, spent().device_to_host) == (1, 0, 0)
-    assert (enqueued().enqueued, enqueued().enqueued_elsewhere) == (2, 0)
+    assert (enqueued().enqueued, enqueued().enqueued_elsewhere) == (1 + (columns < to_width), 0)  # zeros where any show
     queue.wait()
     expected = np.zeros((2, rows, to_width), np.float32)
     expected[:, :, :columns] = values[:, :, :columns]

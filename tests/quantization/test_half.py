@@ -112,19 +112,27 @@ def test_products_are_float16_and_norms_and_softmax_float32(model: onnx.ModelPro
             assert len(kinds) < 2, f"{node.op_type} {node.output[0]} mixes float32 and float16"
             for kind in kinds:
                 counted[node.op_type, kind] = counted.get((node.op_type, kind), 0) + 1
-    for name, count in (("MatMul", 113), ("Conv", 13), ("Sigmoid", 32), ("Relu", 3), ("Split", 8), ("Pad", 16)):
+    for name, count in (("MatMul", 113), ("Sigmoid", 32), ("Split", 8), ("Pad", 16)):
         assert counted[name, HALF] == count
         assert (name, FLOAT) not in counted
-    for name, count in (("LayerNormalization", 40), ("Softmax", 8)):
+    for name, count in (("LayerNormalization", 40), ("Softmax", 8), ("Relu", 3)):
         assert counted[name, FLOAT] == count
         assert (name, HALF) not in counted
     assert counted["Where", FLOAT] == 16  # before and behind each softmax
     assert counted["Where", HALF] == 8  # the mask of the convolutions
     assert counted["Add", HALF] == 57
     assert ("Add", FLOAT) not in counted
+    # Of the subsampling, for which cuDNN would compile kernels at every change of shape.
+    assert (counted["Conv", HALF], counted["Conv", FLOAT]) == (8, 5)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    read = {name for node in model.graph.node if node.op_type in ("MatMul", "Conv") for name in node.input}
+    read = {name for node in model.graph.node if node.op_type == "MatMul" for name in node.input}
     assert all(weights[name].data_type == HALF for name in read & set(weights))
+    planar = {
+        weights[node.input[1]].data_type
+        for node in model.graph.node
+        if node.op_type == "Conv" and len(weights[node.input[1]].dims) == 4
+    }
+    assert planar == {FLOAT}
 
 
 def test_masks_are_booleans_and_scores_are_masked_in_float32(model: onnx.ModelProto, types: dict[str, int]) -> None:
@@ -138,7 +146,7 @@ def test_masks_are_booleans_and_scores_are_masked_in_float32(model: onnx.ModelPr
         assert (scale.op_type, types[scale.input[0]]) == ("Div", FLOAT)
     made = [node for node in model.graph.node if node.op_type == "Cast" and types[node.input[0]] == BOOL]
     assert len(made) == 4  # of the subsampling, which multiplies by them
-    assert all(types[node.output[0]] == HALF for node in made), "cast once, straight to float16"
+    assert all(types[node.output[0]] == FLOAT for node in made), "cast once, straight to what is multiplied"
 
 
 def test_lengths_are_integers_all_the_way(model: onnx.ModelProto, types: dict[str, int]) -> None:
@@ -166,7 +174,7 @@ def test_no_cast_is_only_there_for_a_shape(model: onnx.ModelProto) -> None:
         for name in node.input:
             readers.setdefault(name, set()).add(node.op_type)
     casts = [node.output[0] for node in model.graph.node if node.op_type == "Cast"]
-    assert len(casts) <= 100
+    assert len(casts) <= 102
     assert all(readers.get(name) != {"Shape"} for name in casts)
 
 
