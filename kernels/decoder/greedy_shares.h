@@ -9,7 +9,7 @@
 
 struct Share {
     const Weight *rows; // [tasks, 4, width] in global memory; constant
-    Load *held;         // [kept, 4, width] in shared memory; by all of the block before the first pass, then constant
+    Load *held;         // [kept, 4, width] in shared memory; by all of the block before its first pass, then constant
     int tasks, width, kept;
 };
 
@@ -66,8 +66,7 @@ __device__ __forceinline__ void keep_all(const Greedy &a, Load *held)
     ROLLED for (int layer = 0; layer < a.layers; ++layer)
         keep(layer_share(a, held, layer));
     keep(predictor_share(a, held));
-    keep(output_share(a, held));
-    __syncthreads();
+    keep(output_share(a, held)); // the block meets before it reads: when activations are there
 }
 
 // The products of this block's task `own` with R activation rows; see products.
