@@ -62,13 +62,14 @@ __device__ __forceinline__ void end(const Greedy &a, const Shared &s, int barrie
 extern "C" __global__ void __launch_bounds__(WARPS * 32, 1) greedy(const __grid_constant__ Greedy a)
 {
     __shared__ Shared s;
-    DYNAMIC_SHARED(float4, act); // [ROWS, stride] by the warp of a row; all of the block read it
+    DYNAMIC_SHARED(float4, act); // [ROWS, stride] by all of the block, who read it; then the weights that are kept
     const int widest = a.layers > 1 ? 2 * hidden(a) : hidden(a);
     const int stride = (widest > joint_columns(a) ? widest : joint_columns(a)) / 4;
     int barriers = 0, turn = 0;
     unsigned round = 0;
     start_clocks();
     begin(a, s);
+    keep_all(a, held_weights(act, stride));
     lap(BEGIN);
     while (uniform(s.n_running > 0 && s.first_halted < 0)) {
         const int n_fed = uniform(s.n_fed);

@@ -83,6 +83,10 @@ FIELDS: tuple[Field, ...] = (
     _number("max_symbols", "tokens at one frame that force the clock on; 0 for no limit"),
     _number("capacity", "C"),
     _number("entries", "E"),
+    _number("kept_recurrent", "tasks of layer 0 (four rows each) whose weights a block keeps in shared memory"),
+    _number("kept_upper", "likewise of each layer above"),
+    _number("kept_predictor", "likewise of the joint's projection"),
+    _number("kept_output", "likewise of the output layer"),
 )  # fmt: skip
 
 # In `report`.

@@ -1,7 +1,7 @@
 // The joint: logits of the entries that are looked at (a running row and a frame each), and the best of them all.
 #ifndef GREEDY_JOINT_H
 #define GREEDY_JOINT_H
-#include "greedy_clocks.h"
+#include "greedy_shares.h"
 
 // Four columns of a frame from `given` on, of which `left` are there.
 __device__ __forceinline__ float4 frame_columns(const Greedy &a, const float *given, int left)
@@ -73,16 +73,17 @@ template <int R> __device__ __forceinline__ void post(const Shared &s, float4 *b
 template <int R> __device__ __forceinline__ void joint(const Greedy &a, Shared &s, float4 *act, int stride, float4 *board)
 {
     const int EACH = Held<R>::EACH, entries = uniform(s.n_running * s.window);
+    const Share share = output_share(a, held_weights(act, stride));
     ROLLED for (int from = 0; from < entries; from += R) {
         activate<R>(a, s, act, stride, from);
         Verdict mine[EACH];
         UNROLL for (int c = 0; c < EACH; ++c)
             mine[c] = nothing();
-        ROLLED for (int group = first_task(); group < (a.class_rows + a.duration_rows) / 4; group += all_tasks()) {
-            const int logit = 4 * group + lane() / 8, duration = logit - a.class_rows;
+        ROLLED for (int own = warp(); task_of(own) < share.tasks; own += warps()) {
+            const int logit = 4 * task_of(own) + lane() / 8, duration = logit - a.class_rows;
             const float bias = a.output_bias[logit];
             float logits[4 * R];
-            products<R>(a.output + (long long)group * 4 * joint_columns(a), joint_columns(a), act, stride, logits);
+            share_products<R>(share, own, act, stride, logits);
             if (duration < 0 ? logit >= a.classes : duration >= a.duration_count)
                 continue; // padding
             UNROLL for (int c = 0; c < EACH; ++c) {

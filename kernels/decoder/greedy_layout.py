@@ -57,7 +57,16 @@ class Sizes:
 
     def tasks(self) -> int:
         """Return the most warps that a stage has work for."""
-        return max(self.hidden, (self.class_rows + self.duration_rows) // GROUP)
+        return max(tasks for tasks, _, _ in self.stages().values())
+
+    def stages(self) -> dict[str, tuple[int, int, int]]:
+        """Return the matrices: tasks (rows by four), columns, and how many there are of the kind."""
+        return {
+            "recurrent": (self.hidden, self.hidden, 1),
+            "upper": (self.hidden, 2 * self.hidden, self.layers - 1),
+            "predictor": (self.joint // GROUP, self.hidden, 1),
+            "output": ((self.class_rows + self.duration_rows) // GROUP, self.joint, 1),
+        }
 
     def numbers(self) -> dict[str, int]:
         """Return the fields of the argument that are this model's."""
@@ -71,6 +80,37 @@ class Sizes:
             "duration_count": self.duration_count,
             "duration_rows": self.duration_rows,
         }
+
+
+def kept(sizes: Sizes, blocks: int, room_bytes: int, *, half: bool) -> tuple[dict[str, int], int]:
+    """Decide how many tasks of each matrix a block keeps in shared memory: the prediction network's first.
+
+    Its three stages have few tasks for many warps and wait for L2 one after the other; the joint's are enough to hide
+    that.
+
+    Parameters
+    ----------
+    sizes : Sizes
+    blocks : int
+        That share the tasks.
+    room_bytes : int
+        Of a block, beside its activations.
+    half : bool
+        Whether weights are float16.
+
+    Returns
+    -------
+    kept : dict of str to int
+        Fields of the argument.
+    size : int
+        Bytes that they take.
+    """
+    found, left = {}, room_bytes
+    for name, (tasks, columns, count) in sizes.stages().items():
+        size = GROUP * columns * (2 if half else 4) * count
+        found[f"kept_{name}"] = min(-(-tasks // blocks), left // size) if size else 0
+        left -= found[f"kept_{name}"] * size
+    return found, room_bytes - left
 
 
 def source() -> tuple[str, dict[str, str]]:

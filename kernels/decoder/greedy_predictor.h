@@ -1,7 +1,7 @@
 // The prediction network: LSTM layers and the joint's projection, for the rows whose label is to be fed.
 #ifndef GREEDY_PREDICTOR_H
 #define GREEDY_PREDICTOR_H
-#include "greedy_clocks.h"
+#include "greedy_shares.h"
 
 __device__ __forceinline__ long long state_at(const Greedy &a, int parity, int layer, int row)
 {
@@ -44,11 +44,12 @@ template <int R> __device__ __forceinline__ void lstm(const Greedy &a, const Sha
 {
     const int EACH = Held<R>::EACH, width = layer ? 2 * hidden(a) : hidden(a);
     const int gate = lane() / 8, same = lane() % 8;
-    const Weight *const weights = layer ? a.upper + (long long)(layer - 1) * hidden(a) * 4 * width : a.recurrent;
+    const Share share = layer_share(a, held_weights(act, stride), layer);
     const int n_fed = uniform(s.n_fed);
     ROLLED for (int from = 0; from < n_fed; from += R) {
         stage<R>(a, s, act, stride, from, layer, width / 4);
-        ROLLED for (int unit = first_task(); unit < hidden(a); unit += all_tasks()) {
+        ROLLED for (int own = warp(); task_of(own) < share.tasks; own += warps()) {
+            const int unit = task_of(own);
             float gates[4 * R], added[EACH], cell[EACH];
             UNROLL for (int c = 0; c < EACH; ++c) { // asked for now, needed when the products are there
                 const int row = fed_row(s, from + held_row<R>() + c);
@@ -59,7 +60,7 @@ template <int R> __device__ __forceinline__ void lstm(const Greedy &a, const Sha
                 if (gate == 0 && row >= 0 && counts<R>())
                     cell[c] = a.cell[state_at(a, s.parity[row], layer, row) + unit];
             }
-            products<R>(weights + (long long)unit * 4 * width, width, act, stride, gates);
+            share_products<R>(share, own, act, stride, gates);
             UNROLL for (int c = 0; c < EACH; ++c) {
                 const int row = fed_row(s, from + held_row<R>() + c);
                 float x = gates[c] + added[c];
@@ -81,14 +82,15 @@ template <int R> __device__ __forceinline__ void lstm(const Greedy &a, const Sha
 // The joint's projection of the top layer's output, for the rows in `fed`.
 template <int R> __device__ __forceinline__ void project(const Greedy &a, const Shared &s, float4 *act, int stride)
 {
+    const Share share = predictor_share(a, held_weights(act, stride));
     const int n_fed = uniform(s.n_fed);
     ROLLED for (int from = 0; from < n_fed; from += R) {
         stage<R>(a, s, act, stride, from, a.layers, hidden(a) / 4);
-        ROLLED for (int group = first_task(); group < joint_columns(a) / 4; group += all_tasks()) {
-            const int column = 4 * group + lane() / 8;
+        ROLLED for (int own = warp(); task_of(own) < share.tasks; own += warps()) {
+            const int column = 4 * task_of(own) + lane() / 8;
             const float bias = a.predictor_bias[column];
             float sums[4 * R];
-            products<R>(a.predictor + (long long)group * 4 * hidden(a), hidden(a), act, stride, sums);
+            share_products<R>(share, own, act, stride, sums);
             UNROLL for (int c = 0; c < Held<R>::EACH; ++c) {
                 const int row = fed_row(s, from + held_row<R>() + c);
                 if (row >= 0 && counts<R>())

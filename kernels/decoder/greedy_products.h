@@ -104,23 +104,32 @@ template <int HELD, int MASK, int N> __device__ __forceinline__ void spread(floa
 // once in so many. 640 columns are five in float32, three in float16.
 template <int R> struct Depth { static const int OF = COLUMNS == 4 && R <= 8 ? 5 : R > 8 ? 2 : 3; };
 
-// Four weight rows of `width` columns each, one after the other, with R activation rows; sums over the warp are left
-// as Held says. `stride`: of an activation row, in fours.
+// Four weight rows of `loads` loads each, one after the other, with R activation rows; sums over the warp are left as
+// Held says. The rows lie in global memory, or in shared memory where they are `kept` there. `stride`: of an activation
+// row, in fours.
 template <int R>
-__device__ __forceinline__ void products(const Weight *rows, int width, const float4 *act, int stride, float (&sum)[4 * R])
+__device__ __forceinline__ void products(const Load *rows, const Load *held, bool kept, int loads, const float4 *act,
+                                         int stride, float (&sum)[4 * R])
 {
-    const int DEPTH = Depth<R>::OF, loads = width / COLUMNS;
-    const Load *const source = reinterpret_cast<const Load *>(rows);
+    const int DEPTH = Depth<R>::OF;
     UNROLL for (int i = 0; i < 4 * R; ++i)
         sum[i] = 0.0f;
     ROLLED for (int first = 0; first < loads; first += 32 * DEPTH) {
         Load raw[DEPTH][4];
-        UNROLL for (int d = 0; d < DEPTH; ++d) {
-            const int at = first + 32 * d + lane();
-            if (at < loads)
-                UNROLL for (int r = 0; r < 4; ++r)
-                    raw[d][r] = streamed(source + r * loads + at);
-        }
+        if (kept)
+            UNROLL for (int d = 0; d < DEPTH; ++d) {
+                const int at = first + 32 * d + lane();
+                if (at < loads)
+                    UNROLL for (int r = 0; r < 4; ++r)
+                        raw[d][r] = held[r * loads + at];
+            }
+        else
+            UNROLL for (int d = 0; d < DEPTH; ++d) {
+                const int at = first + 32 * d + lane();
+                if (at < loads)
+                    UNROLL for (int r = 0; r < 4; ++r)
+                        raw[d][r] = streamed(rows + r * loads + at);
+            }
         UNROLL for (int d = 0; d < DEPTH; ++d) {
             const int at = first + 32 * d + lane();
             if (at < loads)

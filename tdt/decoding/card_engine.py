@@ -118,14 +118,17 @@ class CardEngine:
 
     def _decode(self, encoded: Encoded, first: int, rows: list[Row], timeline: Recorder) -> None:
         """Launch until every row has ended: once, unless a row has more to say than there was room for."""
+        from tdt.kernels.decoder.greedy_layout import kept as decide_kept
+
         if not any(row.runs for row in rows):
             return
         capacity = max(row.length for row in rows) // _FRAMES_A_TOKEN + _LEAST_CAPACITY
         kernel, pass_rows = self._kernel(len(rows)), self._rows(len(rows))
         blocks = min(kernel.most_blocks, max(1, self._weights.sizes.tasks() // _TASKS_A_BLOCK))
+        kept, _ = decide_kept(self._weights.sizes, blocks, self._weights_room(pass_rows), half=self.half)
         frames: Any = None
         while True:
-            launch = Launch(self._weights, self.spec, rows, pass_rows, blocks, capacity)
+            launch = Launch(self._weights, self.spec, rows, pass_rows, blocks, capacity, kept)
             with self.queue.work(timeline) as stage:
                 memory = self._room("launch", launch.size_bytes)
                 with stage("h2d"):
@@ -153,7 +156,7 @@ class CardEngine:
             sizes = self._weights.sizes
             options = [f"-D{name}={value}" for name, value in layout.defines(rows, half=self.half, sizes=sizes).items()]
             source = CudaSource("greedy.cu", text, headers, ("--std=c++17", *options))
-            shared = sizes.shared_bytes(rows)
+            shared = sizes.shared_bytes(rows) + self._weights_room(rows)
             self._kernels[rows] = CardKernel(self.queue, source, "greedy", 32 * layout.WARPS, shared)
         return self._kernels[rows]
 
@@ -164,6 +167,12 @@ class CardEngine:
         few, many = layout.PASSES
         needed = self._weights.sizes.shared_bytes(many) + layout.STATIC_SHARED_BYTES
         return many if batch > few and needed <= self._weights.shared_bytes else few
+
+    def _weights_room(self, rows: int) -> int:
+        """Return the bytes of a block's shared memory that are left for weights: all that the card has."""
+        from tdt.kernels.decoder.greedy_layout import STATIC_SHARED_BYTES
+
+        return max(0, self._weights.shared_bytes - STATIC_SHARED_BYTES - self._weights.sizes.shared_bytes(rows))
 
     def _room(self, name: str, size_bytes: int) -> CardMemory:
         """Return memory of at least this size, kept from batch to batch."""

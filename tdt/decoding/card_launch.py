@@ -82,17 +82,26 @@ class Launch:
         As they stand now.
     pass_rows, blocks, capacity : int
         Rows of a pass; blocks; emissions of a row that there is room for.
+    kept : dict of str to int
+        What blocks keep of the weights; see :func:`tdt.kernels.decoder.greedy_layout.kept`.
     """
 
     def __init__(
-        self, weights: CardWeights, spec: ModelSpec, rows: list[Row], pass_rows: int, blocks: int, capacity: int
+        self,
+        weights: CardWeights,
+        spec: ModelSpec,
+        rows: list[Row],
+        pass_rows: int,
+        blocks: int,
+        capacity: int,
+        kept: dict[str, int],
     ) -> None:
         from tdt.kernels.decoder import greedy_fields, greedy_layout
 
         self._fields, self._weights, self._rows = greedy_fields, weights, rows
         entries = greedy_layout.entries_of(len(rows), pass_rows)
         self._places, self.size_bytes = greedy_layout.places(weights.sizes, len(rows), blocks, entries, capacity)
-        self._numbers = weights.sizes.numbers() | {
+        self._numbers = weights.sizes.numbers() | kept | {
             "batch": len(rows),
             "blank": spec.blank_id,
             "max_symbols": spec.max_symbols,

@@ -16,6 +16,7 @@ from tdt.kernels.decoder.greedy_layout import (
     Sizes,
     defines,
     entries_of,
+    kept,
     pack_weights,
     places,
 )
@@ -105,8 +106,9 @@ def decode(
     times: Sequence[int] | None = None,
     seeds: tuple[int, int] = (0, 1),
     schedule: str = "",
+    keep: float = 0.5,
 ) -> Decoded:
-    """Decode a batch in one launch; `start` and `times` carry on from another."""
+    """Decode a batch in one launch; `start` and `times` carry on from another; `keep`: how much of the weights stays."""
     batch, frames, width = projected.shape
     assert batch <= MOST_ROWS
     assert warps <= WARPS
@@ -139,10 +141,13 @@ def decode(
         "capacity": capacity,
         "entries": entries,
     }
+    everything = kept(sizes, blocks, 1 << 30, half=half)[1]
+    stays, stays_bytes = kept(sizes, blocks, int(keep * everything), half=half)
+    numbers |= stays
     pointers = [field.name for field in fields.FIELDS if field.form == fields.POINTER]
     content = fields.pack(numbers | dict.fromkeys(pointers, 0))
     argument = Argument(content, tuple((fields.OFFSETS[name], name) for name in pointers if name in buffers))
-    launch = (blocks, 32 * warps, sizes.shared_bytes(rows))
+    launch = (blocks, 32 * warps, sizes.shared_bytes(rows) + stays_bytes)
     out = made.run("greedy", launch, buffers, [argument], seeds=seeds, schedule=schedule)
     counts = out["counts"]
     return Decoded(

@@ -51,6 +51,9 @@ def batches(made: Program) -> None:
         network = random_network(batch, layers=3, hidden=10, joint=14, tokens=15, durations=(0, 1, 3), blank_bias=0.0)
         lengths = rng.integers(0, 9, batch)
         check(made, network, frames_of(network, rng, lengths), lengths, blocks=blocks, warps=3)
+    for blocks in (40, 170):  # more than a warp gathers a line a lane of, and than it gathers at once
+        network = random_network(blocks, tokens=4 * blocks)
+        check(made, network, frames_of(network, rng, [4, 3]), [4, 3], blocks=blocks, warps=1)
 
 
 def ties(made: Program) -> None:

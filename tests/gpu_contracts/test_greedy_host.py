@@ -77,6 +77,29 @@ def test_any_batch(grid_folder: Path, batch: int) -> None:
     check(program(grid_folder, "plain"), network, frames_of(network, rng, lengths), lengths, seeds=(0, 2))
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_that_stay_are_the_others(grid_folder: Path, half: bool) -> None:
+    rng = np.random.default_rng(22)
+    network, lengths = random_network(7, layers=3, hidden=16, tokens=60), [9, 4, 7]
+    frames, made = frames_of(network, rng, lengths), program(grid_folder, "plain", half=half)
+    none = decode(made, network, frames, lengths, half=half, keep=0.0)
+    for keep in (0.1, 0.4, 0.7, 1.0):
+        some = decode(made, network, frames, lengths, half=half, keep=keep)
+        for one, other in zip((*some.emissions, *some.scores), (*none.emissions, *none.scores), strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(some.cell, none.cell)
+
+
+def test_a_kernel_for_one_model_gives_the_same(grid_folder: Path) -> None:
+    rng = np.random.default_rng(23)
+    network, lengths = random_network(8, layers=2, hidden=24), [9, 4, 7]
+    frames = frames_of(network, rng, lengths)
+    own = program(grid_folder, "plain", sizes=network.packed(half=False)[0])
+    one, other = (decode(made, network, frames, lengths) for made in (own, program(grid_folder, "plain")))
+    assert triples(one) == triples(other)
+    np.testing.assert_array_equal(one.cell, other.cell)
+
+
 def test_a_row_depends_on_nothing_beside_it(grid_folder: Path) -> None:
     rng = np.random.default_rng(21)
     network, lengths = random_network(6, layers=2, hidden=16), [9, 4, 7, 9, 1, 8, 9, 5, 6, 3]
