@@ -16,7 +16,7 @@ import numpy as np
 from tdt.errors import TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
-from tdt.longform.ahead import Ahead, in_turn, work_ahead
+from tdt.longform.ahead import Ahead, in_stages, in_turn
 from tdt.longform.batching import plan_batches
 from tdt.longform.stitching import EncodedWindow, Stitcher
 from tdt.longform.underway import Pace, Part, Recording
@@ -121,11 +121,9 @@ class LongForm(Bound):
             for blocks in self._rounds(recordings, timeline):
                 yield from self._decoded(self._encoded(blocks, timeline), timeline)
             return
-        with closing(work_ahead(self._rounds(recordings), 1)) as rounds:
-            encoded = work_ahead((self._encoded(blocks, timeline) for blocks in rounds), 1)
-            with closing(encoded):
-                for heard in encoded:
-                    yield from self._decoded(heard, timeline)
+        with closing(in_stages(self._rounds(recordings), partial(self._encoded, timeline=timeline))) as encoded:
+            for heard in encoded:
+                yield from self._decoded(heard, timeline)
 
     # --- cutting --------------------------------------------------------------------------------------------------
 
