@@ -206,9 +206,7 @@ class DeviceEncoder(Bound):
                     if isinstance(frames, DeviceArray):  # into the pool: their own length would be a new shape
                         self.queue.pad(buffers.features, frames, longest)
                     else:
-                        padded = np.zeros((len(lengths), self.spec.n_mels, size), np.float32)
-                        padded[:, :, :longest] = frames[:, :, :longest]
-                        self.queue.put(buffers.features, padded)
+                        self.queue.put_padded(buffers.features, frames[:, :, :longest])
                     self.queue.put(buffers.lengths, lengths)
                 with stage("encoder"):
                     encoder, *behind = buffers.bindings

@@ -70,6 +70,33 @@ int cuMemFree_v2(uint64_t pointer) {
     free(made);
     return 0;
 }
+/* Page-locked memory on the host, poisoned until it is written. */
+static long pinned_held, pinned_bytes_held, pinned_most = 1l << 36;
+int cuMemHostAlloc(void **pointer, size_t bytes, unsigned flags) {
+    IN_CONTEXT;
+    char *made = flags || pinned_bytes_held + (long)bytes > pinned_most ? 0 : aligned_alloc(256, BEFORE + (bytes + 255) / 256 * 256);
+    if (!made) return OUT_OF_MEMORY;
+    *(size_t *)made = bytes;
+    memset(made + BEFORE, 0xff, bytes);
+    *pointer = made + BEFORE;
+    pinned_held++;
+    pinned_bytes_held += (long)bytes;
+    return 0;
+}
+int cuMemFreeHost(void *pointer) {
+    IN_CONTEXT;
+    char *made = (char *)pointer - BEFORE;
+    size_t bytes = *(size_t *)made;
+    pinned_held--;
+    pinned_bytes_held -= (long)bytes;
+    memset(made + BEFORE, 0xff, bytes); /* whoever still reads it reads NaN */
+    free(made);
+    return 0;
+}
+/* Pieces of page-locked memory, and bytes; and how much of it the system allows. */
+void fake_driver_pinned(long *out) { out[0] = pinned_held; out[1] = pinned_bytes_held; }
+void fake_driver_allow_pinned(long bytes) { pinned_most = bytes; }
+
 int cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t bytes, void *stream) {
     IN_CONTEXT;
     fake_cuda_note_enqueued(stream);
