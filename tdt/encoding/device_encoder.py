@@ -140,9 +140,9 @@ class DeviceEncoder(Bound):
         gathered = [scatter(parts, place, counts, width) for place, width in enumerate(widths)]
         return Encoded(gathered[0], counts, gathered[1])
 
-    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL, *, on_host: bool = False) -> Encoded:
         """Encode a batch, copying no more than decoding needs: the projected frames, or nothing."""
-        return self.encode(features, timeline, frames="none", projected=self.decode_on)
+        return self.encode(features, timeline, frames="none", projected="host" if on_host else self.decode_on)
 
     def batching(self) -> Batching:
         """Return how utterances may share a run; see :meth:`tdt.encoding.encoder.Encoder.batching`."""

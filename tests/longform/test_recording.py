@@ -273,13 +273,13 @@ def test_what_else_is_under_way_changes_neither_batches_nor_bits(
     from tdt.reading import Reading
 
     batches: list[tuple[int, ...]] = []
-    encode = type(asr._stages.encoder).encode
+    encode = type(asr._stages.encoder).encode_for_decoding
 
-    def watched(self: Any, features: Any, *rest: Any) -> Any:
+    def watched(self: Any, features: Any, *rest: Any, **options: Any) -> Any:
         batches.append(tuple(features.lengths.tolist()))
-        return encode(self, features, *rest)
+        return encode(self, features, *rest, **options)
 
-    monkeypatch.setattr(type(asr._stages.encoder), "encode", watched)
+    monkeypatch.setattr(type(asr._stages.encoder), "encode_for_decoding", watched)
 
     def scores(sources: list[np.ndarray], jobs: int) -> tuple[np.ndarray, list[tuple[int, ...]]]:
         batches.clear()
