@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -368,3 +369,33 @@ def test_features_of_another_type_are_converted(encoder: DeviceEncoder) -> None:
     given.copy_from(np.ones((1, 128, 320), np.float16))
     encoded = encoder.encode(Features(given, np.array([300])), frames="host", projected="none")  # type: ignore[arg-type]
     assert encoded.frames.shape == (1, 38, 144)
+
+
+@pytest.mark.parametrize("decoder", ["auto", "native", "onnx"])
+def test_batches_of_short_clips_work_ahead_on_the_shared_stream(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features and encoder of the next batches, each in its thread, while one is decoded; results in their order."""
+    samples = [np.zeros(16_000 + 8_000 * (number % 4), np.float32) for number in range(8)]
+    who: dict[str, set[str]] = {"encode": set(), "decode": set()}
+    with tdt.load(provider="cuda:0", decoder=decoder) as asr:
+        stages = asr._stages
+        assert stages.works_ahead
+        stages.encoder.batching()
+        stages.encoder._batching = "together"  # type: ignore[attr-defined]
+        for name, kind in (("encode", type(stages.encoder)), ("decode", type(stages.engine))):
+            method = getattr(kind, name)
+
+            def noted(self: Any, *given: Any, _method: Any = method, _name: str = name, **options: Any) -> Any:
+                who[_name].add(threading.current_thread().name)
+                return _method(self, *given, **options)
+
+            monkeypatch.setattr(kind, name, noted)
+        asr.transcribe(samples, batch_size=2, errors="return")  # what takes memory
+        enqueued = Enqueued(stages.encoder.queue.pointer)  # type: ignore[attr-defined]
+        results = asr.transcribe(samples, batch_size=2, errors="return")
+        seen = enqueued()
+    assert len(results) == 8
+    assert all(isinstance(result, tdt.Transcript | DecodingError) for result in results)
+    assert seen.enqueued > 1000
+    assert seen.enqueued_elsewhere == 0
+    assert "tdt-ahead" in who["encode"]
+    assert who["decode"] == {threading.current_thread().name}

@@ -21,6 +21,7 @@ from tdt.decoding.native import NativeEngine
 from tdt.model.finding import find_model
 from tdt.runtime import device_queue, pinned
 from tdt.runtime.backend import Backend
+from tdt.runtime.capturing import quiet
 from tdt.runtime.card_kernel import CardArray, CardMemory
 from tdt.runtime.device_queue import CudaStream
 from tdt.stages import Encoded
@@ -208,6 +209,25 @@ def test_what_is_done_wrongly_is_seen(
         fault(patched)
         assert any(wrong_in(card, seed) for seed in range(1, 21))
     card.take_time(0)
+
+
+def test_nothing_is_enqueued_while_another_thread_captures_a_run(card: FakeCard) -> None:
+    """It would become part of the graph: the stages share a stream."""
+    queue = CudaStream(0)
+    memory = CardMemory(queue.context, 4096)
+    done = threading.Event()
+
+    def work() -> None:
+        queue.put(memory.array(0, (16,), np.float32), np.zeros(16, np.float32))
+        queue.wait()
+        done.set()
+
+    thread = threading.Thread(target=work)
+    with quiet.capture():
+        thread.start()
+        assert not done.wait(0.2)
+    thread.join()
+    assert done.is_set()
 
 
 def test_memory_that_goes_too_early_is_seen(card: FakeCard) -> None:
