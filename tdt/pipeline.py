@@ -178,6 +178,7 @@ class Stages(Bound):
             self.confidence,
             batch_size,
             jobs,
+            self.works_ahead,
             self.origin,
         )
 

@@ -6,10 +6,12 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import tdt
 from tdt.errors import DeviceMemoryError, UnexpectedError
+from tdt.longform import CutOptions
 from tdt.pipeline import in_order
 from tdt.reading import Reading
 from tdt.timeline import NULL, Timeline
@@ -17,8 +19,6 @@ from tdt.timeline import NULL, Timeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import numpy as np
 
     from tdt.pipeline import Result, Stages
     from tdt.timeline import Recorder
@@ -66,9 +66,9 @@ class Watched:
         self._note("features", batch)
         return self._stages.extractor(batch, timeline)
 
-    def encode_for_decoding(self, features: Any, timeline: Recorder = NULL) -> Any:
+    def encode_for_decoding(self, features: Any, timeline: Recorder = NULL, *, on_host: bool = False) -> Any:
         self._note("encode", features)
-        return self._stages.encoder.encode_for_decoding(features, timeline)
+        return self._stages.encoder.encode_for_decoding(features, timeline, on_host=on_host)
 
     def decode(self, encoded: Any, states: Any = None, timeline: Recorder = NULL) -> Any:
         self._note("decode", encoded)
@@ -177,3 +177,26 @@ def test_a_profile_runs_the_stages_one_after_another(asr: tdt.Recognizer, clips:
 
 def test_on_the_cpu_nothing_works_ahead(asr: tdt.Recognizer) -> None:
     assert not asr._stages.works_ahead
+
+
+def test_long_audio_makes_features_in_a_thread_of_their_own(asr: tdt.Recognizer, clips: list[np.ndarray]) -> None:
+    """What comes out is the same."""
+    talk = np.concatenate(clips * 20)
+    cutting = CutOptions(chunk_seconds=6)
+    texts, threads = [], []
+    for works_ahead in (False, True):
+        who: set[int] = set()
+        watched = Watched(
+            asr._stages,
+            works_ahead=works_ahead,
+            features=lambda _, who=who: who.add(threading.get_ident()),
+            encode=lambda _, who=who: who.add(threading.get_ident()),
+        )
+        long_form = watched.stages.long_form(Reading(cutting=cutting))
+        (result,) = in_order(watched.stages.results([talk], Reading(), long_form))
+        assert isinstance(result, tdt.Transcript)
+        texts.append(result.text)
+        threads.append(len(who))
+    assert texts[0] == texts[1]
+    assert threads == [1, 2]
+    assert ahead() == 0

@@ -1,7 +1,7 @@
 """Recordings of any length: cut, encoded in batches of like length, decoded in order, given out as they become final.
 
 Reading and cutting, features and encoder, and decoding each run in a thread of their own, a bounded distance ahead of
-the next, so memory does not depend on the length.
+the next, so memory does not depend on the length. On a card, features and encoder have a thread each.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tdt.errors import TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform.ahead import Ahead, in_stages, in_turn
 from tdt.longform.batching import plan_batches
+from tdt.longform.rounds import Batch, Heard, Round, block_of, prepared, samples_of
 from tdt.longform.stitching import EncodedWindow, Frames, Stitcher
 from tdt.longform.underway import Pace, Part, Recording
 from tdt.spec import SAMPLE_RATE_HZ
@@ -32,24 +31,10 @@ if TYPE_CHECKING:
     from tdt.longform.windows import Piece
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
-    from tdt.stages import Float32, Hypothesis
+    from tdt.stages import Features, Hypothesis
     from tdt.text import Confidence
 
-# Audio from which windows of like length are picked for a batch: more fills batches better, and comes out later.
-LOOKAHEAD_SECONDS = 120.0
-# Windows from a pipe do not wait longer for others to share a run with: it may be as slow as speech.
-PATIENCE_SECONDS = 0.25
-# As NeMo pads a short clip; here on the right only, so that frames keep their place.
-SHORTEST_WINDOW_SAMPLES = SAMPLE_RATE_HZ
 _PIECES_AHEAD = 8
-
-
-class _Heard(NamedTuple):
-    """A window on its way: samples, then encoder frames, or the end of its recording."""
-
-    recording: Recording
-    piece: Piece | None
-    frames: Frames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +52,8 @@ class LongForm(Bound):
         Most windows to a batch; by default up to 8, fewer where they are long.
     jobs : int
         Recordings under way at once, decoded in lockstep.
+    works_ahead : bool
+        Whether features have a thread of their own, a round ahead of the encoder, as on a card.
     origin : Origin, optional
         Where the stages were made; it runs nowhere else.
     """
@@ -79,6 +66,7 @@ class LongForm(Bound):
     confidence: Confidence = "entropy"
     batch_size: int | None = None
     jobs: int = 1
+    works_ahead: bool = False
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     @property
@@ -119,15 +107,17 @@ class LongForm(Bound):
         self.origin.require()
         if timeline is not NULL:  # a profile runs the stages one after another, so that their times add up
             for blocks in self._rounds(recordings, timeline):
-                yield from self._decoded(self._encoded(blocks, timeline), timeline)
+                yield from self._decoded(self._encoded(self._planned(blocks, timeline), timeline), timeline)
             return
-        with closing(in_stages(self._rounds(recordings), partial(self._encoded, timeline=timeline))) as encoded:
+        planned, encode = partial(self._planned, timeline=timeline), partial(self._encoded, timeline=timeline)
+        prepare = [prepared] if self.works_ahead else []
+        with closing(in_stages(map(planned, self._rounds(recordings)), *prepare, encode)) as encoded:
             for heard in encoded:
                 yield from self._decoded(heard, timeline)
 
     # --- cutting --------------------------------------------------------------------------------------------------
 
-    def _rounds(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Iterator[list[list[_Heard]]]:
+    def _rounds(self, recordings: Iterable[Recording], timeline: Recorder = NULL) -> Iterator[list[list[Heard]]]:
         """Yield a block of windows of each recording under way; each is read in a thread of its own."""
         waiting = iter(recordings)
         active: list[tuple[Recording, Ahead[Piece] | Generator[Piece, None, None]]] = []
@@ -140,7 +130,7 @@ class LongForm(Bound):
                     active.append((begun, ahead))
                 if not active:
                     return
-                blocks = [_block(recording, pieces) for recording, pieces in active]
+                blocks = [block_of(recording, pieces) for recording, pieces in active]
                 active = [entry for entry, block in zip(active, blocks, strict=True) if block[-1].piece is not None]
                 yield blocks
         finally:
@@ -149,35 +139,53 @@ class LongForm(Bound):
 
     # --- features and encoder -------------------------------------------------------------------------------------
 
-    def _encoded(self, blocks: Sequence[Sequence[_Heard]], timeline: Recorder) -> list[_Heard]:
-        """Encode the windows of each block in batches of like length; the order stays.
+    def _planned(self, blocks: Sequence[Sequence[Heard]], timeline: Recorder) -> Round:
+        """Plan batches of like length.
 
         Batches are made of one block: what shares a run changes the last bits of the encoder's sums, and a recording's
         result must not depend on what else was under way.
         """
-        done: list[_Heard] = []
+        windows = [heard for block in blocks for heard in block]
+        planned: list[list[int]] = []
+        first = 0
         for block in blocks:
-            waiting = [heard for heard in block if heard.piece is not None]
-            seconds = [len(_samples(heard)) / SAMPLE_RATE_HZ for heard in waiting]
-            for batch in plan_batches(seconds, self.batch_size):
-                members = [waiting[number] for number in batch]
-                for number, frames in zip(batch, self._frames(members, timeline), strict=True):
-                    waiting[number] = waiting[number]._replace(frames=frames)
-            done += [*waiting, *(heard for heard in block if heard.piece is None)]
+            seconds = [len(samples_of(heard)) / SAMPLE_RATE_HZ for heard in block if heard.piece is not None]
+            planned += [[first + number for number in batch] for batch in plan_batches(seconds, self.batch_size)]
+            first += len(block)
+        return Round(
+            windows, (self._featured([windows[place] for place in places], places, timeline) for places in planned)
+        )
+
+    def _featured(self, members: Sequence[Heard], places: Sequence[int], timeline: Recorder) -> Batch:
+        samples = [samples_of(heard) for heard in members]
+        features = outcome(lambda: self.extractor(samples, timeline), members[0].recording.name)
+        return Batch(members, places, features)
+
+    def _encoded(self, planned: Round, timeline: Recorder) -> list[Heard]:
+        """Encode the windows of a round; the order stays."""
+        done = list(planned.windows)
+        for batch in planned.batches:
+            for place, frames in zip(batch.places, self._frames(batch, timeline), strict=True):
+                done[place] = done[place]._replace(frames=frames)
         return done
 
-    def _frames(self, members: Sequence[_Heard], timeline: Recorder) -> Sequence[Frames | None]:
-        """Encode together; where that fails, one by one, so that one costs no other its result."""
-        frames = outcome(lambda: self._encode(members, timeline), members[0].recording.name)
+    def _frames(self, batch: Batch, timeline: Recorder) -> Sequence[Frames | None]:
+        """Encode together; where that or the features failed, one by one, so that one costs no other its result."""
+        members, features = batch.members, batch.features
+        frames: list[Frames] | TdtError
+        if isinstance(features, TdtError):
+            frames = features
+        else:
+            frames = outcome(partial(self._encode, features, timeline), members[0].recording.name)
         if not isinstance(frames, TdtError):
             return frames
         if len(members) > 1:
-            return [frames for heard in members for frames in self._frames([heard], timeline)]
+            singles = (self._featured([heard], [0], timeline) for heard in members)
+            return [frames for single in singles for frames in self._frames(single, timeline)]
         members[0].recording.fail(frames)
         return [None]
 
-    def _encode(self, members: Sequence[_Heard], timeline: Recorder) -> list[Frames]:
-        features = self.extractor([_samples(heard) for heard in members], timeline)
+    def _encode(self, features: Features, timeline: Recorder) -> list[Frames]:
         encoded = self.encoder.encode_for_decoding(features, timeline, on_host=True)
         projected = encoded.projected is not None
         rows = zip(encoded.projected if projected else encoded.frames, encoded.lengths.tolist(), strict=True)
@@ -185,9 +193,9 @@ class LongForm(Bound):
 
     # --- decoding -------------------------------------------------------------------------------------------------
 
-    def _decoded(self, windows: Sequence[_Heard], timeline: Recorder) -> Iterator[Part]:
+    def _decoded(self, windows: Sequence[Heard], timeline: Recorder) -> Iterator[Part]:
         """Decode the windows of a round: the next of each recording in lockstep, until none is left."""
-        lines: dict[Recording, list[_Heard]] = {}
+        lines: dict[Recording, list[Heard]] = {}
         for heard in windows:
             lines.setdefault(heard.recording, []).append(heard)
         steps: dict[Recording, list[tuple[Hypothesis, bool]]] = {recording: [] for recording in lines}
@@ -205,7 +213,7 @@ class LongForm(Bound):
                 yield part
 
     def _step(
-        self, turn: Sequence[_Heard], steps: dict[Recording, list[tuple[Hypothesis, bool]]], timeline: Recorder
+        self, turn: Sequence[Heard], steps: dict[Recording, list[tuple[Hypothesis, bool]]], timeline: Recorder
     ) -> None:
         """Decode one window each."""
         ready = [heard for heard in turn if heard.frames is not None and heard.piece is not None]
@@ -237,32 +245,3 @@ class LongForm(Bound):
         rest = recording.segmenter.flush() if done else None
         both = [transcript for transcript in (final, rest) if transcript is not None]
         return Part(recording, merged(both) if both else None, steps, done)
-
-
-def _block(recording: Recording, pieces: Ahead[Piece] | Iterator[Piece]) -> list[_Heard]:
-    """Collect windows until there are enough to choose batches from, or the recording ends.
-
-    Of a file they are always the same ones; of a pipe, those that come without a pause.
-    """
-    block: list[_Heard] = []
-    seconds = 0.0
-    while seconds < LOOKAHEAD_SECONDS:
-        waits = recording.pace == "pipe" and block and isinstance(pieces, Ahead)
-        if waits and not pieces.comes_within(PATIENCE_SECONDS):  # type: ignore[union-attr]
-            break
-        piece = outcome(lambda: next(pieces, None), recording.name)
-        if isinstance(piece, TdtError):
-            recording.fail(piece)
-            piece = None
-        block.append(_Heard(recording, piece))
-        if piece is None or recording.pace == "live":
-            break
-        seconds += len(piece.samples) / SAMPLE_RATE_HZ
-    return block
-
-
-def _samples(heard: _Heard) -> Float32:
-    assert heard.piece is not None
-    samples = heard.piece.samples
-    missing = SHORTEST_WINDOW_SAMPLES - len(samples)
-    return np.pad(samples, (0, missing)) if missing > 0 else samples

@@ -23,7 +23,7 @@ import soundfile
 from tdt.audio.folders import expand
 from tdt.commands import main
 from tdt.commands.running import journal_path
-from tdt.longform import recording
+from tdt.longform import rounds
 from tdt.longform.checkpoint import Journal
 from tdt.text.writers import FileWriter
 
@@ -86,8 +86,8 @@ def test_console_and_file_hold_the_same(
 # Stops the process by SIGKILL in the middle of the run, after a number of blocks.
 KILLED = """
 import os, signal, sys
-from tdt.longform import checkpoint, recording
-recording.LOOKAHEAD_SECONDS = 8.0
+from tdt.longform import checkpoint, rounds
+rounds.LOOKAHEAD_SECONDS = 8.0
 add = checkpoint.Journal.add
 count = 0
 def adding(self, part):
@@ -119,7 +119,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = [str(meeting), "--format", style, *CHUNK, "-o"]
-    monkeypatch.setattr(recording, "LOOKAHEAD_SECONDS", 8.0)
+    monkeypatch.setattr(rounds, "LOOKAHEAD_SECONDS", 8.0)
     assert main(["transcribe", *words, str(tmp_path / "whole")]) == 0
     expected = (tmp_path / f"whole/meeting.{style}").read_bytes()
     counts = []
@@ -143,7 +143,7 @@ def test_several_at_once_killed_and_resumed_give_the_same_bytes(
     for talk, seconds in zip(talks, (30, 40, 20), strict=True):
         soundfile.write(talk, samples[rate * (seconds == 40) : rate * seconds], rate)
     words = [*map(str, talks), "--format", "json", *CHUNK, "-o"]
-    monkeypatch.setattr(recording, "LOOKAHEAD_SECONDS", 8.0)
+    monkeypatch.setattr(rounds, "LOOKAHEAD_SECONDS", 8.0)
     assert main(["transcribe", *words, str(tmp_path / "whole")]) == 0
     several = [str(tmp_path / "killed"), "--resume", "--jobs", "2"]
     assert run_and_stop("KILL", 4, *words, *several).returncode == -signal.SIGKILL
@@ -274,7 +274,7 @@ def test_segments_are_printed_as_they_come(meeting: Path) -> None:
     audio = io.BytesIO()
     soundfile.write(audio, soundfile.read(meeting, dtype="int16")[0], 16000, format="AU", subtype="PCM_16")
     code = (
-        "from tdt.longform import recording; recording.LOOKAHEAD_SECONDS = 8.0\n"
+        "from tdt.longform import rounds; rounds.LOOKAHEAD_SECONDS = 8.0\n"
         "import sys; from tdt.commands import main; main()"
     )
     command = [sys.executable, "-c", code, "transcribe", "-", "--chunk-seconds", "8"]
