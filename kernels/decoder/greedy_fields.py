@@ -110,7 +110,9 @@ def header() -> str:
     lines = [f"    {field.c}{field.name}; // {field.says}" for field in FIELDS]
     statuses = f"enum {{ DONE = {DONE}, NOT_FINITE = {NOT_FINITE}, FULL = {FULL} }};"
     phases = f"enum {{ {', '.join(PHASES)}, PHASES }};"
-    return "\n".join([statuses, phases, "struct Greedy {", *lines, "};", f"static_assert(sizeof(Greedy) == {SIZE});", ""])
+    return "\n".join(
+        [statuses, phases, "struct Greedy {", *lines, "};", f"static_assert(sizeof(Greedy) == {SIZE});", ""]
+    )
 
 
 def _format() -> str:

@@ -101,13 +101,17 @@ class Launch:
         self._fields, self._weights, self._rows = greedy_fields, weights, rows
         entries = greedy_layout.entries_of(len(rows), pass_rows)
         self._places, self.size_bytes = greedy_layout.places(weights.sizes, len(rows), blocks, entries, capacity)
-        self._numbers = weights.sizes.numbers() | kept | {
-            "batch": len(rows),
-            "blank": spec.blank_id,
-            "max_symbols": spec.max_symbols,
-            "capacity": capacity,
-            "entries": entries,
-        }
+        self._numbers = (
+            weights.sizes.numbers()
+            | kept
+            | {
+                "batch": len(rows),
+                "blank": spec.blank_id,
+                "max_symbols": spec.max_symbols,
+                "capacity": capacity,
+                "entries": entries,
+            }
+        )
 
     def put(self, queue: CudaStream, memory: CardMemory) -> None:
         """Enqueue what the kernel finds: lengths and clocks in one copy, and states, where one is not zero."""
