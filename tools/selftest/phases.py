@@ -28,7 +28,7 @@ FRAMES = 125  # 10 s
 
 
 class Clocked(Launch):
-    """A launch that adds up what the clocks said: cycles [2, PHASES], the first block's and the last's, and barriers."""
+    """A launch that adds up what clocks said: cycles [2, PHASES], the first block's and the last's, and barriers."""
 
     cycles: Any = np.zeros((2, len(PHASES)), np.int64)
     barriers = 0
@@ -77,9 +77,10 @@ def table(engine: card_engine.CardEngine, batch: int, width: int, mhz: float) ->
     counts = [len(hypothesis.token_ids) for hypothesis in found]
     cycles, total = Clocked.cycles, Clocked.cycles.sum(axis=1)
     tokens, longest = sum(counts), max(counts)
+    kernel_us = total[0] / mhz
     lines = [
-        f"tokens {tokens}, of the longest row {longest}; barriers {Clocked.barriers}; call {seconds * 1e3:.3f} ms; kernel"
-        + f" {total[0] / mhz:.1f} us: {total[0] / mhz / max(tokens, 1):.2f} a token",
+        f"tokens {tokens}, of the longest row {longest}; barriers {Clocked.barriers}; call {seconds * 1e3:.3f} ms",
+        f"kernel {kernel_us:.1f} us: {kernel_us / max(tokens, 1):.2f} a token",
         f"  {'phase':14s} {'first block':>12s} {'last block':>12s} {'a step':>8s}",
     ]
     for place, name in enumerate(PHASES):
