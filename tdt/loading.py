@@ -153,7 +153,7 @@ def load(
         # A profile runs one after another, so that each part is charged with its own time.
         engine, encoder = both(make_decoder, make_acoustic_encoder, together=timeline is NULL)
     _log.info("loaded %s (%s) in %.2f s", spec.name, files.layout, time.perf_counter() - began)
-    return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence))
+    return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence, backends[0].on_device))
 
 
 def _check_providers(both: object, encoder: object, decoder: object) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
 from tdt.failures import outcome
@@ -15,6 +17,7 @@ from tdt.longform import (
     batch_for_card,
     batch_for_memory,
     card_bytes,
+    in_stages,
     make_plan,
     plan_batches,
     provider_seconds,
@@ -26,14 +29,14 @@ from tdt.text import Confidence, Transcript, build
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from tdt.audio import BlockReader, Opened
     from tdt.longform import LongForm
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.reading import AudioSource, Reading
     from tdt.spec import ModelSpec
-    from tdt.stages import Float32
+    from tdt.stages import Encoded, Features, Float32
 
 Result: TypeAlias = Transcript | TdtError
 
@@ -51,15 +54,36 @@ class Clip:
     problem: AudioTailError | None = None
 
 
+class _Batch(NamedTuple):
+    """Clips on their way together: what the last stage has made of them, or why it failed."""
+
+    clips: Sequence[Clip]
+    made: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Stages(Bound):
-    """The parts of a recogniser, connected."""
+    """The parts of a recogniser, connected.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    extractor, encoder, engine
+        The stages.
+    confidence : {"entropy", "max_prob"}
+    works_ahead : bool
+        Whether features and encoder of the next batches of clips run while one is decoded, each in a thread of its own.
+        It keeps a card busy; on the CPU the encoder has all cores anyway, and batches would only take memory.
+    origin : Origin, optional
+        Where the stages were made; they run nowhere else.
+    """
 
     spec: ModelSpec
     extractor: Extractor
     encoder: AcousticEncoder
     engine: Engine
     confidence: Confidence = "entropy"
+    works_ahead: bool = False
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     def results(
@@ -181,31 +205,61 @@ class Stages(Bound):
     def _window(
         self, clips: Sequence[Clip], batch_size: int | None, timeline: Recorder
     ) -> Iterator[tuple[int, Result]]:
-        for batch in plan_batches([clip.seconds for clip in clips], batch_size):
-            members = [clips[place] for place in batch]
-            for clip, result in zip(members, self._batch(members, timeline), strict=True):
-                if clip.problem is None or isinstance(result, TdtError):
-                    yield clip.index, result
-                    continue
-                clip.problem.partial = result
-                yield clip.index, clip.problem
+        planned = plan_batches([clip.seconds for clip in clips], batch_size)
+        batches = [[clips[place] for place in batch] for batch in planned]
+        with closing(self._encoded(batches, timeline)) as encoded:
+            for members, results in map(partial(self._finished, timeline=timeline), encoded):
+                for clip, result in zip(members, results, strict=True):
+                    if clip.problem is None or isinstance(result, TdtError):
+                        yield clip.index, result
+                        continue
+                    clip.problem.partial = result
+                    yield clip.index, clip.problem
 
-    def _batch(self, clips: Sequence[Clip], timeline: Recorder) -> Sequence[Result]:
-        """Transcribe clips together; where that fails, one by one, so that one costs no other its result."""
-        done = outcome(lambda: self._run(clips, timeline), clips[0].name)
+    def _encoded(self, batches: Sequence[Sequence[Clip]], timeline: Recorder) -> Generator[_Batch, None, None]:
+        """Yield batches through features and encoder; on a card with the next ones under way meanwhile."""
+        features, encode = (partial(self._tried, step, timeline=timeline) for step in (self._features, self._encode))
+        # A profile runs the stages one after another, so that their times add up.
+        if self.works_ahead and timeline is NULL and len(batches) > 1:
+            yield from in_stages(map(features, map(_Batch, batches)), encode)
+        else:
+            yield from map(encode, map(features, map(_Batch, batches)))
+
+    def _finished(self, batch: _Batch, timeline: Recorder) -> tuple[Sequence[Clip], Sequence[Result]]:
+        """Decode a batch; where any stage failed, go through its clips one by one: one costs no other its result."""
+        clips, done = batch.clips, self._tried(self._decode, batch, timeline).made
         if not isinstance(done, TdtError):
-            return done
-        if isinstance(done, DeviceMemoryError) and len(clips) > 1:
+            return clips, done
+        if len(clips) == 1:
+            return clips, [done]
+        if isinstance(done, DeviceMemoryError):
             _log.warning("%d clips do not fit the card at once, now one by one: %s", len(clips), done)
-        return [done] if len(clips) == 1 else [result for clip in clips for result in self._batch([clip], timeline)]
+        singles: list[Result] = []
+        for clip in clips:
+            single = self._tried(self._encode, self._tried(self._features, _Batch([clip]), timeline), timeline)
+            singles += self._finished(single, timeline)[1]
+        return clips, singles
 
-    def _run(self, clips: Sequence[Clip], timeline: Recorder) -> list[Transcript]:
+    @staticmethod
+    def _tried(step: Callable[[_Batch, Recorder], Any], batch: _Batch, timeline: Recorder) -> _Batch:
+        """Take a batch one step further, unless a step has failed."""
+        if isinstance(batch.made, TdtError):
+            return batch
+        return batch._replace(made=outcome(lambda: step(batch, timeline), batch.clips[0].name))
+
+    def _features(self, batch: _Batch, timeline: Recorder) -> Features:
         from tdt.encoding import pad_short
 
-        padded = [pad_short(clip.samples) for clip in clips]
-        features = self.extractor([samples for samples, _ in padded], timeline)
-        encoded = self.encoder.encode_for_decoding(features, timeline)
-        hypotheses, _ = self.engine.decode(encoded, None, timeline)
+        return self.extractor([pad_short(clip.samples)[0] for clip in batch.clips], timeline)
+
+    def _encode(self, batch: _Batch, timeline: Recorder) -> Encoded:
+        return self.encoder.encode_for_decoding(batch.made, timeline)
+
+    def _decode(self, batch: _Batch, timeline: Recorder) -> list[Transcript]:
+        from tdt.encoding import pad_short
+
+        padded = [pad_short(clip.samples) for clip in batch.clips]
+        hypotheses, _ = self.engine.decode(batch.made, None, timeline)
         with timeline.span("text"):
             transcripts = [
                 build(
@@ -216,10 +270,10 @@ class Stages(Bound):
                     left_pad=left_pad / SAMPLE_RATE_HZ,
                     clamp=len(samples) != len(clip.samples),
                 )
-                for hypothesis, clip, (samples, left_pad) in zip(hypotheses, clips, padded, strict=True)
+                for hypothesis, clip, (samples, left_pad) in zip(hypotheses, batch.clips, padded, strict=True)
             ]
         if isinstance(timeline, Timeline):
-            timeline.add_audio(sum(clip.seconds for clip in clips))
+            timeline.add_audio(sum(clip.seconds for clip in batch.clips))
             return [replace(transcript, timeline=timeline) for transcript in transcripts]
         return transcripts
 

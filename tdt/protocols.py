@@ -45,8 +45,8 @@ class AcousticEncoder(Protocol):
         """Encode a batch."""
         ...
 
-    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
-        """Encode a batch, copying no more than decoding needs."""
+    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL, *, on_host: bool = False) -> Encoded:
+        """Encode a batch, copying no more than decoding needs; `on_host` where its frames are to be cut into pieces."""
         ...
 
     def batching(self) -> str:

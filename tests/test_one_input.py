@@ -233,13 +233,9 @@ class FailingStage:
         if self.failing in lengths:
             raise IndexError("out of bounds")
 
-    def encode_for_decoding(self, features: Any, timeline: Any) -> Any:
+    def encode_for_decoding(self, features: Any, timeline: Any, *, on_host: bool = False) -> Any:
         self._check(features.lengths)
-        return self._stage.encode_for_decoding(features, timeline)
-
-    def encode(self, features: Any, timeline: Any) -> Any:
-        self._check(features.lengths)
-        return self._stage.encode(features, timeline)
+        return self._stage.encode_for_decoding(features, timeline, on_host=on_host)
 
     def decode(self, encoded: Any, states: Any, timeline: Any) -> Any:
         self._check(encoded.lengths)

@@ -196,7 +196,7 @@ class CardEngine:
             if encoded.projected is None:
                 host = host @ self._host.matrix.values.T + self._host.bias
             target = self._room("frames", host.nbytes).array(0, host.shape, np.float32)
-            self.queue.put(target, host)
+            self.queue.put_padded(target, host)
             return target
         return shared if encoded.projected is not None else self._project(shared)
 

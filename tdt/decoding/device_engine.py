@@ -126,7 +126,7 @@ class DeviceEngine(Bound):
             return shared
         host = np.ascontiguousarray(given, np.float32)
         array = self._step.allocate(host.shape, np.float32)
-        self.queue.put(array, host)
+        self.queue.put_padded(array, host)
         return array
 
     def _projected(self, given: DeviceArray, encoded: Encoded) -> DeviceArray:

@@ -140,9 +140,9 @@ class DeviceEncoder(Bound):
         gathered = [scatter(parts, place, counts, width) for place, width in enumerate(widths)]
         return Encoded(gathered[0], counts, gathered[1])
 
-    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL, *, on_host: bool = False) -> Encoded:
         """Encode a batch, copying no more than decoding needs: the projected frames, or nothing."""
-        return self.encode(features, timeline, frames="none", projected=self.decode_on)
+        return self.encode(features, timeline, frames="none", projected="host" if on_host else self.decode_on)
 
     def batching(self) -> Batching:
         """Return how utterances may share a run; see :meth:`tdt.encoding.encoder.Encoder.batching`."""
@@ -206,9 +206,7 @@ class DeviceEncoder(Bound):
                     if isinstance(frames, DeviceArray):  # into the pool: their own length would be a new shape
                         self.queue.pad(buffers.features, frames, longest)
                     else:
-                        padded = np.zeros((len(lengths), self.spec.n_mels, size), np.float32)
-                        padded[:, :, :longest] = frames[:, :, :longest]
-                        self.queue.put(buffers.features, padded)
+                        self.queue.put_padded(buffers.features, frames[:, :, :longest])
                     self.queue.put(buffers.lengths, lengths)
                 with stage("encoder"):
                     encoder, *behind = buffers.bindings

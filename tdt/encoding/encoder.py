@@ -90,7 +90,13 @@ class Encoder(Bound):
                 out[rows, : part.shape[1]] = part
             return Encoded(out, encoded_lengths)
 
-    def encode_for_decoding(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+    def encode_for_decoding(
+        self,
+        features: Features,
+        timeline: Recorder = NULL,
+        *,
+        on_host: bool = False,  # noqa: ARG002  it always is
+    ) -> Encoded:
         """Encode a batch; on the host that is :meth:`encode`."""
         return self.encode(features, timeline)
 

@@ -157,12 +157,16 @@ class FeatureExtractor(Bound):
     def _on_device(
         self, batch: Sequence[Any], timeline: Recorder, device: int | None, queue: WorkQueue | None
     ) -> Features:
+        from tdt.runtime import quiet
+
         cupy = require_cupy()
         if device is None:
             device = next(as_cupy(clip).device.id for clip in batch if on_device(clip))
         clock: Clock = "host" if timeline is NULL else "host+sync"
         stream = queue.pointer if queue is not None and queue.device_id == device else 0
-        with cupy.cuda.Device(device), enqueue_on(stream, device), timeline.span("features", clock=clock):
+        span = timeline.span("features", clock=clock)
+        # Quiet, since the encoder may be about to capture a run on the same stream in another thread.
+        with quiet.work(), cupy.cuda.Device(device), enqueue_on(stream, device), span:
             from tdt.kernels.logmel import cuda
             from tdt.kernels.logmel.definition import valid_frames
 

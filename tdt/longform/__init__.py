@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.longform.ahead import in_stages as in_stages
     from tdt.longform.batching import BATCH_SIZE as BATCH_SIZE
     from tdt.longform.batching import WINDOW_SECONDS as WINDOW_SECONDS
     from tdt.longform.batching import plan_batches as plan_batches
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "ahead": "in_stages",
         "batching": "BATCH_SIZE WINDOW_SECONDS plan_batches window_size",
         "checkpoint": "Journal source_identity take_up",
         "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_for_card batch_for_memory card_bytes make_plan "

@@ -6,13 +6,14 @@ import atexit
 import threading
 import weakref
 from collections import deque
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tdt.ending import at_work, wait_for
 from tdt.lifetime import Bound, Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from tdt.timeline import Recorder
 
@@ -21,32 +22,43 @@ T = TypeVar("T")
 _EXIT_SECONDS = 1.0  # for threads that wait for a source at exit, such as a microphone
 
 
-def work_ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
-    """Yield the items of an iterable that is run in a thread, at most `depth` items ahead.
+def in_stages(items: Iterable[Any], *functions: Callable[[Any], Any]) -> Generator[Any, None, None]:
+    """Yield what functions make of items, one function after the other, while the next items are under way.
 
-    An exception of the iterable is raised here after the items before it. When the consumer stops early, the thread
-    ends at its next item, and closes the iterable.
+    The items, and each function, run in a thread of their own, one item ahead of what follows: while the consumer has
+    item n, the last function is at n + 1, the one before it at n + 2. Order stays. An exception, of whatever kind, is
+    raised here after the items before it. When the consumer stops early, each thread ends at its next item, and is
+    waited for.
 
     Parameters
     ----------
     items : iterable
-        Touched by the thread alone.
-    depth : int
+        Touched by its thread alone.
+    *functions : callable
+        Of one argument: what comes from before.
 
     Raises
     ------
     ForkError
-        In a process that was forked meanwhile: the thread is not there.
+        In a process that was forked meanwhile: the threads are not there.
     """
-    line = Ahead(items, depth)
-    try:
+    with ExitStack() as ended:
+        line = ended.enter_context(closing(Ahead(items, 1)))
+        for function in functions:
+            line = ended.enter_context(closing(Ahead(map(function, line), 1)))
         yield from line
-    finally:
-        line.close()
 
 
 class Ahead(Bound, Generic[T]):
-    """Items on their way from the thread that makes them to whoever takes them, and closes this."""
+    """Items on their way from the thread that makes them to whoever takes them, and closes this.
+
+    Parameters
+    ----------
+    items : iterable
+        Touched by the thread alone, and closed by it.
+    depth : int
+        How many items wait at most.
+    """
 
     def __init__(self, items: Iterable[T], depth: int) -> None:
         self._items, self._depth = items, depth

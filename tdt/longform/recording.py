@@ -16,9 +16,9 @@ import numpy as np
 from tdt.errors import TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
-from tdt.longform.ahead import Ahead, in_turn, work_ahead
+from tdt.longform.ahead import Ahead, in_stages, in_turn
 from tdt.longform.batching import plan_batches
-from tdt.longform.stitching import EncodedWindow, Stitcher
+from tdt.longform.stitching import EncodedWindow, Frames, Stitcher
 from tdt.longform.underway import Pace, Part, Recording
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text import Segmenter, merged
@@ -49,7 +49,7 @@ class _Heard(NamedTuple):
 
     recording: Recording
     piece: Piece | None
-    frames: Float32 | None = None
+    frames: Frames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +121,9 @@ class LongForm(Bound):
             for blocks in self._rounds(recordings, timeline):
                 yield from self._decoded(self._encoded(blocks, timeline), timeline)
             return
-        with closing(work_ahead(self._rounds(recordings), 1)) as rounds:
-            encoded = work_ahead((self._encoded(blocks, timeline) for blocks in rounds), 1)
-            with closing(encoded):
-                for heard in encoded:
-                    yield from self._decoded(heard, timeline)
+        with closing(in_stages(self._rounds(recordings), partial(self._encoded, timeline=timeline))) as encoded:
+            for heard in encoded:
+                yield from self._decoded(heard, timeline)
 
     # --- cutting --------------------------------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ class LongForm(Bound):
             done += [*waiting, *(heard for heard in block if heard.piece is None)]
         return done
 
-    def _frames(self, members: Sequence[_Heard], timeline: Recorder) -> Sequence[Float32 | None]:
+    def _frames(self, members: Sequence[_Heard], timeline: Recorder) -> Sequence[Frames | None]:
         """Encode together; where that fails, one by one, so that one costs no other its result."""
         frames = outcome(lambda: self._encode(members, timeline), members[0].recording.name)
         if not isinstance(frames, TdtError):
@@ -178,9 +176,12 @@ class LongForm(Bound):
         members[0].recording.fail(frames)
         return [None]
 
-    def _encode(self, members: Sequence[_Heard], timeline: Recorder) -> list[Float32]:
-        encoded = self.encoder.encode(self.extractor([_samples(heard) for heard in members], timeline), timeline)
-        return [frames[:length] for frames, length in zip(encoded.frames, encoded.lengths.tolist(), strict=True)]
+    def _encode(self, members: Sequence[_Heard], timeline: Recorder) -> list[Frames]:
+        features = self.extractor([_samples(heard) for heard in members], timeline)
+        encoded = self.encoder.encode_for_decoding(features, timeline, on_host=True)
+        projected = encoded.projected is not None
+        rows = zip(encoded.projected if projected else encoded.frames, encoded.lengths.tolist(), strict=True)
+        return [Frames(frames[:length], projected=projected) for frames, length in rows]
 
     # --- decoding -------------------------------------------------------------------------------------------------
 

@@ -20,11 +20,18 @@ if TYPE_CHECKING:
     from tdt.stages import Float32
 
 
+class Frames(NamedTuple):
+    """Encoder frames [shape=(T', D)], float32; or `projected` ones [shape=(T', J)], where the encoder has done that."""
+
+    values: Float32
+    projected: bool = False
+
+
 class EncodedWindow(NamedTuple):
-    """A window and its encoder frames [shape=(T', D)], float32."""
+    """A window and its frames; all windows of a call have them projected, or none has."""
 
     window: Window
-    frames: Float32
+    frames: Frames
 
 
 @dataclass(slots=True)
@@ -125,14 +132,16 @@ class Stitcher:
     ) -> tuple[list[Hypothesis], list[DecoderState]]:
         """Decode frames `first` to `last` (counted from the recording's start) of each window."""
         parts = [
-            item.frames[first - item.window.begin : last - item.window.begin]
+            item.frames.values[first - item.window.begin : last - item.window.begin]
             for item, first, last in zip(windows, firsts, lasts, strict=True)
         ]
         lengths = np.array([len(part) for part in parts], np.int64)
-        frames = np.zeros((len(parts), max(1, int(lengths.max())), self._spec.encoder_dim), np.float32)
+        frames = np.zeros((len(parts), max(1, int(lengths.max())), parts[0].shape[1]), np.float32)
         for row, part in zip(frames, parts, strict=True):
             row[: len(part)] = part
-        return self._engine.decode(Encoded(frames, lengths), list(states), timeline)
+        projected = windows[0].frames.projected
+        encoded = Encoded(None, lengths, frames) if projected else Encoded(frames, lengths)  # type: ignore[arg-type]
+        return self._engine.decode(encoded, list(states), timeline)
 
     @staticmethod
     def _taken_over(thread: Thread, window: Window, later: Hypothesis) -> list[Hypothesis]:

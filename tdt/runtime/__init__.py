@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdt.runtime.backend import Provider as Provider
     from tdt.runtime.built_engine import REPORT_NAME as REPORT_NAME
     from tdt.runtime.built_engine import as_built as as_built
+    from tdt.runtime.capturing import quiet as quiet
     from tdt.runtime.card_kernel import CardKernel as CardKernel
     from tdt.runtime.card_kernel import CardMemory as CardMemory
     from tdt.runtime.card_kernel import card_shared_bytes as card_shared_bytes
@@ -52,6 +53,7 @@ __getattr__, __all__ = door(
     {
         "backend": "Backend Provider",
         "built_engine": "REPORT_NAME as_built",
+        "capturing": "quiet",
         "card_kernel": "CardKernel CardMemory card_shared_bytes cooperative_problem",
         "device": "DeviceArray DeviceSlice adopt",
         "device_queue": "CudaStream open_queue open_queues takes_stream",

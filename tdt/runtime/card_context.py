@@ -32,6 +32,8 @@ _SIGNATURES: dict[str, list[Any]] = {
     "cuMemGetInfo_v2": [ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)],
     "cuMemAlloc_v2": [ctypes.POINTER(ctypes.c_uint64), ctypes.c_size_t],
     "cuMemFree_v2": [ctypes.c_uint64],
+    "cuMemHostAlloc": [_PLACE, ctypes.c_size_t, ctypes.c_uint],
+    "cuMemFreeHost": [ctypes.c_void_p],
     "cuMemcpy2DAsync_v2": [ctypes.c_void_p, ctypes.c_void_p],
     "cuMemsetD8Async": [ctypes.c_uint64, ctypes.c_ubyte, ctypes.c_size_t, ctypes.c_void_p],
     "cuModuleLoadData": [_PLACE, ctypes.c_char_p],
@@ -173,8 +175,7 @@ class CardContext:
         """Return the address of new memory, aligned to 256 bytes, of undefined content."""
         made = ctypes.c_uint64()
         try:
-            with quiet.work():
-                self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
+            self._call("cuMemAlloc_v2", ctypes.byref(made), size_bytes)
         except DeviceMemoryError as error:
             left = (error.free_bytes, error.total_bytes)
             raise DeviceMemoryError("Memory for decoding", self._name, size_bytes, *left) from error
@@ -184,6 +185,16 @@ class CardContext:
         """Give memory back; what is enqueued must be done with it."""
         self._call("cuMemFree_v2", pointer)
 
+    def allocate_pinned(self, size_bytes: int) -> int:
+        """Return the address of page-locked memory on the host, of undefined content."""
+        made = ctypes.c_void_p()
+        self._call("cuMemHostAlloc", ctypes.byref(made), size_bytes, 0)
+        return int(made.value or 0)
+
+    def free_pinned(self, address: int) -> None:
+        """Give page-locked memory back; what is enqueued must be done with it."""
+        self._call("cuMemFreeHost", address)
+
     def clear(self, target: int, size_bytes: int, stream: int) -> None:
         """Enqueue zeros."""
         self._call("cuMemsetD8Async", target, 0, size_bytes, stream)
@@ -191,8 +202,7 @@ class CardContext:
     def module_load(self, image: bytes) -> int:
         """Load machine code."""
         made = ctypes.c_void_p()
-        with quiet.work():
-            self._call("cuModuleLoadData", ctypes.byref(made), image)
+        self._call("cuModuleLoadData", ctypes.byref(made), image)
         return int(made.value or 0)
 
     def module_unload(self, module: int) -> None:
@@ -226,13 +236,17 @@ class CardContext:
         self._call("cuLaunchCooperativeKernel", function, *shape, dynamic_bytes, stream, arguments)
 
     def _call(self, function: str, *arguments: object) -> None:
-        """Call in this context, whatever the thread had before."""
+        """Call in this context, whatever the thread had before; not while another thread captures a run.
+
+        What is put on a stream meanwhile would become part of the graph, and memory is refused.
+        """
         library, before = self._library, ctypes.c_void_p()
-        self._check("cuCtxPushCurrent", library.cuCtxPushCurrent_v2(self._context))
-        try:
-            status = getattr(library, function)(*arguments)
-        finally:
-            library.cuCtxPopCurrent_v2(ctypes.byref(before))
+        with quiet.work():
+            self._check("cuCtxPushCurrent", library.cuCtxPushCurrent_v2(self._context))
+            try:
+                status = getattr(library, function)(*arguments)
+            finally:
+                library.cuCtxPopCurrent_v2(ctypes.byref(before))
         self._check(function, status)
 
     def _check(self, function: str, status: int) -> None:

@@ -7,10 +7,11 @@ is no stream to share (the CPU, TensorRT-RTX), a queue of the same shape does ea
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from contextlib import contextmanager, suppress
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from tdt.errors import OptionError, ProviderError
 from tdt.lifetime import Bound
 from tdt.runtime.card_context import CardContext
 from tdt.runtime.driver import read_driver
+from tdt.runtime.pinned import PinnedPool
 from tdt.runtime.work_queue import HostQueue
 from tdt.timeline import NULL, Recorder
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tdt.runtime.backend import Backend
+    from tdt.runtime.pinned import PinnedBlock
     from tdt.runtime.session import Binding
     from tdt.runtime.work_queue import Placed, Stage, WorkQueue
 
@@ -34,6 +37,14 @@ if TYPE_CHECKING:
 
 
 _HANDLES = ("ptr", "cuda_stream", "handle")  # of CuPy, PyTorch, Numba
+
+
+class _InFlight(NamedTuple):
+    """A copy that is enqueued: its host memory, the block that holds it, and the array to be filled at the end."""
+
+    staged: Array
+    block: PinnedBlock | None = None
+    result: Array | None = None
 
 
 class CudaStream(Bound):
@@ -56,12 +67,13 @@ class CudaStream(Bound):
         Where the driver makes no stream.
     """
 
-    __slots__ = ("__weakref__", "_context", "_in_flight", "_owner", "device_id", "pointer")
+    __slots__ = ("__weakref__", "_context", "_in_flight", "_owner", "_pinned", "device_id", "pointer")
 
     def __init__(self, device_id: int, pointer: int = 0, owner: object = None) -> None:
         self.device_id, self._owner = device_id, owner
         self._context = CardContext(device_id)
-        self._in_flight: list[Array] = []
+        self._in_flight: dict[int, list[_InFlight]] = {}  # by thread: each waits for what it has enqueued
+        self._pinned = PinnedPool(self._context)
         self.pointer = pointer
         if not pointer:
             self.pointer = self._context.stream_create()
@@ -69,12 +81,25 @@ class CudaStream(Bound):
             weakref.finalize(self, _destroy, self._context, self.pointer).atexit = False
 
     def put(self, target: Placed, array: Array) -> None:
-        """Enqueue a copy to the device; the source is kept until all is done."""
+        """Enqueue a copy to the device; the source is kept until all is done, and must stay as it is."""
         host = np.ascontiguousarray(array, target.dtype)
         assert host.shape == target.shape
         if host.nbytes:
+            self._note(_InFlight(host))
             self._context.copy_to_device(target.pointer, host, self.pointer)
-            self._in_flight.append(host)
+
+    def put_padded(self, target: Placed, array: Array) -> None:
+        """Enqueue a copy to the start of the target's last axis, zeros after it, by way of page-locked memory."""
+        assert array.shape[:-1] == target.shape[:-1]
+        size_bytes = math.prod(target.shape) * target.dtype.itemsize
+        if size_bytes:
+            block = self._pinned.take(size_bytes)
+            host = np.empty(target.shape, target.dtype) if block is None else block.array(target.shape, target.dtype)
+            self._note(_InFlight(host, block))  # first: an interrupt in between must not lose what the card reads
+            columns = array.shape[-1]
+            host[..., :columns] = array
+            host[..., columns:] = 0
+            self._context.copy_to_device(target.pointer, host, self.pointer)
 
     def pad(self, target: Placed, source: Placed, columns: int) -> None:
         """Enqueue zeros, and a copy of the first `columns` of the last axis; `source` must stay until all is done."""
@@ -99,8 +124,10 @@ class CudaStream(Bound):
         """Enqueue a copy to the host."""
         host: Array = np.empty(source.shape, source.dtype)
         if host.nbytes:
-            self._context.copy_to_host(host, source.pointer, self.pointer)
-            self._in_flight.append(host)
+            block = self._pinned.take(host.nbytes)
+            staged = host if block is None else block.array(host.shape, host.dtype)
+            self._note(_InFlight(staged, block, None if block is None else host))
+            self._context.copy_to_host(staged, source.pointer, self.pointer)
         return host
 
     @property
@@ -110,9 +137,16 @@ class CudaStream(Bound):
 
     def wait(self) -> None:
         """Wait for the stream; an error of any kernel before comes out here."""
-        done, self._in_flight = self._in_flight, []  # taken first: another thread may add while this one waits
         self._context.stream_wait(self.pointer)
-        del done
+        # This thread's own only, kept until here: another one's may have come while this one waited.
+        done = self._in_flight.pop(threading.get_ident(), [])
+        for copy in done:
+            if copy.result is not None:
+                copy.result[...] = copy.staged
+        self._pinned.give_back([copy.block for copy in done if copy.block is not None])
+
+    def _note(self, copy: _InFlight) -> None:
+        self._in_flight.setdefault(threading.get_ident(), []).append(copy)
 
     @contextmanager
     def work(self, timeline: Recorder = NULL) -> Iterator[Stage]:

@@ -57,6 +57,10 @@ class WorkQueue(Protocol):
         """Copy a host array of the same shape to the device."""
         ...
 
+    def put_padded(self, target: DeviceArray, array: Array) -> None:
+        """Copy a host array to the start of the target's last axis, zeros after it; it may change at once."""
+        ...
+
     def pad(self, target: DeviceArray, source: DeviceArray, columns: int) -> None:
         """Copy the first `columns` of the last axis on the device, zeros after them."""
         ...
@@ -96,11 +100,15 @@ class HostQueue:
         """Copy now."""
         target.copy_from(array)
 
-    def pad(self, target: DeviceArray, source: DeviceArray, columns: int) -> None:
+    def put_padded(self, target: DeviceArray, array: Array) -> None:
         """Copy now."""
         host = np.zeros(target.shape, target.dtype)
-        host[..., :columns] = source.numpy()[..., :columns]
+        host[..., : array.shape[-1]] = array
         target.copy_from(host)
+
+    def pad(self, target: DeviceArray, source: DeviceArray, columns: int) -> None:
+        """Copy now."""
+        self.put_padded(target, source.numpy()[..., :columns])
 
     def run(self, binding: Binding, *, more: bool = False) -> None:  # noqa: ARG002
         """Run now."""

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 # The ordinary suite has neither the CUDA wheels nor the preloaded runtime; all it can do is to run the kernels' source
 # on the host, which needs a C++ compiler alone.
-_EVERYWHERE = {"test_card_engine.py", "test_greedy_clips.py", "test_greedy_host.py", "test_kernels_host.py"}
+_EVERYWHERE = {
+    "test_card_engine.py",
+    "test_greedy_clips.py",
+    "test_greedy_host.py",
+    "test_kernels_host.py",
+    "test_lazy_card.py",
+}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -30,6 +30,15 @@ class Kernels(NamedTuple):
     threads: int
 
 
+class Lateness(NamedTuple):
+    """How often memory went while something enqueued needed it; what was enqueued, is done, and still waits."""
+
+    gone_too_early: int
+    enqueued: int
+    done: int
+    waiting: int
+
+
 def kernel_counts(library: ctypes.CDLL) -> Kernels:
     """Ask the do-nothing driver."""
     numbers = (ctypes.c_long * len(Kernels._fields))()
@@ -67,8 +76,8 @@ class FakeCard:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = folder / "libcuda-alone.so"
         if not self.path.is_file():
-            sources = [str(FAKE / name) for name in ("fake_driver.c", "fake_kernels.c", "fake_alone.c")]
-            subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(self.path), *sources, "-ldl"], check=True)
+            sources = [str(FAKE / name) for name in ("fake_driver.c", "fake_kernels.c", "fake_lazy.c", "fake_alone.c")]
+            subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(self.path), *sources, "-ldl", "-pthread"], check=True)
         self.library = ctypes.CDLL(str(self.path))
         self.library.fake_driver_said.restype = ctypes.c_char_p
         self.library.fake_driver_card.argtypes = [ctypes.c_long] * 3
@@ -83,6 +92,16 @@ class FakeCard:
     def be(self, multiprocessors: int = 3, *, cooperative: bool = True, memory_bytes: int = 1 << 36) -> None:
         """Be another card."""
         self.library.fake_driver_card(multiprocessors, int(cooperative), memory_bytes)
+
+    def take_time(self, seed: int, argument_bytes: int = 0) -> None:
+        """Carry out from now on what is enqueued in orders drawn by lot, at waits at the latest; 0: at once again."""
+        self.library.fake_driver_argument(ctypes.c_long(argument_bytes if seed else 0))
+        self.library.fake_driver_lazy(ctypes.c_ulong(seed))
+
+    def lateness(self) -> Lateness:
+        numbers = (ctypes.c_long * len(Lateness._fields))()
+        self.library.fake_driver_lateness(numbers)
+        return Lateness(*numbers)
 
     def kernels(self) -> Kernels:
         return kernel_counts(self.library)

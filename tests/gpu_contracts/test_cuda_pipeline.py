@@ -75,6 +75,17 @@ def test_the_encoder_copies_features_in_and_projected_frames_out(encoder: Device
     assert found.allocations == 0
 
 
+def test_frames_that_are_cut_into_pieces_come_to_the_host_projected(encoder: DeviceEncoder) -> None:
+    encoder.decode_on = "device"
+    try:
+        encoded = encoder.encode_for_decoding(features([300, 200]), on_host=True)
+    finally:
+        encoder.decode_on = "host"
+    assert encoded.frames is None
+    assert isinstance(encoded.projected, np.ndarray)
+    assert encoded.projected.shape == (2, 38, 160)
+
+
 def small_copies(encoder: DeviceEncoder) -> int:
     """Copies that the graph itself makes for its shape arithmetic, from the CPU nodes and back: the same each run."""
     buffers = next(reversed(encoder._buffers.values()))

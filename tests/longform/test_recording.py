@@ -14,7 +14,6 @@ import pytest
 import soundfile
 
 import tdt
-from tdt.longform.ahead import work_ahead
 from tdt.longform.limits import window_bytes
 
 if TYPE_CHECKING:
@@ -274,13 +273,13 @@ def test_what_else_is_under_way_changes_neither_batches_nor_bits(
     from tdt.reading import Reading
 
     batches: list[tuple[int, ...]] = []
-    encode = type(asr._stages.encoder).encode
+    encode = type(asr._stages.encoder).encode_for_decoding
 
-    def watched(self: Any, features: Any, *rest: Any) -> Any:
+    def watched(self: Any, features: Any, *rest: Any, **options: Any) -> Any:
         batches.append(tuple(features.lengths.tolist()))
-        return encode(self, features, *rest)
+        return encode(self, features, *rest, **options)
 
-    monkeypatch.setattr(type(asr._stages.encoder), "encode", watched)
+    monkeypatch.setattr(type(asr._stages.encoder), "encode_for_decoding", watched)
 
     def scores(sources: list[np.ndarray], jobs: int) -> tuple[np.ndarray, list[tuple[int, ...]]]:
         batches.clear()
@@ -295,22 +294,3 @@ def test_what_else_is_under_way_changes_neither_batches_nor_bits(
         together, all_batches = scores(sources, jobs)
         np.testing.assert_array_equal(together, alone)
         assert all_batches[: len(own)] == own
-
-
-def test_work_ahead_keeps_its_distance_and_its_errors() -> None:
-    made: list[int] = []
-
-    def numbers() -> Iterator[int]:
-        for number in range(100):
-            made.append(number)
-            yield number
-            if number == 20:
-                raise KeyError("twenty")
-
-    ahead = work_ahead(numbers(), 3)
-    assert next(ahead) == 0
-    for expected in range(1, 21):
-        assert next(ahead) == expected
-        assert len(made) <= expected + 1 + 3 + 1  # given, waiting, and one in the hand
-    with pytest.raises(KeyError, match="twenty"):
-        next(ahead)

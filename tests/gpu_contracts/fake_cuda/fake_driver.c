@@ -1,5 +1,5 @@
 /* libcuda.so.1: what the CUDA provider links, what the driver is asked about itself and its one pretend card, and the
- * streams, copies and events of a stage's work.
+ * streams, copies and events of a stage's work. Copies are done at once, unless fake_lazy.c is told to take its time.
  *
  * Stricter than the driver: work without a current context is refused, and so is the time of an event that no wait has
  * passed, although everything here is done at once.
@@ -18,6 +18,10 @@ extern void fake_cuda_note_enqueued(const void *stream);
 extern void fake_cuda_note_copy(int kind, const void *stream);
 extern void fake_cuda_note_wait(const void *stream);
 extern long fake_cuda_waits(void);
+/* In fake_lazy.c. */
+extern int fake_lazily(const void *stream, int (*carry_out)(void *), const void *content, size_t bytes);
+extern int fake_finish(const void *stream);
+extern void fake_poison(void *target, size_t bytes);
 extern long fake_driver_attribute(int attribute); /* in fake_kernels.c */
 
 struct event { struct timespec at; long waits; };
@@ -58,33 +62,45 @@ int cuStreamSynchronize(void *stream) {
     IN_CONTEXT;
     NOT_TRUNCATED(stream);
     fake_cuda_note_wait(stream);
-    int status = fault;
+    int status = fake_finish(stream);
+    if (fault) status = fault;
     fault = 0;
     return status;
 }
+struct copy { void *target; const void *source; size_t bytes; };
+static int do_copy(void *content) {
+    const struct copy *one = content;
+    memcpy(one->target, one->source, one->bytes);
+    return 0;
+}
 int cuMemcpyHtoDAsync_v2(uint64_t target, const void *source, size_t bytes, void *stream) {
     IN_CONTEXT;
+    struct copy one = {(void *)target, source, bytes};
     fake_cuda_note_copy(HOST_TO_DEVICE, stream);
-    memcpy((void *)target, source, bytes);
-    return 0;
+    return fake_lazily(stream, do_copy, &one, sizeof one);
 }
 int cuMemcpyDtoHAsync_v2(void *target, uint64_t source, size_t bytes, void *stream) {
     IN_CONTEXT;
+    struct copy one = {target, (void *)source, bytes};
     fake_cuda_note_copy(DEVICE_TO_HOST, stream);
-    memcpy(target, (void *)source, bytes);
-    return 0;
+    fake_poison(target, bytes);
+    return fake_lazily(stream, do_copy, &one, sizeof one);
 }
 struct copy_2d { size_t sx, sy; unsigned source_type; void *source_host; uint64_t source; void *source_array; size_t source_pitch,
                  tx, ty; unsigned target_type; void *target_host; uint64_t target; void *target_array; size_t target_pitch, width, rows; };
+static int do_copy_2d(void *content) {
+    const struct copy_2d *copy = content;
+    for (size_t row = 0; row < copy->rows; row++)
+        memcpy((char *)copy->target + row * copy->target_pitch, (char *)copy->source + row * copy->source_pitch, copy->width);
+    return 0;
+}
 int cuMemcpy2DAsync_v2(const struct copy_2d *copy, void *stream) {
     IN_CONTEXT;
     if (copy->source_type != 2 || copy->target_type != 2 || copy->width > copy->source_pitch || copy->width > copy->target_pitch ||
         copy->sx || copy->sy || copy->tx || copy->ty)
         return INVALID_VALUE;
     fake_cuda_note_copy(DEVICE_TO_DEVICE, stream);
-    for (size_t row = 0; row < copy->rows; row++)
-        memcpy((char *)copy->target + row * copy->target_pitch, (char *)copy->source + row * copy->source_pitch, copy->width);
-    return 0;
+    return fake_lazily(stream, do_copy_2d, copy, sizeof *copy);
 }
 int cuEventCreate(void **event, unsigned flags) {
     IN_CONTEXT;

@@ -18,6 +18,8 @@ enum { MOST_SHARED = 101376, PLAIN_SHARED = 49152, MOST_DYNAMIC = 8 };
 
 extern int fake_driver_in_context(void);
 extern void fake_cuda_note_enqueued(const void *stream);
+extern int fake_lazily(const void *stream, int (*carry_out)(void *), const void *content, size_t bytes);
+extern void fake_gone(const void *memory, size_t bytes);
 extern void fake_cuda_count_launch(const void *stream);
 
 typedef int (*launcher)(const char *name, unsigned blocks, unsigned threads, size_t bytes, void **arguments, char *said, size_t room);
@@ -67,14 +69,49 @@ int cuMemFree_v2(uint64_t pointer) {
     char *made = (char *)pointer - BEFORE;
     blocks_held--;
     bytes_held -= (long)*(size_t *)made;
+    fake_gone(made + BEFORE, *(size_t *)made);
     free(made);
+    return 0;
+}
+/* Page-locked memory on the host, poisoned until it is written. */
+static long pinned_held, pinned_bytes_held, pinned_most = 1l << 36;
+int cuMemHostAlloc(void **pointer, size_t bytes, unsigned flags) {
+    IN_CONTEXT;
+    char *made = flags || pinned_bytes_held + (long)bytes > pinned_most ? 0 : aligned_alloc(256, BEFORE + (bytes + 255) / 256 * 256);
+    if (!made) return OUT_OF_MEMORY;
+    *(size_t *)made = bytes;
+    memset(made + BEFORE, 0xff, bytes);
+    *pointer = made + BEFORE;
+    pinned_held++;
+    pinned_bytes_held += (long)bytes;
+    return 0;
+}
+int cuMemFreeHost(void *pointer) {
+    IN_CONTEXT;
+    char *made = (char *)pointer - BEFORE;
+    size_t bytes = *(size_t *)made;
+    pinned_held--;
+    pinned_bytes_held -= (long)bytes;
+    fake_gone(made + BEFORE, bytes);
+    memset(made + BEFORE, 0xff, bytes); /* whoever still reads it reads NaN */
+    free(made);
+    return 0;
+}
+/* Pieces of page-locked memory, and bytes; and how much of it the system allows. */
+void fake_driver_pinned(long *out) { out[0] = pinned_held; out[1] = pinned_bytes_held; }
+void fake_driver_allow_pinned(long bytes) { pinned_most = bytes; }
+
+struct fill { void *target; size_t value, bytes; };
+static int do_fill(void *content) {
+    const struct fill *one = content;
+    memset(one->target, (int)one->value, one->bytes);
     return 0;
 }
 int cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t bytes, void *stream) {
     IN_CONTEXT;
     fake_cuda_note_enqueued(stream);
-    memset((void *)pointer, value, bytes);
-    return 0;
+    struct fill one = {(void *)pointer, value, bytes};
+    return fake_lazily(stream, do_fill, &one, sizeof one);
 }
 int cuModuleLoadData(void **module, const void *image) {
     IN_CONTEXT;
@@ -107,6 +144,18 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *function, int
     *blocks = threads <= 1024 && bytes <= (size_t)((struct function *)function)->dynamic;
     return 0;
 }
+/* The driver knows how large a kernel's argument is; here it is told, when it is to be kept for later. */
+enum { MOST_ARGUMENT = 4096 };
+static size_t argument_bytes;
+void fake_driver_argument(long bytes) { argument_bytes = (size_t)bytes; }
+struct launch { struct function *one; unsigned blocks, threads; size_t bytes; void *argument; char copy[MOST_ARGUMENT]; };
+static int do_launch(void *content) {
+    struct launch *launch = content;
+    void *arguments[1] = {launch->argument ? launch->argument : launch->copy};
+    struct function *one = launch->one;
+    if (!one->run) return 0;
+    return one->run(one->name, launch->blocks, launch->threads, launch->bytes, arguments, said, sizeof said) ? FAILED : 0;
+}
 int cuLaunchCooperativeKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned tx, unsigned ty, unsigned tz,
                               unsigned bytes, void *stream, void **arguments) {
     IN_CONTEXT;
@@ -117,5 +166,7 @@ int cuLaunchCooperativeKernel(void *function, unsigned x, unsigned y, unsigned z
     last_blocks = x;
     last_threads = tx;
     fake_cuda_count_launch(stream);
-    return one->run && one->run(one->name, x, tx, bytes, arguments, said, sizeof said) ? FAILED : 0;
+    struct launch launch = {one, x, tx, bytes, argument_bytes ? 0 : arguments[0], {0}};
+    memcpy(launch.copy, arguments[0], argument_bytes);
+    return fake_lazily(stream, do_launch, &launch, sizeof launch);
 }
