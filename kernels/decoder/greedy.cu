@@ -31,11 +31,12 @@
 //     rule                    0.9         0.9
 //     altogether             31.4        21.1
 // So weights stay in shared memory as far as it goes (greedy_layout.kept), the prediction network's first. What is left
-// to read from L2 for a token, passes of 8 rows, MB; and µs a token, an ESTIMATE: 13 for the rest of the above, and the
-// bytes at half of the L2's bandwidth (2.8, 2.5 and 1.8 TB/s):
-//                        H100      RTX 4090      A100
-//     float32        21.0  20      37.1  28     30.2  30
-//     float16         0.0  13      15.3  19      9.4  18
+// to read from L2 for a token, passes of 8 rows, MB; and µs a token: MEASURED on the H100 (barriers and gathering are what
+// is left in float16), ESTIMATES for the others: 13 for the rest of the above, and the bytes at half of the L2's
+// bandwidth (2.5 and 1.8 TB/s):
+//                        H100        RTX 4090      A100
+//     float32        21.0  19.8      37.1  28     30.2  30
+//     float16         0.0  18.0      15.3  19      9.4  18
 // ROWS utterances in a pass cost the same bytes and ROWS times the arithmetic: 85 MFMA a token and 8 rows.
 //
 // Built with ROWS (8 or 16) and HALF_WEIGHTS (0 or 1), and for one model with HIDDEN_SIZE and JOINT_SIZE; the files that
