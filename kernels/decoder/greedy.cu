@@ -21,22 +21,22 @@
 //     joint             21.00 MB    10.50 MB     also for a blank
 //     a token           42.30 MB    21.15 MB     4 barriers; with 0.07 joints more a token for blanks that were not
 //                                                looked ahead to (1.07 evaluations a token were counted at window 4)
-// One utterance is bound by latency: a token is four stages, each a barrier, a fill and a product that wait for one
-// another. MEASURED on an H100 80GB HBM3 at 1980 MHz (tools/selftest/phases.py), µs a token, all weights from L2:
-//                        float32     float16
-//     products               18.6         8.5    of 42.30 MB the H100's L2, twice 25 MB, keeps little: 29 % of reads hit
-//     barriers                4.2         4.6
-//     filling                 4.0         3.8    activations to shared memory
-//     merging                 3.3         3.0    the best of lanes, warps and blocks
-//     rule                    0.9         0.9
-//     altogether             31.4        21.1
-// So weights stay in shared memory as far as it goes (greedy_layout.kept), the prediction network's first. What is left
-// to read from L2 for a token, passes of 8 rows, MB; and µs a token: MEASURED on the H100 (barriers and gathering are what
-// is left in float16), ESTIMATES for the others: 13 for the rest of the above, and the bytes at half of the L2's
-// bandwidth (2.5 and 1.8 TB/s):
-//                        H100        RTX 4090      A100
-//     float32        21.0  19.8      37.1  28     30.2  30
-//     float16         0.0  18.0      15.3  19      9.4  18
+// One utterance is bound by latency: a token is four stages, each a fill, a product and a barrier that wait for one
+// another. Weights stay in shared memory as far as it goes (greedy_layout.kept), the prediction network's first; for what
+// is left an H100's L2, twice 25 MB, has room, which it had not for all (29 % of reads hit). MEASURED on an H100 80GB HBM3
+// at 1980 MHz, random frames, µs a token by tools/selftest/phases.py:
+//                        float32     float16    (before weights stayed: 31.4, 21.1)
+//     products                6.8         5.9
+//     barriers                5.1         4.8
+//     filling                 3.3         3.3    activations to shared memory
+//     merging                 3.4         2.9    the best of lanes, warps and blocks
+//     rule, start             1.2         1.1
+//     altogether             19.8        18.0    8 utterances 4.5 and 4.4, 32 utterances 3.6 and 3.8
+// What is left to read from L2 for a token, passes of 8 rows, MB; and µs a token: measured on the H100, for the others an
+// ESTIMATE that was never measured: float16's 18 µs by their clocks (2.5 and 1.4 GHz), and the bytes at 3.5 and 4 TB/s:
+//                        H100      RTX 4090      A100
+//     float32        21.0  20      37.1  25     30.2  33
+//     float16         0.0  18      15.3  18      9.4  27
 // ROWS utterances in a pass cost the same bytes and ROWS times the arithmetic: 85 MFMA a token and 8 rows.
 //
 // Built with ROWS (8 or 16) and HALF_WEIGHTS (0 or 1), and for one model with HIDDEN_SIZE and JOINT_SIZE; the files that
