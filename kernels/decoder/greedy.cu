@@ -8,7 +8,8 @@
 //
 // A warp multiplies four weight rows (the four gates of a unit, or four logits) with ROWS activation rows at once, so a
 // pass over the weights serves ROWS utterances. Where fewer run, the free rows look ahead: the joint is evaluated for
-// the next frames too, which stand as long as the prediction does; a run of blanks then costs one evaluation.
+// the next frames too, which stand as long as the prediction does; a run of blanks then costs one evaluation. (A single
+// utterance has a pass of 4 frames after a token, which is cheaper, and one of ROWS after a blank.)
 // A row's numbers depend neither on the other rows nor on its place among them. Only the sums behind a log-probability
 // are gathered in an order that depends on the grid.
 //
@@ -20,15 +21,26 @@
 //     joint             21.00 MB    10.50 MB     also for a blank
 //     a token           42.30 MB    21.15 MB     4 barriers; with 0.07 joints more a token for blanks that were not
 //                                                looked ahead to (1.07 evaluations a token were counted at window 4)
-// One utterance is bound by the bandwidth of the L2 cache, where the weights stay: 72 MB on an RTX 4090, 50 MB on an
-// H100; of an A100's 40 MB float32 weights do not quite fit, float16 weights do. ESTIMATES, not measurements, taking
-// 3.5, 5.5 and 4 TB/s from L2, 1.4 TB/s from an A100's memory for what L2 misses, and 1.2 µs a barrier; µs a token:
-//                        RTX 4090    H100      A100
-//     float32                  17      13     18 … 36
-//     float16                  11       9      10
+// One utterance is bound by latency: a token is four stages, each a fill, a product and a barrier that wait for one
+// another. Weights stay in shared memory as far as it goes (greedy_layout.kept), the prediction network's first; for what
+// is left an H100's L2, twice 25 MB, has room, which it had not for all (29 % of reads hit). MEASURED on an H100 80GB HBM3
+// at 1980 MHz, random frames, µs a token by tools/selftest/phases.py:
+//                        float32     float16    (before weights stayed: 31.4, 21.1)
+//     products                6.8         5.9
+//     barriers                5.1         4.8
+//     filling                 3.3         3.3    activations to shared memory
+//     merging                 3.4         2.9    the best of lanes, warps and blocks
+//     rule, start             1.2         1.1
+//     altogether             19.8        18.0    8 utterances 4.5 and 4.4, 32 utterances 3.6 and 3.8
+// What is left to read from L2 for a token, passes of 8 rows, MB; and µs a token: measured on the H100, for the others an
+// ESTIMATE that was never measured: float16's 18 µs by their clocks (2.5 and 1.4 GHz), and the bytes at 3.5 and 4 TB/s:
+//                        H100      RTX 4090      A100
+//     float32        21.0  20      37.1  25     30.2  33
+//     float16         0.0  18      15.3  18      9.4  27
 // ROWS utterances in a pass cost the same bytes and ROWS times the arithmetic: 85 MFMA a token and 8 rows.
 //
-// Built with ROWS (8 or 16) and HALF_WEIGHTS (0 or 1), and for one model with HIDDEN_SIZE and JOINT_SIZE; the files included are handed to the compiler by name.
+// Built with ROWS (8 or 16) and HALF_WEIGHTS (0 or 1), and for one model with HIDDEN_SIZE and JOINT_SIZE; the files that
+// are included are handed to the compiler by name.
 #include "greedy_joint.h"
 #include "greedy_predictor.h"
 

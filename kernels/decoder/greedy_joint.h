@@ -16,31 +16,27 @@ __device__ __forceinline__ float4 frame_columns(const Greedy &a, const float *gi
 // pass before has read its own when its warps met over their partial results.
 template <int R> __device__ __forceinline__ void activate(const Greedy &a, const Shared &s, float4 *act, int stride, int from)
 {
-    const int AT_ONCE = Pass<R>::AT_ONCE, fours = joint_columns(a) / 4, entries = s.n_running * s.window;
-    ROLLED for (int first = threadIdx.x; first < R * fours; first += AT_ONCE * blockDim.x) {
-        int rows[AT_ONCE], frames[AT_ONCE];
-        float4 x[AT_ONCE], p[AT_ONCE];
-        UNROLL for (int i = 0; i < AT_ONCE; ++i) {
-            const int at = first + i * blockDim.x, entry = from + at / fours;
-            rows[i] = at < R * fours && entry < entries ? s.running[entry / s.window] : -1;
-            frames[i] = rows[i] >= 0 ? s.time[rows[i]] + entry % s.window : 0;
-            if (rows[i] >= 0 && frames[i] >= s.stop[rows[i]])
-                rows[i] = -1; // beyond the end: looked at by nobody
-        }
-        UNROLL for (int i = 0; i < AT_ONCE; ++i) {
-            const int q = (first + i * blockDim.x) % fours;
-            x[i] = p[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (rows[i] >= 0) {
-                const long long frame = (long long)rows[i] * a.frames + frames[i];
-                x[i] = frame_columns(a, a.projected + frame * a.frame_width + 4 * q, a.frame_width - 4 * q);
-                p[i] = fresh(reinterpret_cast<const float4 *>(a.prediction + rows[i] * joint_columns(a)) + q);
+    const int AT_ONCE = Fill<R>::AT_ONCE, STEP = 32 * Fill<R>::SHARE, fours = joint_columns(a) / 4;
+    ROLLED for (int job = warp(); job < R * Fill<R>::SHARE; job += warps()) {
+        const int r = job % R, entry = from + r, row = entry < s.n_running * s.window ? s.running[entry / s.window] : -1;
+        const int frame = row >= 0 ? s.time[row] + entry % s.window : 0;
+        const bool there = row >= 0 && frame < s.stop[row]; // an entry beyond the end is looked at by nobody
+        const float *const given = a.projected + ((long long)row * a.frames + frame) * a.frame_width;
+        const float4 *const predicted = reinterpret_cast<const float4 *>(a.prediction + row * joint_columns(a));
+        ROLLED for (int first = 32 * (job / R); first < fours; first += AT_ONCE * STEP) {
+            float4 x[AT_ONCE], p[AT_ONCE];
+            UNROLL for (int i = 0; i < AT_ONCE; ++i) {
+                const int q = first + i * STEP + lane();
+                x[i] = p[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                if (there && q < fours)
+                    x[i] = frame_columns(a, given + 4 * q, a.frame_width - 4 * q), p[i] = fresh(predicted + q);
             }
-        }
-        UNROLL for (int i = 0; i < AT_ONCE; ++i) {
-            const int at = first + i * blockDim.x, r = at / fours;
-            if (at < R * fours)
-                act[r * stride + place(at - r * fours)] = make_float4(
-                    relu(x[i].x + p[i].x), relu(x[i].y + p[i].y), relu(x[i].z + p[i].z), relu(x[i].w + p[i].w));
+            UNROLL for (int i = 0; i < AT_ONCE; ++i) {
+                const int q = first + i * STEP + lane();
+                if (q < fours)
+                    act[r * stride + place(q)] = make_float4(relu(x[i].x + p[i].x), relu(x[i].y + p[i].y),
+                                                             relu(x[i].z + p[i].z), relu(x[i].w + p[i].w));
+            }
         }
     }
     __syncthreads();

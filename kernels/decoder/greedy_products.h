@@ -100,9 +100,13 @@ template <int HELD, int MASK, int N> __device__ __forceinline__ void spread(floa
     }
 }
 
-// Loads of a weight row that are on their way at once, as many as registers allow beside 4 * R sums: a warp waits for L2
-// once in so many. 640 columns are five in float32, three in float16.
-template <int R> struct Depth { static const int OF = COLUMNS == 4 && R <= 8 ? 5 : R > 8 ? 2 : 3; };
+// Loads of a weight row that are on their way at once: a warp waits for L2 once in so many, and 640 columns are five in
+// float32, three in float16. As many as registers allow beside 4 * R sums; what is compiled for sm_120 needs more of them.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+template <int R> struct Depth { static const int OF = R > 4 || COLUMNS == 8 ? 1 : 2; };
+#else
+template <int R> struct Depth { static const int OF = R > 8 ? 2 : COLUMNS == 4 ? 5 : 3; };
+#endif
 
 // Four weight rows of `loads` loads each, one after the other, with R activation rows; sums over the warp are left as
 // Held says. The rows lie in global memory, or in shared memory where they are `kept` there. `stride`: of an activation

@@ -21,8 +21,11 @@ __device__ __forceinline__ int hidden(const Greedy &a) { return a.hidden_size; }
 __device__ __forceinline__ int joint_columns(const Greedy &a) { return a.joint_size; }
 #endif
 
-// Loads that a thread has on their way while the activations of R rows are put into shared memory.
-template <int R> struct Pass { static const int AT_ONCE = R == 1 ? 1 : R <= FEW_ROWS ? 2 : 4; };
+// How warps share R activation rows while these are put into shared memory: so many have a row together, and a lane has
+// so many loads of four columns on their way at once (enough for 640 columns).
+template <int R> struct Fill {
+    static const int SHARE = R < WARPS ? WARPS / R : 1, AT_ONCE = SHARE == 1 ? 5 : SHARE == 2 ? 3 : 2;
+};
 
 struct Choice { int token, step, bad; float sum, power; };
 

@@ -23,19 +23,21 @@ __device__ __forceinline__ Load *held_weights(float4 *act, int stride)
     return reinterpret_cast<Load *>(act + ROWS * stride);
 }
 // Stages: LSTM layer 0, the layers above, the projection, the joint.
-__device__ __forceinline__ Share layer_share(const Greedy &a, Load *held, int layer)
+__device__ __forceinline__ Share first_share(const Greedy &a, Load *held)
 {
-    const Share first = {a.recurrent, held, hidden(a), hidden(a), a.kept_recurrent};
-    if (layer == 0)
-        return first;
-    Share upper = {a.upper, behind(first), hidden(a), 2 * hidden(a), a.kept_upper};
-    upper.rows += (long long)(layer - 1) * upper.tasks * 4 * upper.width;
-    upper.held += (layer - 1) * upper.kept * task_loads(upper);
-    return upper;
+    return {a.recurrent, held, hidden(a), hidden(a), a.kept_recurrent};
+}
+__device__ __forceinline__ Share upper_share(const Greedy &a, Load *held, int layer) // from 1 on
+{
+    Share share = {a.upper, behind(first_share(a, held)), hidden(a), 2 * hidden(a), a.kept_upper};
+    share.rows += (long long)(layer - 1) * share.tasks * 4 * share.width;
+    share.held += (layer - 1) * share.kept * task_loads(share);
+    return share;
 }
 __device__ __forceinline__ Share predictor_share(const Greedy &a, Load *held)
 {
-    return {a.predictor, behind(layer_share(a, held, a.layers - 1)), joint_columns(a) / 4, hidden(a), a.kept_predictor};
+    Load *const place = upper_share(a, held, a.layers).held; // where one more layer's would lie
+    return {a.predictor, place, joint_columns(a) / 4, hidden(a), a.kept_predictor};
 }
 __device__ __forceinline__ Share output_share(const Greedy &a, Load *held)
 {
@@ -63,8 +65,9 @@ __device__ __forceinline__ void keep(const Share &share)
 
 __device__ __forceinline__ void keep_all(const Greedy &a, Load *held)
 {
-    ROLLED for (int layer = 0; layer < a.layers; ++layer)
-        keep(layer_share(a, held, layer));
+    keep(first_share(a, held));
+    ROLLED for (int layer = 1; layer < a.layers; ++layer)
+        keep(upper_share(a, held, layer));
     keep(predictor_share(a, held));
     keep(output_share(a, held)); // the block meets before it reads: when activations are there
 }

@@ -55,12 +55,11 @@ __device__ float from_half(unsigned short bits)
 
 // Wait until every thread of every block is here; what each wrote before, all read after.
 //
-// Block 0 adds what makes the sum over the grid 2^31, so that each round flips the counter's top bit and leaves the rest
-// as it was: nothing overflows. The counter is zero at launch. `round` is the caller's, 0 at
-// first: the top bit that its rounds have made, so that nobody has to read the counter before adding to it. The first
-// __syncthreads is what lets one thread speak for its block (its other warps may not have written yet): what the block
-// wrote comes before thread 0's release, what it reads after thread 0's acquire, and the last __syncthreads holds it
-// back meanwhile.
+// The counter is zero at launch. Block 0 adds what makes the sum over the grid 2^31, so that each round flips the top bit
+// and leaves the rest as it was: nothing overflows. `round` is the caller's, 0 at first: the top bit that its rounds have
+// made, so that nobody has to read the counter before adding to it. The first __syncthreads is what lets one thread speak
+// for its block (its other warps may not have written yet): what the block wrote comes before thread 0's release, what it
+// reads after thread 0's acquire, and the last __syncthreads holds it back meanwhile.
 __device__ void grid_barrier(unsigned *counter, unsigned &round)
 {
     __syncthreads();

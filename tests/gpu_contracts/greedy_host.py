@@ -108,7 +108,7 @@ def decode(
     schedule: str = "",
     keep: float = 0.5,
 ) -> Decoded:
-    """Decode in one launch; `start` and `times` carry on from another; `keep`: the share of weights that stays."""
+    """Decode a batch in one launch; `start` and `times` carry on from another; `keep`: share of weights that stay."""
     batch, frames, width = projected.shape
     assert batch <= MOST_ROWS
     assert warps <= WARPS

@@ -212,9 +212,9 @@ def test_no_shape_outside_an_engines_profile_ever_runs(shared: bool, monkeypatch
     shapes: list[tuple[int, int]] = []
     bound = encoder._bound
 
-    def noted(batch: int, size: int) -> Any:
+    def noted(batch: int, size: int, kept: Any) -> Any:
         shapes.append((batch, size))
-        return bound(batch, size)
+        return bound(batch, size, kept)
 
     monkeypatch.setattr(encoder, "_bound", noted)
     rng = np.random.default_rng(8)

@@ -52,11 +52,11 @@ def golden_batch(golden_folder: Path, goldens: dict[str, Any]) -> tuple[np.ndarr
 
 
 @pytest.fixture(scope="module")
-def evaluation(shared: Path) -> Any:
+def evaluation(eval_folder: Path, models: Path) -> Any:
     """The evaluation clips through the project's encoder, and what NeMo heard in them."""
-    answers = json.loads((shared / "models/eval/nemo_hyps.json").read_text())
-    with tdt.load(shared / "models/parakeet-tdt-tiny-onnx") as asr:
-        encoded = [asr.encode(asr.features([shared / "models/eval" / clip])) for clip in answers]
+    answers = json.loads((eval_folder / "nemo_hyps.json").read_text())
+    with tdt.load(models / "parakeet-tdt-tiny-onnx") as asr:
+        encoded = [asr.encode(asr.features([eval_folder / clip])) for clip in answers]
         files, spec = asr.files, asr.spec
     lengths = np.array([int(one.lengths[0]) for one in encoded])
     frames = np.zeros((len(encoded), lengths.max(), spec.encoder_dim), np.float32)

@@ -134,3 +134,34 @@ def test_places_do_not_overlap_and_are_aligned() -> None:
     assert names[:3] == ["barrier", "lengths", "clock"], "one copy there"
     back = ["clock", "counts", "report", "clocks", "tokens", "scores", "hidden_end", "cell_end"]
     assert names[2 : 2 + len(back)] == back, "one copy back"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_what_stays_in_shared_memory_fits_and_is_all_that_fits(half: bool) -> None:
+    sizes = layout.Sizes(2, 640, 640, 640, 640, 8193, 8196, 5, 8)
+    number = 2 if half else 4
+    left = {}
+    # Shared memory of a block, and multiprocessors: as the kernel's head has them.
+    for card, limit, blocks in (("H100", 232_448, 132), ("RTX 4090", 101_376, 128), ("A100", 166_912, 108)):
+        room = limit - layout.STATIC_SHARED_BYTES - sizes.shared_bytes(8)
+        kept, taken = layout.kept(sizes, blocks, room, half=half)
+        assert taken <= room
+        stays = total = 0
+        for name, (tasks, columns, count) in sizes.stages().items():
+            size, mine = 4 * columns * number * count, kept[f"kept_{name}"]
+            assert mine == -(-tasks // blocks) or room - taken < size, "another task of it would fit"
+            stays, total = stays + min(mine * blocks, tasks) * size, total + tasks * size
+        left[card] = round((total - stays) / 1e6, 1)
+    text, _ = layout.source()
+    line = re.search(
+        rf"^//     float{16 if half else 32} +([\d.]+) +\d+ +([\d.]+) +\d+ +([\d.]+) +\d+$", text, re.MULTILINE
+    )
+    assert line is not None
+    assert [float(number) for number in line.groups()] == list(left.values())
+    assert layout.kept(sizes, 132, 0, half=half) == (dict.fromkeys(kept, 0), 0)
+
+
+def test_a_model_of_one_layer_keeps_nothing_of_layers_above() -> None:
+    kept, taken = layout.kept(layout.Sizes(1, 16, 24, 10, 20, 7, 8, 3, 4), 3, 1 << 20, half=False)
+    assert kept == {"kept_recurrent": 6, "kept_upper": 0, "kept_predictor": 2, "kept_output": 1}
+    assert taken == 16 * (6 * 16 + 2 * 16 + 24)
