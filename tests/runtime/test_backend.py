@@ -44,7 +44,7 @@ def test_strings_parse_and_come_back(text: str, expected: Backend) -> None:
         ("cuda:", "device number"),
         ("cuda:-1", "device number"),
         ("cuda:x", "device number"),
-        ("cuda,fp16", "options that cuda has: memory=…, profile=…, tf32"),
+        ("cuda,fp16", "options that cuda has: graphs=…, memory=…, profile=…, tf32"),
         ("cpu,tf32", "options that cpu has"),
         ("tensorrt,fp16=1", "options that tensorrt has"),
         ("tensorrt,cache", "options that tensorrt has"),
