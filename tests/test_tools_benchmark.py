@@ -53,7 +53,7 @@ def test_quick_needs_no_folder(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--against", "nobody"], "onnx-asr, sherpa-onnx"),
-        (["--precision", "float8"], "float32, int8"),
+        (["--precision", "float8"], "float32, float16, int8"),
         (["--batch", "many"], "numbers separated by commas"),
         (["-o", "no/such/folder/x"], "can be written"),
     ],
