@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tdt.lifetime import Bound, after_fork
 from tdt.runtime.ort import onnxruntime
@@ -29,37 +29,39 @@ class Quiet(Bound):
         after_fork(self._renew)
 
     def _renew(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # again by the same thread: the collector may give memory back in between
+        self._changed = threading.Condition(self._lock)
         self._working, self._alone = 0, 0  # threads at work; the one that captures, by its identity
 
-    @contextmanager
-    def work(self) -> Iterator[None]:
-        """Work on a card, after a capture that goes on; inside one's own capture too."""
-        if self._alone == threading.get_ident():
-            yield
-            return
-        with self._changed:
-            while self._alone:
-                self._changed.wait()
-            self._working += 1
-        try:
-            yield
-        finally:
-            with self._changed:
+    def work(self) -> Self:
+        """Return a context to work on a card in, after a capture that goes on; inside one's own capture too."""
+        return self  # no generator: each call of the driver goes through here
+
+    def __enter__(self) -> None:
+        if self._alone != threading.get_ident():
+            with self._lock:
+                while self._alone:
+                    self._changed.wait()
+                self._working += 1
+
+    def __exit__(self, *_: object) -> None:
+        if self._alone != threading.get_ident():
+            with self._lock:
                 self._working -= 1
-                self._changed.notify_all()
+                if not self._working:
+                    self._changed.notify_all()
 
     @contextmanager
     def capture(self) -> Iterator[None]:
         """Capture, when nobody is at work."""
-        with self._changed:
+        with self._lock:
             while self._alone or self._working:
                 self._changed.wait()
             self._alone = threading.get_ident()
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._alone = 0
                 self._changed.notify_all()
 

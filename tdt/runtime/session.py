@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ from tdt.runtime.session_options import session_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import numpy.typing as npt
 
@@ -96,6 +98,8 @@ class Session(Bound):
         ort = onnxruntime()
         self.backend = backend = backend if captures else replace(backend, graphs=0)
         self.name = name or (model.name if isinstance(model, Path) else "a graph made at load")
+        # A capture on a card is nothing to the CPU.
+        self._quiet: Callable[[], AbstractContextManager[None]] = quiet.work if backend.on_device else nullcontext
         options = session_options(ort, backend, self.name, threads)
         if isinstance(model, Path):  # ONNX Runtime 1.24 refuses the links of the hub's cache
             model, external_folder = without_links(model)
@@ -105,7 +109,7 @@ class Session(Bound):
             )
         try:
             given = str(model) if isinstance(model, Path) else model
-            with setting_up(), at_work, quiet.work():
+            with setting_up(), at_work, self._quiet():
                 self._session = providers.start(
                     ort, given, options, backend, profile, lambda: model_key(model, external_folder)
                 )
@@ -148,7 +152,7 @@ class Session(Bound):
         self.origin.require()
         try:
             options = run_options(wait=True, graph=UNCAPTURED if self.captures else None)
-            with at_work, quiet.work():
+            with at_work, self._quiet():
                 return list(self._session.run(None if outputs is None else list(outputs), dict(feeds), options))
         except self._errors as error:
             raise self.failure(error) from error
@@ -277,7 +281,7 @@ class Binding(Bound):
         wait = wait or session.unwaited > _MOST_UNWAITED
         try:
             options = run_options(wait=wait, graph=graph if session.captures else None)
-            with at_work, quiet.work() if graph == UNCAPTURED else quiet.capture():
+            with at_work, session._quiet() if graph == UNCAPTURED else quiet.capture():
                 self._run(self._native, options)
         except session._errors as error:
             raise session.failure(error) from error
