@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tdt.encoding.captured_runs import CapturedRuns
-from tdt.encoding.device_sessions import open_on_device, shares_memory
+from tdt.encoding.device_sessions import open_on_device
 from tdt.encoding.encoder import Batching, check_features, group_rows, probe_batching, tell_batching
 from tdt.encoding.fitting import crop, run_fitting, scatter
 from tdt.encoding.run_shapes import run_length
@@ -115,7 +115,7 @@ class DeviceEncoder(Bound):
         Encoded
         """
         lengths = check_features(features, self.spec)
-        shared = adopt(features.frames, self.queue.pointer) if self.session_shares_memory else None
+        shared = adopt(features.frames, self.queue.pointer) if self.backend.shares_memory else None
         wanted = (frames or ("host" if shared is None else "device"), projected or self.decode_on)
         given = shared if shared is not None else features.frames
         if self.profile is not None and len(lengths):
@@ -152,11 +152,6 @@ class DeviceEncoder(Bound):
                 self._batching = probe_batching(self._host_run, self.spec.n_mels, self.computed_in, pairs=pairs)
                 tell_batching(self._batching, f"{self.session.name} on {self.backend} in {self.computed_in}")
             return self._batching
-
-    @property
-    def session_shares_memory(self) -> bool:
-        """Whether buffers lie on the device; the plain onnxruntime of TensorRT-RTX cannot allocate there."""
-        return shares_memory(self.backend)
 
     def placement(self) -> list[Node]:
         """Return which provider runs which node."""

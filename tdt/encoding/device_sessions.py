@@ -119,7 +119,7 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
     if graph is None or not graph.projects:
         after, width = projection_tail(files, spec)
         behind = replace(backend, provider="cuda", numbers="fp32", cache=None)
-        if not shares_memory(backend):
+        if not backend.shares_memory:
             behind = Backend()
         tail = Session(after, behind, threads=threads, name=f"{files.encoder.name} (projection)")
     session = Session(
@@ -132,8 +132,3 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
         captures=True,
     )
     return DeviceSessions(session, tail, (names[0], names[1]), width, profile, computed_in(backend, info))
-
-
-def shares_memory(backend: Backend) -> bool:
-    """Return whether buffers lie on the device; the plain onnxruntime of TensorRT-RTX cannot allocate there."""
-    return backend.provider in ("cuda", "tensorrt")

@@ -110,6 +110,11 @@ class Backend:
         return backend
 
     @property
+    def shares_memory(self) -> bool:
+        """Whether ONNX Runtime allocates on the card and enqueues on a stream it is given; not beside RTX's plugin."""
+        return self.provider in ("cuda", "tensorrt")
+
+    @property
     def on_device(self) -> bool:
         """Whether the graph runs on a CUDA device."""
         return self.provider != "cpu"

@@ -240,7 +240,7 @@ def open_queue(backend: Backend, stream: object = None) -> WorkQueue:
 
 def takes_stream(backend: Backend) -> bool:
     """Return whether a provider enqueues on a stream that it is given."""
-    return backend.provider in ("cuda", "tensorrt")
+    return backend.shares_memory
 
 
 def open_queues(backends: Sequence[Backend], stream: object = None) -> list[WorkQueue]:

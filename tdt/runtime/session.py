@@ -188,7 +188,7 @@ class Session(Bound):
         ------
         DeviceMemoryError
         """
-        where = "cuda" if self.backend.provider in ("cuda", "tensorrt") else "cpu"
+        where = "cuda" if self.backend.shares_memory else "cpu"
         try:
             return allocate(shape, dtype, where, self.backend.device_id)
         except self._errors as error:
@@ -230,7 +230,7 @@ class Session(Bound):
         the session is gone by then, that function ends its allocator, which the card does not permit: an abort.
         """
         if self.unwaited and self.origin.is_here():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session._sess))
+            _never_end(self._session._sess)
         del self._session
 
     def __del__(self) -> None:
@@ -292,12 +292,17 @@ class Binding(Bound):
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
+def _never_end(native: Any) -> None:
+    """Keep a session of the runtime for good, by a reference that nobody holds."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
+
+
 def _leave_alone() -> None:
     """Never end the sessions of the process that this one was forked from: they would wait for their threads."""
     for session in list(_open_sessions):
         native = getattr(getattr(session, "_session", None), "_sess", None)
         if native is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
+            _never_end(native)
     _open_sessions.clear()
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tdt.surgery.editing import is_swap
+
 if TYPE_CHECKING:
     import onnx
 
@@ -67,12 +69,11 @@ def broadcast_pairs(graph: EditableGraph) -> int:
         if node.op_type != "Tile" or node.output[0] in graph.output_names:
             continue
         readers = graph.consumers.get(node.output[0], [])
-        turned = [reader for reader in readers if reader.op_type == "Transpose"]
+        turned = [reader for reader in readers if is_swap(reader)]
         meeting = [reader for reader in readers if reader.op_type == "And"]
         if len(readers) != 2 or len(turned) != 1 or len(meeting) != 1 or not _is_row(graph, node.input[0]):
             continue
-        perm = next((list(a.ints) for a in turned[0].attribute if a.name == "perm"), None)
-        if perm == [0, 2, 1] and graph.consumers.get(turned[0].output[0], []) == meeting:
+        if graph.consumers.get(turned[0].output[0], []) == meeting:
             graph.replace_uses(node.output[0], node.input[0])
             dropped += 1
     graph.finish()
