@@ -257,9 +257,9 @@ class Stages(Bound):
         return self.encoder.encode_for_decoding(batch.made, timeline)
 
     def _decode(self, batch: _Batch, timeline: Recorder) -> list[Transcript]:
-        from tdt.encoding import pad_short
+        from tdt.encoding import short_padding
 
-        padded = [pad_short(clip.samples) for clip in batch.clips]
+        paddings = [short_padding(len(clip.samples)) for clip in batch.clips]
         hypotheses, _ = self.engine.decode(batch.made, None, timeline)
         with timeline.span("text"):
             transcripts = [
@@ -268,10 +268,10 @@ class Stages(Bound):
                     self.spec,
                     audio_seconds=clip.seconds,
                     confidence=self.confidence,
-                    left_pad=left_pad / SAMPLE_RATE_HZ,
-                    clamp=len(samples) != len(clip.samples),
+                    left_pad=left / SAMPLE_RATE_HZ,
+                    clamp=right > 0,
                 )
-                for hypothesis, clip, (samples, left_pad) in zip(hypotheses, batch.clips, padded, strict=True)
+                for hypothesis, clip, (left, right) in zip(hypotheses, batch.clips, paddings, strict=True)
             ]
         if isinstance(timeline, Timeline):
             timeline.add_audio(sum(clip.seconds for clip in batch.clips))

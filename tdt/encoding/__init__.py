@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from tdt.encoding.encoder import Encoder as Encoder
     from tdt.encoding.features import FeatureExtractor as FeatureExtractor
     from tdt.encoding.features import pad_short as pad_short
+    from tdt.encoding.features import short_padding as short_padding
 
 __getattr__, __all__ = door(
     __name__,
     {
         "device_encoder": "DeviceEncoder",
         "encoder": "Encoder",
-        "features": "FeatureExtractor pad_short",
+        "features": "FeatureExtractor pad_short short_padding",
     },
 )

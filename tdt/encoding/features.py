@@ -48,11 +48,14 @@ def pad_short(samples: Float32) -> tuple[Float32, int]:
     left_pad_samples : int
         Half of the padding, rounded down.
     """
-    missing = SAMPLE_RATE_HZ - len(samples)
-    if missing <= 0:
-        return samples, 0
-    left = missing // 2
-    return np.pad(samples, (left, missing - left)), left
+    left, right = short_padding(len(samples))
+    return (np.pad(samples, (left, right)) if right else samples), left
+
+
+def short_padding(count: int) -> tuple[int, int]:
+    """Return how many zeros :func:`pad_short` puts before and after a clip of `count` samples."""
+    missing = max(0, SAMPLE_RATE_HZ - count)
+    return missing // 2, missing - missing // 2
 
 
 class FeatureExtractor(Bound):
