@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from tdt.quantization.clips import read_audio
 from tdt.quantization.half import HalfReport, half_body
 from tdt.quantization.half_peaks import HEADROOM, largest_values, too_large
 from tdt.quantization.half_weights import PLACED_BYTES, WeightFile
-from tdt.quantization.output import HALF_NAMES, SINGLE_FILE_BYTES, check_output, copy_rest, publish
+from tdt.quantization.output import HALF_NAMES, SINGLE_FILE_BYTES, check_output, finish
 from tdt.quantization.pipeline import Options
 from tdt.quantization.source import open_source
 from tdt.surgery import EditableGraph
@@ -90,16 +91,8 @@ def to_half(
     options.progress("writing", 0, 1)
     encoder = work / HALF_NAMES[source.found.files.layout]
     report = _write_encoder(source, encoder, measured.get("kept_for", ()), sum(item["bytes"] for item in before))
-    copy_rest(source, work, decoder=decoder_weights == "float")
     content = {**_describe(source, before, report), **({"measured": measured} if measured else {})}
-    if decoder_weights == "int8":
-        from tdt.quantization.decoder import quantise_decoders
-
-        content["decoder"] = quantise_decoders(source, work)
-    sizes = sum(path.stat().st_size for path in work.glob(f"{encoder.name}*")), sum(item["bytes"] for item in before)
-    content["encoder"] = {"bytes": sizes[0], "source_bytes": sizes[1], "ratio": round(sizes[0] / sizes[1], 4)}
-    sidecar.write(work, content)
-    publish(work, folder)
+    sizes = finish(source, work, folder, encoder.name, content, decoder_weights)
     options.progress("writing", 1, 1)
     return HalfModel(folder, *sizes, report, content)
 
@@ -146,10 +139,7 @@ def _take_in(graph: EditableGraph, file: WeightFile | None) -> None:
 
 
 def _bytes_of(graph: EditableGraph, name: str) -> int:
-    count = 4
-    for size in graph.shape_of(name) or ():
-        count *= size
-    return count
+    return 4 * prod(graph.shape_of(name) or ())
 
 
 def _describe(source: SourceModel, before: list[dict[str, Any]], report: HalfReport) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError
+from tdt.quantization import sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tdt.quantization.recipe import DecoderWeights
     from tdt.quantization.source import SourceModel
     from tdt.surgery import EditableGraph
 
@@ -69,6 +71,41 @@ def copy_rest(source: SourceModel, folder: Path, *, decoder: bool = True) -> Non
     wanted += [path for path in (files.folder / name for name in _EXTRAS) if path.is_file()]
     for path in wanted:
         shutil.copyfile(path, folder / path.name)
+
+
+def finish(
+    source: SourceModel, work: Path, folder: Path, encoder: str, content: dict[str, Any], decoder: DecoderWeights
+) -> tuple[int, int]:
+    """Put the rest of the model beside a finished encoder, complete `content`, write it, and publish all.
+
+    Parameters
+    ----------
+    source : SourceModel
+    work, folder : Path
+        Where the encoder lies now, and where the model is to lie.
+    encoder : str
+        Its file name.
+    content : dict
+        Of the sidecar; the encoder's sizes are added, and what became of the decoder.
+    decoder : {"float", "int8"}
+        Whether its files are copied, or written with 8-bit weights.
+
+    Returns
+    -------
+    size, source_size : int
+        Bytes of the encoder now and before, external weights included.
+    """
+    copy_rest(source, work, decoder=decoder == "float")
+    if decoder == "int8":
+        from tdt.quantization.decoder import quantise_decoders
+
+        content["decoder"] = quantise_decoders(source, work)
+    size = sum(path.stat().st_size for path in work.glob(f"{encoder}*"))
+    before = sum(item["bytes"] for item in content["source"]["files"])
+    content["encoder"] = {"bytes": size, "source_bytes": before, "ratio": round(size / before, 4)}
+    sidecar.write(work, content)
+    publish(work, folder)
+    return size, before
 
 
 def publish(work: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from tdt.errors import OptionError
 from tdt.quantization import sidecar
 from tdt.quantization.calibration import Checkpoint, Progress, calibrate, checkpoint_key, silent
 from tdt.quantization.clips import MIN_SPEECH_SECONDS, AudioSet, read_audio, require_speech
-from tdt.quantization.output import ENCODER_NAMES, check_output, copy_rest, publish, save_encoder
+from tdt.quantization.output import ENCODER_NAMES, check_output, finish, save_encoder
 from tdt.quantization.parts import Linear, select
 from tdt.quantization.recipe import Recipe
 from tdt.quantization.saturation import saturating_columns
@@ -270,14 +270,5 @@ def write_model(
     work = folder / ".partial"
     work.mkdir(parents=True, exist_ok=True)
     encoder = save_encoder(graph, work, ENCODER_NAMES[source.found.files.layout])
-    copy_rest(source, work, decoder=recipe.decoder_weights == "float")
-    if recipe.decoder_weights == "int8":
-        from tdt.quantization.decoder import quantise_decoders
-
-        content["decoder"] = quantise_decoders(source, work)
-    size = sum(path.stat().st_size for path in work.glob(f"{encoder.name}*"))
-    before = sum(item["bytes"] for item in content["source"]["files"])
-    content["encoder"] = {"bytes": size, "source_bytes": before, "ratio": round(size / before, 4)}
-    sidecar.write(work, content)
-    publish(work, folder)
-    return Quantised(folder, size, before, len(layers), sum(narrowed.values()), content)
+    sizes = finish(source, work, folder, encoder.name, content, recipe.decoder_weights)
+    return Quantised(folder, *sizes, len(layers), sum(narrowed.values()), content)
