@@ -21,6 +21,13 @@ def on_device(array: object) -> bool:
     return int(locate()[0]) == _DLPACK_CUDA
 
 
+def fetched(array: Any) -> Any:
+    """Return an array on the host, copied there where it is CuPy's or one of ours on a card."""
+    import numpy as np
+
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
 def require_cupy() -> Any:
     """Return the module CuPy.
 

@@ -1,14 +1,14 @@
-"""Packages that may be broken: what their import raises becomes an error that says so and what to do."""
+"""Packages: which are there, and what the import of a broken one raises, as an error that says what to do."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tdt.errors import BrokenDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 @contextmanager
@@ -26,6 +26,17 @@ def needed(package: str) -> Iterator[None]:
         if isinstance(error, BrokenDependencyError):
             raise
         raise BrokenDependencyError(package, f"{type(error).__name__}: {error}") from error
+
+
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those distributions that are installed, in the order asked."""
+    import importlib.metadata
+
+    found = {}
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def require_compiler() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from tdt.cuda_arrays import fetched
 from tdt.doctor.report import Check, Measured
 from tdt.doctor.verdicts import distance
 from tdt.errors import UnrecognizedGraphError
@@ -46,8 +45,7 @@ def redecode(asr: Recognizer, backend: Backend, encoded: Encoded) -> dict[str, T
         return {}
     engines: dict[str, Engine] = {"native": native}
     engines["float16"] = CardEngine(asr.files, asr.spec, backend, weights="float16")
-    frames = encoded.frames
-    host = np.asarray(frames.get() if hasattr(frames, "get") else frames)
+    host = fetched(encoded.frames)
     found = {}
     for name, engine in engines.items():
         hypotheses, _ = engine.decode(Encoded(host, encoded.lengths))

@@ -7,10 +7,11 @@ that, so they are joined.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tdt.cuda_arrays import fetched
 from tdt.doctor.report import Check, Measured
 from tdt.errors import AudioTooLongError
 
@@ -47,8 +48,7 @@ def last_second(asr: Recognizer, clips: Sequence[Path]) -> Float32 | None:
         encoded = asr.encode(asr.features([long_clip(clips)]))
     except AudioTooLongError:
         return None
-    frames: Any = encoded.frames
-    host = np.asarray(frames.get() if hasattr(frames, "get") else frames)
+    host = fetched(encoded.frames)
     length = int(encoded.lengths[0])
     return np.array(host[0, length - round(1.0 / asr.spec.frame_seconds) : length], np.float32)
 

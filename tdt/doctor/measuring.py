@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdt.cuda_arrays import fetched
 from tdt.doctor.environment import read_environment
 from tdt.doctor.packages import NEEDED_TO_RUN
 from tdt.doctor.prerequisites import extra, findings
@@ -205,7 +206,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
             numbers=computed_in(backend, read_graph(asr.files.encoder)),
             features=_rows(features.frames, features.lengths, axis=1),
             encoded=_rows(encoded.frames, None, axis=0),
-            lengths=tuple(int(length) for length in _host(encoded.lengths)),
+            lengths=tuple(int(length) for length in fetched(encoded.lengths)),
             tokens=tuple(tuple(map(int, hypothesis.token_ids)) for hypothesis in hypotheses),
             frames=tuple(tuple(map(int, hypothesis.frames)) for hypothesis in hypotheses),
             durations=tuple(tuple(map(int, hypothesis.durations)) for hypothesis in hypotheses),
@@ -236,18 +237,12 @@ def _best(stage: str, milliseconds: dict[str, float], run: Callable[[], Any]) ->
     return result
 
 
-def _host(array: Any) -> npt.NDArray[Any]:
-    import numpy as np
-
-    return np.asarray(array.get() if hasattr(array, "get") else array)
-
-
 def _rows(frames: Any, lengths: Any, *, axis: int) -> tuple[npt.NDArray[np.float32], ...]:
     """Return the utterances of a batch, cut to their lengths along `axis` of each where given."""
-    host = _host(frames)
+    host = fetched(frames)
     if lengths is None:
         return tuple(host)
-    return tuple(row.take(range(int(length)), axis) for row, length in zip(host, _host(lengths), strict=True))
+    return tuple(row.take(range(int(length)), axis) for row, length in zip(host, fetched(lengths), strict=True))
 
 
 def _placed(asr: Recognizer) -> tuple[dict[str, int], dict[str, int]]:

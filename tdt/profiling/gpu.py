@@ -58,7 +58,7 @@ class GpuSampler:
 
     def __init__(self, nvml: Any, device: int = 0, uuid: str = "", interval_seconds: float = _INTERVAL_SECONDS) -> None:
         self._nvml = nvml
-        self._handle = _handle(nvml, device, uuid)
+        self._handle = nvml_handle(nvml, device, uuid)
         self._interval = interval_seconds
         self._stop = threading.Event()
         self._readings: list[dict[str, float | None]] = []
@@ -149,7 +149,7 @@ def open_sampler(device: int = 0) -> tuple[GpuSampler | None, str]:
         return None, f"no NVIDIA card or driver answers ({error})"
 
 
-def _handle(nvml: Any, device: int, uuid: str) -> Any:
+def nvml_handle(nvml: Any, device: int, uuid: str) -> Any:
     """Return NVML's handle of a card, or of a slice of one (MIG)."""
     for kind in ("GPU", "MIG") if uuid else ():
         try:

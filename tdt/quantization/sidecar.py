@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import platform
 from typing import TYPE_CHECKING, Any
 
+from tdt.dependencies import installed
 from tdt.model import SIDECAR, SIDECAR_FORMAT
 from tdt.version import __version__
 
@@ -96,13 +96,7 @@ def file_hash(path: Path) -> str:
 
 def tool_versions() -> dict[str, str]:
     """Return the versions of what made the file."""
-    versions = {"tdt": __version__, "python": platform.python_version()}
-    for name in _TOOLS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {"tdt": __version__, "python": platform.python_version(), **installed(_TOOLS)}
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import sys
 
 from common import emit
 
-from tdt.runtime.driver import read_driver
+from tdt.dependencies import installed
+from tdt.profiling.gpu import nvml_handle
+from tdt.runtime.driver import card_uuid, read_driver
 from tdt.version import __version__
 
 PACKAGES = (
@@ -20,7 +21,7 @@ _MHZ = ("SM", "MEM")
 
 def main() -> int:
     driver = read_driver()
-    emit(python=platform.python_version(), machine=platform.platform(), tdt=__version__, packages=packages())
+    emit(python=platform.python_version(), machine=platform.platform(), tdt=__version__, packages=installed(PACKAGES))
     if driver.problem:
         emit(problem=driver.problem)
         return 1
@@ -32,24 +33,13 @@ def main() -> int:
     return 0
 
 
-def packages() -> dict[str, str]:
-    """Return the versions of what is installed of the packages that matter."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def clocks() -> dict[str, int | str]:
     """Return clocks and power of the first card as they are; nothing is set."""
     try:
         import pynvml as nvml
 
         nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByIndex(0)
+        handle = nvml_handle(nvml, 0, card_uuid(0))
         kinds = {"SM": nvml.NVML_CLOCK_SM, "MEM": nvml.NVML_CLOCK_MEM}
         now = {f"{name.lower()}_mhz": nvml.nvmlDeviceGetClockInfo(handle, kinds[name]) for name in _MHZ}
         most = {f"{name.lower()}_mhz_most": nvml.nvmlDeviceGetMaxClockInfo(handle, kinds[name]) for name in _MHZ}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import emit, eval_samples, median_seconds
@@ -16,8 +16,10 @@ from tdt.decoding.native import NativeEngine
 from tdt.model.finding import find_model
 from tdt.profiling.breakdown import break_down
 from tdt.runtime.backend import Backend
-from tdt.stages import Encoded
 from tdt.timeline import Timeline
+
+if TYPE_CHECKING:
+    from tdt.stages import Encoded
 
 FRAME_SECONDS = 0.08
 
@@ -28,6 +30,8 @@ def main() -> int:
     parser.add_argument("--batches", default="1,8,32,128")
     parser.add_argument("--peer", action="store_true", help="onnx-asr's own loop on CUDA beside them, one by one")
     options = parser.parse_args()
+    from _decode_peers import batches_of  # found once `common` has been imported
+
     sizes = [int(size) for size in options.batches.split(",")]
     files, spec = find_model(options.model, precision="float32")
     frames = encoded_clips(options.model, max(sizes))
@@ -39,7 +43,7 @@ def main() -> int:
         "host int8": NativeEngine(files, spec, weights="int8"),
     }
     for size in sizes:
-        batch = batch_of(frames[:size])
+        (batch,) = batches_of(frames[:size], size)
         reference = None
         for name, engine in engines.items():
             found = engine.decode(batch)[0]
@@ -80,14 +84,6 @@ def encoded_clips(model: Any, count: int) -> list[np.ndarray]:
             host = np.asarray(encoded.frames)
             made += [np.ascontiguousarray(host[row, :length]) for row, length in enumerate(encoded.lengths)]
     return made
-
-
-def batch_of(clips: list[np.ndarray]) -> Encoded:
-    """Pad clips to one batch."""
-    frames = np.zeros((len(clips), max(map(len, clips)), clips[0].shape[1]), np.float32)
-    for row, clip in zip(frames, clips, strict=True):
-        row[: len(clip)] = clip
-    return Encoded(frames, np.array([len(clip) for clip in clips], np.int64))
 
 
 def peer(files: Any, spec: Any, clips: list[np.ndarray]) -> None:

@@ -76,6 +76,12 @@ SECTIONS = (
 )
 
 
+def _commit() -> str:
+    from tdt.profiling.environment import environment_block
+
+    return environment_block()["commit"] or ""
+
+
 @dataclass(slots=True)
 class Report:
     """What was found so far, written down after every section.
@@ -84,9 +90,12 @@ class Report:
     ----------
     path : Path
         Of the text; the JSON lies beside it.
+    commit : str
+        Of the checkout; nothing outside one.
     """
 
     path: Path
+    commit: str = field(default_factory=_commit)
     sections: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def keep(self, section: Section, text: str, outcome: dict[str, Any]) -> None:
@@ -94,10 +103,7 @@ class Report:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"\n=== {section.name}: {section.about}\n{text}")
         self.sections[section.name] = outcome
-        commit = subprocess.run(
-            ["git", "log", "-1", "--format=%H"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        whole = {"commit": commit.stdout.strip(), "date": time.strftime("%Y-%m-%d"), "sections": self.sections}
+        whole = {"commit": self.commit, "date": time.strftime("%Y-%m-%d"), "sections": self.sections}
         self.path.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
