@@ -16,7 +16,7 @@ from tdt.profiling.breakdown import break_down
 from tdt.runtime.card_context import CardContext
 from tdt.timeline import CALL, Timeline
 
-from .fake_runtime import Counters, counters
+from .fake_runtime import Counters, counters, write_zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +65,7 @@ class Watching(Timeline):
 def timeline() -> Watching:
     samples = np.random.default_rng(0).standard_normal(40000).astype(np.float32)
     with tdt.load(encoder_provider="cuda:0", decoder_provider="cpu") as recognizer:
+        write_zeros(recognizer._stages.encoder)
         recognizer.transcribe(samples)
         watching = Watching()
         with watching.watching():
