@@ -12,10 +12,8 @@ from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform import (
-    BATCH_SIZE,
     WINDOW_SECONDS,
-    batch_for_card,
-    batch_for_memory,
+    batch_rule,
     card_bytes,
     in_stages,
     make_plan,
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from tdt.audio import BlockReader, Opened
-    from tdt.longform import LongForm
+    from tdt.longform import BatchRule, LongForm
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.reading import AudioSource, Reading
     from tdt.spec import ModelSpec
@@ -117,18 +115,18 @@ class Stages(Bound):
             except StopIteration:
                 break
             except Exception:  # the caller's own, raised to the caller
-                yield from self._window(clips, long_form.batch_size, timeline)
+                yield from self._window(clips, long_form.batches, timeline)
                 raise
             read = self._read(index, source, reading, long_form, timeline)
             if not isinstance(read, Clip):
                 yield index, read
                 continue
             clips.append(read)
-            full = len(clips) >= window_size(long_form.batch_size)
+            full = len(clips) >= window_size(long_form.batches)
             if full or sum(clip.seconds for clip in clips) >= WINDOW_SECONDS:
-                yield from self._window(clips, long_form.batch_size, timeline)
+                yield from self._window(clips, long_form.batches, timeline)
                 clips = []
-        yield from self._window(clips, long_form.batch_size, timeline)
+        yield from self._window(clips, long_form.batches, timeline)
 
     def _read(
         self, index: int, source: AudioSource | Opened, reading: Reading, long_form: LongForm, timeline: Recorder
@@ -163,12 +161,8 @@ class Stages(Bound):
 
         room = card_bytes(self.encoder)
         plan = make_plan(self.spec, reading.cutting, provider_seconds(self.encoder), room)
-        batch_size, memory = reading.batch_size, reading.cutting.max_memory_bytes
         seconds = plan.chunk * self.spec.frame_seconds
-        if memory is not None:
-            batch_size = min(batch_size or BATCH_SIZE, batch_for_memory(self.spec, seconds, memory))
-        elif batch_size is None:
-            batch_size = batch_for_card(self.spec, seconds, room)
+        rule = batch_rule(self.spec, seconds, reading.batch_size, reading.cutting.max_memory_bytes, room)
         return LongForm(
             self.spec,
             self.extractor,
@@ -176,7 +170,7 @@ class Stages(Bound):
             self.engine,
             plan,
             self.confidence,
-            batch_size,
+            rule,
             jobs,
             self.works_ahead,
             self.origin,
@@ -203,10 +197,8 @@ class Stages(Bound):
         self.engine.close()
         self.encoder.close()
 
-    def _window(
-        self, clips: Sequence[Clip], batch_size: int | None, timeline: Recorder
-    ) -> Iterator[tuple[int, Result]]:
-        planned = plan_batches([clip.seconds for clip in clips], batch_size)
+    def _window(self, clips: Sequence[Clip], rule: BatchRule, timeline: Recorder) -> Iterator[tuple[int, Result]]:
+        planned = plan_batches([clip.seconds for clip in clips], rule)
         batches = [[clips[place] for place in batch] for batch in planned]
         with closing(self._encoded(batches, timeline)) as encoded:
             for members, results in map(partial(self._finished, timeline=timeline), encoded):

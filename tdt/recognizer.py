@@ -190,7 +190,7 @@ class Recognizer(Bound):
             Rate of arrays in Hz, 16000 by default; which channel to take, the mean of all by default; which audio track
             of a file, from 0, by default the first that is marked as default, else the first.
         batch_size : int, optional
-            Clips to a batch; up to 8 by default, fewer where they are long.
+            Clips to a batch; by default up to 8, on a card 32, fewer where they are long.
         chunk_seconds, context_seconds : float, optional
             Longest window, a minute by default where model, provider and memory allow it; shorter audio is not cut.
             Audio heard on each side of a cut through speech, 2 by default.

@@ -136,7 +136,7 @@ OPTIONS: dict[str, Option] = {
                        type=Whole(0, 1023), metavar="N"),
     "track": _option("--track", _AUDIO, "take this audio track, from 0; `tdt inspect FILE` lists them",
                      shown="the one marked as default", type=Whole(0, 1023), metavar="N"),
-    "batch_size": _option("--batch-size", _AUDIO, "most files to a batch", shown="chosen by length, up to 8",
+    "batch_size": _option("--batch-size", _AUDIO, "files to a batch", shown="chosen by length, up to 8, on a card 32",
                           type=Whole(1, _MOST_BATCH), metavar="N"),
     "references": _option("--references", _AUDIO, "what is said: lines of file name, tab and text, UTF-8; for word "
                           "error rates", **_FILE),

@@ -15,7 +15,7 @@ from tdt.audio import open_source
 from tdt.commands.names import fitting
 from tdt.errors import AudioNotFoundError, AudioTailError, OutputError, TdtError
 from tdt.failures import Alone, outcome
-from tdt.longform import Journal, source_identity, take_up
+from tdt.longform import DEFAULT_CHUNK_SECONDS, Journal, source_identity, take_up
 from tdt.text import ConsoleWriter, FileWriter, Transcript
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ class Run:
             "model": [[str(graph), graph.stat().st_size] for graph in graphs if graph is not None],
             "options": {name: getattr(args, name) for name in options},
             "plan": str(self._long_form.plan),
-            "batch_size": self._long_form.batch_size,
+            "batches": self._long_form.batches.clips_of(DEFAULT_CHUNK_SECONDS),
         }
         return Journal(journal_path(path), identity)
 

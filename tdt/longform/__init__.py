@@ -11,8 +11,8 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.longform.ahead import in_stages as in_stages
-    from tdt.longform.batching import BATCH_SIZE as BATCH_SIZE
     from tdt.longform.batching import WINDOW_SECONDS as WINDOW_SECONDS
+    from tdt.longform.batching import BatchRule as BatchRule
     from tdt.longform.batching import plan_batches as plan_batches
     from tdt.longform.batching import window_size as window_size
     from tdt.longform.checkpoint import Journal as Journal
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from tdt.longform.limits import DEFAULT_CHUNK_SECONDS as DEFAULT_CHUNK_SECONDS
     from tdt.longform.limits import DEFAULT_CUT as DEFAULT_CUT
     from tdt.longform.limits import CutOptions as CutOptions
-    from tdt.longform.limits import batch_for_card as batch_for_card
-    from tdt.longform.limits import batch_for_memory as batch_for_memory
+    from tdt.longform.limits import batch_rule as batch_rule
     from tdt.longform.limits import card_bytes as card_bytes
     from tdt.longform.limits import make_plan as make_plan
     from tdt.longform.limits import provider_seconds as provider_seconds
@@ -35,10 +34,9 @@ __getattr__, __all__ = door(
     __name__,
     {
         "ahead": "in_stages",
-        "batching": "BATCH_SIZE WINDOW_SECONDS plan_batches window_size",
+        "batching": "WINDOW_SECONDS BatchRule plan_batches window_size",
         "checkpoint": "Journal source_identity take_up",
-        "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_for_card batch_for_memory card_bytes make_plan "
-        "provider_seconds",
+        "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_rule card_bytes make_plan provider_seconds",
         "recording": "LongForm",
         "underway": "Pace Part Recording",
     },

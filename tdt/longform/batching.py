@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 BATCH_SIZE = 8
 # Attention takes memory with the square of the length: this many clips of this many seconds at most, or as much.
@@ -18,16 +18,47 @@ WINDOW_BATCHES = 4
 WINDOW_SECONDS = 1800.0
 
 
-def plan_batches(seconds: Sequence[float], batch_size: int | None = None) -> list[list[int]]:
+def _usual(clips: int, longest: float) -> bool:
+    return clips <= BATCH_SIZE and clips * longest**2 <= BATCH_SIZE * FULL_BATCH_SECONDS**2
+
+
+class BatchRule(NamedTuple):
+    """How large a batch may become.
+
+    Parameters
+    ----------
+    most : int
+        Clips, however short they are.
+    fits : callable
+        Whether so many clips, the longest of so many seconds, may share a run. One alone always may.
+    """
+
+    most: int = BATCH_SIZE
+    fits: Callable[[int, float], bool] = _usual
+
+    @classmethod
+    def of(cls, batch_size: int) -> BatchRule:
+        """Return the rule of who wants this many clips in a batch, whatever their length."""
+        return cls(batch_size, lambda clips, _: clips <= batch_size)
+
+    def clips_of(self, seconds: float) -> int:
+        """Return how many clips of a length share a run."""
+        return max(1, sum(self.fits(clips, seconds) for clips in range(1, self.most + 1)))
+
+
+USUAL = BatchRule()
+
+
+def plan_batches(seconds: Sequence[float], rule: BatchRule = USUAL) -> list[list[int]]:
     """Group clips of like length, longest first, so that little of a batch is padding.
 
     Parameters
     ----------
     seconds : sequence of float
         Length of each clip.
-    batch_size : int, optional
-        Most clips to a batch; by default up to 8, fewer where the clips are longer than 30 s. Clips much shorter than
-        the longest start a batch of their own.
+    rule : BatchRule, optional
+        How many clips to a batch; by default up to 8, fewer where the clips are longer than 30 s. Clips much shorter
+        than the longest start a batch of their own, whatever the rule.
 
     Returns
     -------
@@ -36,16 +67,14 @@ def plan_batches(seconds: Sequence[float], batch_size: int | None = None) -> lis
 
     Examples
     --------
-    >>> plan_batches([1.0, 30.0, 1.5, 29.0, 31.0], batch_size=2)
+    >>> plan_batches([1.0, 30.0, 1.5, 29.0, 31.0], BatchRule.of(2))
     [[4, 1], [3], [2, 0]]
     """
-    budget = BATCH_SIZE * FULL_BATCH_SECONDS**2
     batches: list[list[int]] = []
     longest = 0.0
     for index in sorted(range(len(seconds)), key=lambda index: -seconds[index]):
         count = len(batches[-1]) + 1 if batches else 1
-        fits = count <= batch_size if batch_size else count <= BATCH_SIZE and count * longest**2 <= budget
-        fits = fits and longest - seconds[index] <= max(PADDING_SHARE * longest, PADDING_SECONDS)
+        fits = rule.fits(count, longest) and longest - seconds[index] <= max(PADDING_SHARE * longest, PADDING_SECONDS)
         if batches and fits:
             batches[-1].append(index)
         else:
@@ -54,6 +83,6 @@ def plan_batches(seconds: Sequence[float], batch_size: int | None = None) -> lis
     return batches
 
 
-def window_size(batch_size: int | None) -> int:
+def window_size(rule: BatchRule) -> int:
     """Return how many clips to read ahead."""
-    return WINDOW_BATCHES * (batch_size or BATCH_SIZE)
+    return WINDOW_BATCHES * rule.most

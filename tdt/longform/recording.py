@@ -15,7 +15,7 @@ from tdt.errors import TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform.ahead import Ahead, in_stages, in_turn
-from tdt.longform.batching import plan_batches
+from tdt.longform.batching import USUAL, BatchRule, plan_batches
 from tdt.longform.rounds import Batch, Heard, Round, block_of, prepared, samples_of
 from tdt.longform.stitching import EncodedWindow, Frames, Stitcher
 from tdt.longform.underway import Pace, Part, Recording
@@ -48,8 +48,8 @@ class LongForm(Bound):
         The stages of the recogniser.
     plan : Plan
     confidence : {"entropy", "max_prob"}
-    batch_size : int, optional
-        Most windows to a batch; by default up to 8, fewer where they are long.
+    batches : BatchRule, optional
+        How many windows share a run; by default up to 8, fewer where they are long.
     jobs : int
         Recordings under way at once, decoded in lockstep.
     works_ahead : bool
@@ -64,7 +64,7 @@ class LongForm(Bound):
     engine: Engine
     plan: Plan
     confidence: Confidence = "entropy"
-    batch_size: int | None = None
+    batches: BatchRule = USUAL
     jobs: int = 1
     works_ahead: bool = False
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
@@ -150,7 +150,7 @@ class LongForm(Bound):
         first = 0
         for block in blocks:
             seconds = [len(samples_of(heard)) / SAMPLE_RATE_HZ for heard in block if heard.piece is not None]
-            planned += [[first + number for number in batch] for batch in plan_batches(seconds, self.batch_size)]
+            planned += [[first + number for number in batch] for batch in plan_batches(seconds, self.batches)]
             first += len(block)
         return Round(
             windows, (self._featured([windows[place] for place in places], places, timeline) for places in planned)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tdt.encoding.run_shapes import bucket, run_length
-from tdt.longform.batching import plan_batches
+from tdt.longform.batching import BatchRule, plan_batches
 from tdt.model.finding import find_model
 
 SPEC = replace(find_model(None)[1], max_encoder_frames=5000)
@@ -51,7 +51,7 @@ def test_sorted_runs_of_one_clip_find_their_shape_half_of_the_time() -> None:
     changes, last = 0, 0
     for start in range(0, len(seconds), 32):
         window = seconds[start : start + 32].tolist()
-        for (index,) in plan_batches(window, 1):
+        for (index,) in plan_batches(window, BatchRule.of(1)):
             length = run_length(SPEC, int(window[index] * 100) + 1, 1, plans=True)
             changes += length != last
             last = length

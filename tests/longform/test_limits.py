@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import tdt
-from tdt.longform.limits import CutOptions, batch_for_card, card_bytes, make_plan, window_bytes
+from tdt.longform.batching import plan_batches, window_size
+from tdt.longform.limits import CutOptions, batch_rule, card_bytes, make_plan, window_bytes
 from tdt.reading import Reading
 
 if TYPE_CHECKING:
@@ -33,23 +34,40 @@ def test_half_of_the_cards_memory_bounds_a_window(asr: tdt.Recognizer, monkeypat
     assert make_plan(asr.spec).chunk == 93
 
 
-def test_a_batch_of_windows_fits_too(asr: tdt.Recognizer) -> None:
-    whole = window_bytes(asr.spec, 60.0)
-    assert batch_for_card(asr.spec, 60.0, None) is None
-    assert batch_for_card(asr.spec, 60.0, 80 << 30) is None
-    assert batch_for_card(asr.spec, 60.0, 6 * whole + 6) == 3
-    assert batch_for_card(asr.spec, 60.0, 1) == 1
-
-
 @pytest.mark.parametrize(
-    ("windows", "asked", "expected"), [(1000, None, None), (None, None, None), (3, 5, 5), (3, None, 3), (3, 2, 2)]
+    ("windows", "asked", "memory", "expected"),
+    [
+        (1000, None, None, 32),
+        (None, None, None, 8),
+        (3, None, None, 3),
+        (3, 5, None, 5),
+        (3, 2, None, 2),
+        (1000, None, 3, 3),
+        (1000, 2, 3, 2),
+        (0.1, None, None, 1),
+    ],
 )
-def test_a_small_card_makes_small_batches(
-    asr: tdt.Recognizer, windows: int | None, asked: int | None, expected: int | None
+def test_a_batch_fits_the_card(
+    asr: tdt.Recognizer, windows: float | None, asked: int | None, memory: int | None, expected: int
 ) -> None:
-    free = None if windows is None else 2 * windows * (window_bytes(asr.spec, 60.0) + 1)
+    """Of clips of 20 s; what a user says of memory counts for windows of full length."""
+    free = None if windows is None else int(2 * windows * (window_bytes(asr.spec, 20.0) + 1))
+    full = window_bytes(asr.spec, 60.0)
+    cutting = CutOptions(max_memory_bytes=None if memory is None else memory * full)
     stages = replace(asr._stages, encoder=SimpleNamespace(card_bytes=free))  # type: ignore[arg-type]
-    assert stages.long_form(Reading(batch_size=asked)).batch_size == expected
+    rule = stages.long_form(Reading(batch_size=asked, cutting=cutting)).batches
+    assert [len(batch) for batch in plan_batches([20.0] * 40, rule)] == [expected] * (40 // expected) + (
+        [40 % expected] if 40 % expected else []
+    )
+    assert window_size(rule) == 4 * rule.most
+
+
+def test_the_longest_of_a_batch_decides_how_many_fit(asr: tdt.Recognizer) -> None:
+    free = 2 * window_bytes(asr.spec, 30.0, 4)
+    sizes = {
+        seconds: batch_rule(asr.spec, 60.0, card_bytes=free).clips_of(seconds) for seconds in (2.0, 10.0, 30.0, 60.0)
+    }
+    assert sizes == {2.0: 32, 10.0: 13, 30.0: 4, 60.0: 1}
 
 
 @pytest.mark.parametrize("found", [0, None, "many"])
