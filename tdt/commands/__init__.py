@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # name -> (module, one-line help). A module offers EPILOG, add_arguments(parser) and run(args) -> exit status.
 COMMANDS: dict[str, tuple[str, str]] = {
     "transcribe": ("tdt.commands.transcribe", "turn speech files into text, JSON or subtitles"),
+    "listen": ("tdt.commands.listen", "show text while people speak: a microphone, a pipe or a file"),
     "inspect": ("tdt.commands.inspection", "show what a model folder or a sound file holds, and check it"),
     "doctor": ("tdt.commands.doctor", "check this installation, and each provider against the CPU"),
     "profile": ("tdt.commands.profile", "show where the time of a transcription goes, stage by stage"),

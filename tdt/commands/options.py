@@ -84,7 +84,7 @@ def _repeated(option: Option) -> Option:
     return replace(option, help=f"{option.help}; may be repeated", default=None, settings=settings)
 
 
-_MODEL, _AUDIO, _LONG, _OUTPUT = "model", "audio", "long recordings", "output"
+_MODEL, _AUDIO, _LONG, _LIVE, _OUTPUT = "model", "audio", "long recordings", "live", "output"
 _MEASURING, _QUANTISING, _ENGINE = "measuring", "quantising", "engine"
 _PICTURE: dict[str, Any] = {"type": picture, "metavar": "FILE"}
 _FILE: dict[str, Any] = {"type": path, "metavar": "FILE"}
@@ -147,6 +147,23 @@ OPTIONS: dict[str, Option] = {
     "max_memory": _option("--max-memory", _LONG, "for the encoder's activations, such as 500M or 4G",
                           shown="half of what is free", type=Size(), metavar="SIZE"),
     "jobs": _option("--jobs", _LONG, "long recordings that share batches", default=1, type=Whole(1, 256), metavar="N"),
+    # --- live ---
+    "heard": _option("source", _AUDIO, "an audio file, - for standard input, or mic:DEVICE", nargs="?",
+                     shown="the microphone", type=path, metavar="FILE"),
+    "pace": _flag("--pace", _LIVE, "give the file at the pace of speech"),
+    "devices": _flag("--devices", _LIVE, "list the microphones and end"),
+    "latency": _option("--latency", _LIVE, "seconds of latency by design, with what goes with them", shown="4",
+                       type=int, choices=(4, 2, 1)),
+    "left": _option("--left", _LIVE, "seconds heard before what is decoded", shown="10", type=seconds(0, 3600),
+                    metavar="S"),
+    "chunk": _option("--chunk", _LIVE, "seconds decoded in a step", shown="by the latency",
+                     type=seconds(0.01, 3600), metavar="S"),
+    "right": _option("--right", _LIVE, "seconds heard after what is decoded", shown="by the latency",
+                     type=seconds(0, 3600), metavar="S"),
+    "end_of_speech": _option("--end-of-speech", _LIVE, "silence that closes an utterance, or off", shown="0.8",
+                             type=Words(("off",), seconds(0.2, 3600)), metavar="S"),
+    "restart": _option("--restart", _LIVE, "silence after which decoding starts afresh, or off", shown="2",
+                       type=Words(("off",), seconds(0.2, 3600)), metavar="S"),
     # --- output ---
     "format": _option("--format", _OUTPUT, "form of the result"),
     "confidence": _option("--confidence", _OUTPUT, "measure of the confidences", default="entropy",

@@ -242,7 +242,7 @@ class Run:
     # --- both -----------------------------------------------------------------------------------------------------
 
     def _task(self, index: int, file: str) -> Task | None:
-        opened = outcome(lambda: self._open(_standard_input() if file == STDIN else file), file, "reading")
+        opened = outcome(lambda: self._open(standard_input() if file == STDIN else file), file, "reading")
         if not isinstance(opened, TdtError):
             return Task(index, file, opened)
         self._fail(file, opened)
@@ -274,7 +274,14 @@ def journal_path(path: Path) -> Path:
     return path.with_name(fitting(f".{path.name}", ".journal"))
 
 
-def _standard_input() -> Any:
+def standard_input() -> Any:
+    """Return the bytes of standard input.
+
+    Raises
+    ------
+    AudioNotFoundError
+        It is closed.
+    """
     if sys.stdin is None:
         raise AudioNotFoundError("Standard input is closed; audio was expected there. Pipe it in, or name a file.")
     return sys.stdin.buffer
