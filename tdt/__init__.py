@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tdt.errors import DownloadError as DownloadError
     from tdt.errors import ExternalDataError as ExternalDataError
     from tdt.errors import ForkError as ForkError
+    from tdt.errors import LiveStreamError as LiveStreamError
     from tdt.errors import MissingDependencyError as MissingDependencyError
     from tdt.errors import ModelError as ModelError
     from tdt.errors import ModelFileCorruptError as ModelFileCorruptError
@@ -40,10 +41,16 @@ if TYPE_CHECKING:
     from tdt.errors import OptionError as OptionError
     from tdt.errors import ProviderError as ProviderError
     from tdt.errors import RunError as RunError
+    from tdt.errors import StreamBusyError as StreamBusyError
+    from tdt.errors import StreamFinishedError as StreamFinishedError
     from tdt.errors import TdtError as TdtError
     from tdt.errors import TranscriptionError as TranscriptionError
     from tdt.errors import UnrecognizedGraphError as UnrecognizedGraphError
     from tdt.errors import UnsupportedLayoutError as UnsupportedLayoutError
+    from tdt.live import LiveBatch as LiveBatch
+    from tdt.live import LiveStream as LiveStream
+    from tdt.live import LiveWord as LiveWord
+    from tdt.live import Update as Update
     from tdt.loading import load as load
     from tdt.recognizer import Recognizer as Recognizer
     from tdt.stages import DecoderState as DecoderState
@@ -62,6 +69,7 @@ _HOMES = {
     "Recognizer": "tdt.recognizer",
     **dict.fromkeys(("Features", "Encoded", "Hypothesis", "DecoderState"), "tdt.stages"),
     **dict.fromkeys(("Transcript", "Token", "Word", "Segment"), "tdt.text.transcript"),
+    **dict.fromkeys(("LiveBatch", "LiveStream", "LiveWord", "Update"), "tdt.live"),
     "Timeline": "tdt.timeline",
 }
 

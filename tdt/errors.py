@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from tdt.error_root import TdtError as TdtError
 from tdt.run_errors import DecodingError as DecodingError
 from tdt.run_errors import DeviceMemoryError as DeviceMemoryError
+from tdt.run_errors import LiveStreamError as LiveStreamError
 from tdt.run_errors import ProviderError as ProviderError
 from tdt.run_errors import RunError as RunError
+from tdt.run_errors import StreamBusyError as StreamBusyError
+from tdt.run_errors import StreamFinishedError as StreamFinishedError
 from tdt.run_errors import TranscriptionError as TranscriptionError
 from tdt.run_errors import UnexpectedError as UnexpectedError
 from tdt.showing import shown

@@ -36,3 +36,17 @@ class TranscribeOptions(ReadOptions, total=False):
     errors: Errors
     progress: Callable[[int, int], object] | None
     timeline: bool | Recorder
+
+
+class LiveOptions(TypedDict, total=False):
+    """Options of :meth:`tdt.Recognizer.live` and :meth:`tdt.Recognizer.live_batch`."""
+
+    left: float | None
+    chunk: float | None
+    right: float | None
+    latency: int | None
+    end_of_speech: float | None
+    restart: float | None
+    sample_rate: int | None
+    channel: int | None
+    timeline: Recorder | None

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from tdt.checks import WHOLE, number, one_of, whole_number
 from tdt.errors import OptionError, TdtError, TranscriptionError
-from tdt.lifetime import Bound, Lifetime
+from tdt.lifetime import Lifetime
+from tdt.listening import Listening
 from tdt.longform import CutOptions
 from tdt.pipeline import in_order
 from tdt.reading import Reading, reading_of, several, sources_of
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Recognizer(Bound):
+class Recognizer(Listening):
     """A loaded model; made by :func:`tdt.load`.
 
     Any number of threads may use it, with equal results; another process may not. It is a context manager.

@@ -93,3 +93,24 @@ class TranscriptionError(TdtError, RuntimeError):
             f"{len(failed)} of {len(self.results)} inputs failed{first} "
             "The others are done: see .results, or pass errors='return'."
         )
+
+
+class LiveStreamError(TdtError, RuntimeError):
+    """A live stream is used as it cannot be."""
+
+
+class StreamFinishedError(LiveStreamError):
+    """A live stream was given audio after its end."""
+
+    def __init__(self) -> None:
+        super().__init__("This live stream has been finished, and takes no more audio. Open another one: asr.live().")
+
+
+class StreamBusyError(LiveStreamError):
+    """Two threads use one live stream at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This live stream is being used by another thread; one call at a time was expected, in the order of the "
+            "audio. Push from one thread, or put a lock around it."
+        )

@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.audio.blocks import BlockMixer as BlockMixer
     from tdt.audio.folders import audio_files as audio_files
     from tdt.audio.folders import expand as expand
     from tdt.audio.loading import load_audio as load_audio
     from tdt.audio.reader import BlockReader as BlockReader
     from tdt.audio.recordings import Opened as Opened
     from tdt.audio.recordings import open_source as open_source
+    from tdt.audio.resampling import Resampler as Resampler
     from tdt.audio.sources import name_of as name_of
     from tdt.audio.tracks import contents as contents
 
 __getattr__, __all__ = door(
     __name__,
     {
+        "blocks": "BlockMixer",
         "folders": "audio_files expand",
         "loading": "load_audio",
         "reader": "BlockReader",
         "recordings": "Opened open_source",
+        "resampling": "Resampler",
         "sources": "name_of",
         "tracks": "contents",
     },

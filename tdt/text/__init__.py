@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.text.detokenizer import Detokenizer as Detokenizer
     from tdt.text.hypothesis_check import check_hypothesis as check_hypothesis
     from tdt.text.references import read_rows as read_rows
     from tdt.text.references import read_text as read_text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tdt.text.segmenting import Segmenter as Segmenter
     from tdt.text.segmenting import merged as merged
     from tdt.text.transcript import CONFIDENCES as CONFIDENCES
+    from tdt.text.transcript import SEGMENT_SEPARATORS as SEGMENT_SEPARATORS
     from tdt.text.transcript import Confidence as Confidence
     from tdt.text.transcript import Segment as Segment
     from tdt.text.transcript import Token as Token
@@ -29,11 +31,12 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "detokenizer": "Detokenizer",
         "hypothesis_check": "check_hypothesis",
         "references": "read_rows read_text",
         "render": "FORMATS",
         "segmenting": "Segmenter merged",
-        "transcript": "CONFIDENCES Confidence Segment Token Transcript Word build",
+        "transcript": "CONFIDENCES SEGMENT_SEPARATORS Confidence Segment Token Transcript Word build",
         "writers": "ConsoleWriter FileWriter",
     },
 )

@@ -1,0 +1,208 @@
+"""The windows of one stream or many through the stages: one run of the encoder, one of the decoder for what stays.
+
+Nothing is carried but what NeMo carries: the decoder's state and the frames that its last duration jumps over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from tdt.encoding import pad_short
+from tdt.errors import TdtError
+from tdt.failures import outcome
+from tdt.live.endpoint import first_pause, spoken_until
+from tdt.spec import SAMPLE_RATE_HZ
+from tdt.stages import DecoderState, Encoded, Hypothesis
+from tdt.timeline import CALL, Recorder, Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdt.live.windowing import Window
+    from tdt.protocols import AcousticEncoder, Engine, Extractor
+    from tdt.spec import ModelSpec
+    from tdt.stages import Float32
+
+NAME = "The live stream"
+
+
+class Stand(NamedTuple):
+    """Where the decoding of a stream stands.
+
+    Parameters
+    ----------
+    state : DecoderState or None
+        None before the first frame.
+    spoken_end : int or None
+        Frame at which the last token ended; None before any, and after a new start.
+    """
+
+    state: DecoderState | None = None
+    spoken_end: int | None = None
+
+
+class Heard(NamedTuple):
+    """What a window gave: tokens that stay and where decoding stands then; a draft, and where it would stand then.
+
+    `padded` are the zeros that were put before the samples of a stream shorter than a second.
+    """
+
+    spoken: Hypothesis
+    stand: Stand
+    draft: Hypothesis
+    beyond: Stand
+    padded: int = 0
+
+
+class Listener(Protocol):
+    """A stream, as far as a step needs it."""
+
+    @property
+    def stand(self) -> Stand:
+        """Where its decoding stands."""
+        ...
+
+    def window(self) -> Window:
+        """Return the window that is ready."""
+        ...
+
+    def take(self, window: Window, heard: Heard) -> None:
+        """Take what it gave."""
+        ...
+
+    def fail(self, error: TdtError) -> None:
+        """Take note that it gave nothing."""
+        ...
+
+
+class _Rows(NamedTuple):
+    """Frames [each shape=(n, D)] of several streams, or [(n, J)] where the encoder has projected them."""
+
+    frames: list[Float32]
+    projected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stepper:
+    """Takes streams a window further.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    extractor, encoder, engine
+        The stages of the recogniser.
+    frame_samples : int
+        16 kHz samples of an encoder frame.
+    restart_frames : int or None
+        After so many frames without a token decoding starts afresh; None keeps the state for ever.
+    """
+
+    spec: ModelSpec
+    extractor: Extractor
+    encoder: AcousticEncoder
+    engine: Engine
+    frame_samples: int
+    restart_frames: int | None = None
+
+    def advance(self, listeners: Sequence[Listener], timeline: Recorder) -> None:
+        """Take streams that have a window each one window further; what goes wrong with one stays with it."""
+        with timeline.span(CALL):
+            windows = [listener.window() for listener in listeners]
+            results = self.step(windows, [listener.stand for listener in listeners], timeline)
+            with timeline.span("text"):
+                for listener, window, result in zip(listeners, windows, results, strict=True):
+                    failed = result if isinstance(result, TdtError) else None
+                    if not isinstance(result, TdtError):
+                        failed = outcome(partial(listener.take, window, result), NAME)
+                    if failed is not None:
+                        listener.fail(failed)
+        if isinstance(timeline, Timeline):
+            timeline.add_audio(sum(window.chunk for window in windows) / SAMPLE_RATE_HZ)
+
+    def step(
+        self, windows: Sequence[Window], stands: Sequence[Stand], timeline: Recorder
+    ) -> Sequence[Heard | TdtError]:
+        """Encode and decode the next window of each stream; where that fails, one by one.
+
+        Parameters
+        ----------
+        windows : sequence of Window
+        stands : sequence of Stand
+            Where each stream stands before it.
+        timeline : Recorder
+
+        Returns
+        -------
+        list of Heard or TdtError
+        """
+        together = outcome(lambda: self._heard(windows, stands, timeline), NAME)
+        if not isinstance(together, TdtError):
+            return together
+        if len(windows) == 1:
+            return [together]
+        alone = [self.step([window], [stand], timeline) for window, stand in zip(windows, stands, strict=True)]
+        return [result for results in alone for result in results]
+
+    def _heard(self, windows: Sequence[Window], stands: Sequence[Stand], timeline: Recorder) -> list[Heard]:
+        padded = [pad_short(window.samples) if window.whole else (window.samples, 0) for window in windows]
+        features = self.extractor([samples for samples, _ in padded], timeline)
+        encoded = self.encoder.encode_for_decoding(features, timeline, on_host=True)
+        projected = encoded.projected is not None
+        frames = encoded.projected if projected else encoded.frames
+        chunks, rights = [], []
+        for window, row, length in zip(windows, frames, encoded.lengths.tolist(), strict=True):
+            first = window.left // self.frame_samples
+            last = length if window.last else first + window.chunk // self.frame_samples
+            chunks.append(row[first:last])
+            rights.append(row[last:length])
+        spoken = self._decode(_Rows(chunks, projected), stands, timeline)
+        drafts = self._decode(_Rows(rights, projected), [stand for _, stand in spoken], timeline)
+        return [Heard(*tokens, *draft, left) for tokens, draft, (_, left) in zip(spoken, drafts, padded, strict=True)]
+
+    def _decode(self, rows: _Rows, stands: Sequence[Stand], timeline: Recorder) -> list[tuple[Hypothesis, Stand]]:
+        """Decode the next frames of each stream, afresh after each long pause.
+
+        A pause is seen when what follows it has been decoded with the old state: those frames are then decoded again,
+        from the one at which the pause has lasted long enough. So it does not matter where chunks end.
+        """
+        spoken: list[list[Hypothesis]] = [[] for _ in rows.frames]
+        standing = list(stands)
+        waiting = {place: row for place, row in enumerate(rows.frames) if len(row)}
+        while waiting:
+            places, waiting = list(waiting.items()), {}
+            parts, states = self._run(
+                _Rows([row for _, row in places], rows.projected),
+                [standing[place].state for place, _ in places],
+                timeline,
+            )
+            for (place, row), tokens, state in zip(places, parts, states, strict=True):
+                end, before = state.frames_decoded, standing[place].spoken_end
+                pause = None if self.restart_frames is None else first_pause(tokens, before, end, self.restart_frames)
+                if pause is None:
+                    spoken[place].append(tokens)
+                    standing[place] = Stand(state, spoken_until(tokens, before))
+                    continue
+                spoken[place].append(tokens.part(0, pause.tokens))
+                standing[place] = Stand(self._fresh(pause.frame))
+                if end > pause.frame:
+                    waiting[place] = row[len(row) - (end - pause.frame) :]
+        return [(Hypothesis.concatenate(parts), stand) for parts, stand in zip(spoken, standing, strict=True)]
+
+    def _run(
+        self, rows: _Rows, states: Sequence[DecoderState | None], timeline: Recorder
+    ) -> tuple[list[Hypothesis], list[DecoderState]]:
+        """Decode the next frames of each; the joint's projection is made of no others."""
+        lengths = np.array([len(row) for row in rows.frames], np.int64)
+        frames = np.zeros((len(lengths), int(lengths.max()), rows.frames[0].shape[1]), np.float32)
+        for place, row in zip(frames, rows.frames, strict=True):
+            place[: len(row)] = row
+        encoded = Encoded(None, lengths, frames) if rows.projected else Encoded(frames, lengths)  # type: ignore[arg-type]
+        return self.engine.decode(encoded, list(states), timeline)
+
+    def _fresh(self, frame: int) -> DecoderState:
+        zeros = np.zeros((self.spec.predictor_layers, self.spec.predictor_hidden), np.float32)
+        return DecoderState(self.spec.blank_id, zeros, zeros.copy(), 0, frame)
