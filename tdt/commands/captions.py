@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from tdt.live import Update
 
-STYLES = ("text", "json", "srt", "vtt")
+AUTO = "auto"
+STYLES = (AUTO, "text", "json", "srt", "vtt")
 
 
 class Captions(Protocol):
@@ -119,9 +120,9 @@ class Screen:
     def show(self, update: Update) -> None:
         """Rewrite it, or leave what is final above it."""
         if update.kind == "final":
+            self._live.update(self._text(""), refresh=True)
             if update.final:
                 self._console.print(self._text(update.final))
-            self._live.update(self._text(""), refresh=True)
         elif update.kind == "partial":
             line = self._text(update.final)
             line.append(update.draft, style="dim italic")
@@ -132,10 +133,11 @@ class Screen:
         self._live.stop()
 
 
-def captions(style: str | None) -> Captions:
-    """Return what shows updates in a style; by default the screen where there is one, else objects."""
+def captions(style: str) -> Captions:
+    """Return what shows updates in a style; "auto" is the screen where there is one, else objects."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    style = style or ("text" if terminal else "json")
+    if style == AUTO:
+        style = "text" if terminal else "json"
     if style == "text" and terminal:
         return Screen()
     if style == "json":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.errors import AudioReadError, MissingDependencyError, OptionError
+from tdt.errors import AudioReadError, BrokenDependencyError, MissingDependencyError, OptionError
 from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def microphone(device: str | None, tell: Callable[[str], None]) -> Iterator[Floa
 
     Raises
     ------
-    MissingDependencyError
-        The extra `mic` is not installed, or its library is not there.
+    MissingDependencyError, BrokenDependencyError
+        The extra `mic` is not installed; PortAudio, which it needs, is not there.
     OptionError
         There is no such device.
     AudioReadError
@@ -86,7 +86,7 @@ def devices() -> str:
 
     Raises
     ------
-    MissingDependencyError
+    MissingDependencyError, BrokenDependencyError
     """
     sounddevice = _sounddevice()
     default = sounddevice.default.device[0]
@@ -101,7 +101,9 @@ def devices() -> str:
 def _sounddevice() -> Any:
     try:
         import sounddevice
-    except (ImportError, OSError) as error:  # OSError: without its library PortAudio
-        purpose = "listening to a microphone" if isinstance(error, ImportError) else f"a microphone ({error})"
-        raise MissingDependencyError("sounddevice", purpose, INSTALL) from error
+    except ImportError as error:
+        raise MissingDependencyError("sounddevice", "A microphone", INSTALL) from error
+    except OSError as error:
+        remedy = "It needs the system's PortAudio: apt-get install libportaudio2, or what your system calls it."
+        raise BrokenDependencyError("sounddevice", str(error), remedy) from error
     return sounddevice

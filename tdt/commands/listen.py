@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from tdt.audio import BlockReader
-from tdt.commands.captions import STYLES, captions
+from tdt.commands.captions import AUTO, STYLES, captions
 from tdt.commands.hearing import devices, in_pieces, microphone, paced
 from tdt.commands.keeping_up import Pace, Shape, advice
 from tdt.commands.messages import Messages
@@ -17,6 +17,7 @@ from tdt.commands.running import STDIN, standard_input
 from tdt.errors import AudioError, OptionError
 from tdt.live import PRESETS
 from tdt.longform import Ahead
+from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from tdt.commands.captions import Captions
     from tdt.live import LiveStream
+    from tdt.options import LiveOptions
     from tdt.recognizer import Recognizer
     from tdt.stages import Float32
 
@@ -51,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         parser, "heard", "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "channel", "track",
         "pace", "devices", "latency", "left", "chunk", "right", "end_of_speech", "restart", "format", "quiet",
-        format={"choices": STYLES, "shown": "text on a terminal, json elsewhere"},
+        format={"choices": STYLES, "default": AUTO, "shown": "auto: text on a terminal, json elsewhere"},
     )  # fmt: skip
 
 
@@ -86,7 +88,7 @@ class Hearing:
     def __init__(self, stream: LiveStream, shown: Captions, messages: Messages, *, live: bool) -> None:
         self._stream, self._shown, self._messages, self._live = stream, shown, messages, live
         contexts = stream.contexts
-        frame = contexts.frame_seconds
+        frame = contexts.frame_samples / SAMPLE_RATE_HZ
         self.pace = Pace(Shape(contexts.left * frame, contexts.chunk * frame, contexts.right * frame))
 
     def __call__(self, pieces: Iterable[Float32], *, endless: bool) -> int:
@@ -128,10 +130,8 @@ def _device(source: str | None) -> str | None:
     return source[4:] if source.startswith("mic:") else None
 
 
-def _pieces(
-    args: argparse.Namespace, device: str | None, messages: Messages, opened: ExitStack
-) -> Iterable[Float32]:
-    """Return what is heard; what comes by itself is taken in a thread, so that nothing is lost while a step computes."""
+def _pieces(args: argparse.Namespace, device: str | None, messages: Messages, opened: ExitStack) -> Iterable[Float32]:
+    """Return what is heard; what comes by itself is taken in a thread: nothing is lost while a step computes."""
     if device is not None:
         heard: Iterator[Float32] = microphone(device or None, messages.warn)
         return opened.enter_context(closing(Ahead(heard, _PIECES_AHEAD)))
@@ -157,11 +157,13 @@ def _load(args: argparse.Namespace) -> Recognizer:
 
 
 def _stream(recognizer: Recognizer, args: argparse.Namespace) -> LiveStream:
-    pauses = {name: getattr(args, name) for name in ("end_of_speech", "restart") if getattr(args, name) is not None}
-    return recognizer.live(
-        left=args.left,
-        chunk=args.chunk,
-        right=args.right,
-        latency=args.latency,
-        **{name: None if value == "off" else value for name, value in pauses.items()},
-    )
+    options: LiveOptions = {"left": args.left, "chunk": args.chunk, "right": args.right, "latency": args.latency}
+    if args.end_of_speech is not None:
+        options["end_of_speech"] = _pause(args.end_of_speech)
+    if args.restart is not None:
+        options["restart"] = _pause(args.restart)
+    return recognizer.live(**options)
+
+
+def _pause(text: str) -> float | None:
+    return None if text == "off" else float(text)

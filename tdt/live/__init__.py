@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.live.contexts import PRESETS as PRESETS
     from tdt.live.contexts import contexts_of as contexts_of
     from tdt.live.endpoint import usual_rules as usual_rules
     from tdt.live.lockstep import LiveBatch as LiveBatch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
-        "contexts": "contexts_of",
+        "contexts": "PRESETS contexts_of",
         "endpoint": "usual_rules",
         "lockstep": "LiveBatch",
         "steps": "Stepper",

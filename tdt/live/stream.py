@@ -161,6 +161,11 @@ class LiveStream(Bound):
         return self._setup.contexts
 
     @property
+    def decoded_seconds(self) -> float:
+        """How much has been decoded for good; it grows by a chunk with each step."""
+        return self._buffer.decoded / SAMPLE_RATE_HZ
+
+    @property
     def audio_seconds(self) -> float:
         """How much has been pushed."""
         return self._incoming.seconds
