@@ -70,7 +70,7 @@ def confidence(task: Any, b: int, token: int) -> Any:
         cut = max(cut, 0.0) + CUT_STEP
         limit = top - np.float32(cut)
         found = mark_candidates(logits, tokens, task[f.ROW_TABLES], tokens, task[f.ZEROS], limit, task[f.MASKS])
-        if found > MAX_SURVIVORS or cut > LAST_CUT:
+        if found > MAX_SURVIVORS or not cut <= LAST_CUT:  # a cut that is no number ends it, too
             break
         count_up(task, f.REFINED, found)
         best_survivor(task, b)

@@ -16,7 +16,7 @@ from tdt.cuda_arrays import on_device
 from tdt.decoding.batch_check import check_batch
 from tdt.decoding.card_launch import Launch, Row
 from tdt.decoding.card_weights import CardWeights
-from tdt.decoding.greedy import not_finite
+from tdt.decoding.greedy import not_ending, not_finite
 from tdt.errors import ClosedError, OptionError, ProviderError
 from tdt.runtime import CardKernel, CardMemory, CudaSource, CudaStream, Session, adopt, open_queue
 from tdt.surgery import cut_decoder, lift
@@ -117,12 +117,19 @@ class CardEngine:
                     self._projector.close()
 
     def _decode(self, encoded: Encoded, first: int, rows: list[Row], timeline: Recorder) -> None:
-        """Launch until every row has ended: once, unless a row has more to say than there was room for."""
+        """Launch until every row has ended: once, unless a row has more to say than there was room for.
+
+        Raises
+        ------
+        DecodingError
+            The numbers are not finite, or a row has more to say than the rule allows.
+        """
         from tdt.kernels.decoder.greedy_layout import kept as decide_kept
 
         if not any(row.runs for row in rows):
             return
-        capacity = max(row.length for row in rows) // _FRAMES_A_TOKEN + _LEAST_CAPACITY
+        longest = max(row.length for row in rows)
+        capacity, most = longest // _FRAMES_A_TOKEN + _LEAST_CAPACITY, longest * self.spec.max_symbols
         kernel, pass_rows = self._kernel(len(rows)), self._rows(len(rows))
         blocks = min(kernel.most_blocks, max(1, self._weights.sizes.tasks() // _TASKS_A_BLOCK))
         kept, _ = decide_kept(self._weights.sizes, blocks, self._weights_room(pass_rows), half=self.half)
@@ -144,6 +151,8 @@ class CardEngine:
                 raise not_finite(first + row, frame)
             if status == "done":
                 return
+            if capacity > most:
+                raise not_ending(longest)
             capacity *= 2
 
     def _kernel(self, batch: int) -> CardKernel:

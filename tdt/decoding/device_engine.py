@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.decoding.batch_check import check_batch
-from tdt.decoding.greedy import not_finite
+from tdt.decoding.greedy import not_ending, not_finite
 from tdt.errors import ClosedError, ProviderError
 from tdt.lifetime import Bound
 from tdt.runtime import DeviceArray, DeviceSlice, Session, WorkQueue, adopt, dynamic_quantisation, open_queue
@@ -105,7 +105,7 @@ class DeviceEngine(Bound):
                     given = self._on_device(encoded) if running else None
                 with stage("joint"):
                     if given is not None:
-                        rounds = self._rounds(workspace, self._projected(given, encoded))
+                        rounds = self._rounds(workspace, self._projected(given, encoded), int(encoded.lengths.max()))
                 with stage("d2h"):
                     ends = {name: self.queue.read(workspace.states[0][name]) for name in _ENDS}
         return self._results(rounds, ends, encoded.lengths, before)
@@ -184,11 +184,17 @@ class DeviceEngine(Bound):
             bindings.append(self._step.bind(inputs, outputs))
         return bindings
 
-    def _rounds(self, workspace: _Workspace, projected: DeviceArray) -> list[Any]:
-        """Run rounds of steps until no utterance runs; each round waits for the device once."""
+    def _rounds(self, workspace: _Workspace, projected: DeviceArray, frames: int) -> list[Any]:
+        """Run rounds of steps until no utterance runs; each round waits for the device once.
+
+        Raises
+        ------
+        DecodingError
+            After more steps than utterances of so many frames can take: a device that computes nothing else ends.
+        """
         bindings = self._bindings(workspace, projected)
         rounds = []
-        while True:
+        for _ in range(frames * (self.spec.max_symbols + 1) // self._steps + 1):
             for binding in bindings[:-1]:
                 self.queue.run(binding, more=True)
             self.queue.run(bindings[-1])
@@ -197,6 +203,7 @@ class DeviceEngine(Bound):
             rounds.append(records)
             if not records[-1, :, device_step.RUNNING].any() or records[..., device_step.NOT_FINITE].any():
                 return rounds
+        raise not_ending(frames)
 
     def _results(
         self, rounds: list[Any], ends: dict[str, Any], lengths: Any, before: list[DecoderState | None]

@@ -299,6 +299,14 @@ class _Loop:
         return now
 
 
+def not_ending(frames: int) -> DecodingError:
+    """Return the error for a device whose numbers say that decoding goes on where the rule says that it has ended."""
+    return DecodingError(
+        f"Decoding on the device does not end: {frames} encoder frames have taken all steps that the TDT rule allows. "
+        'What the device computes is wrong; `tdt doctor` checks it. Run with provider="cpu", or decoder="native".'
+    )
+
+
 def not_finite(row: int, frame: int) -> DecodingError:
     """Return the error for logits that are NaN or infinite."""
     return DecodingError(

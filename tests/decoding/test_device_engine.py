@@ -16,6 +16,7 @@ from tdt.runtime.backend import Backend
 from tdt.runtime.device import DeviceArray, adopt, allocate
 from tdt.runtime.session import Session
 from tdt.stages import DecoderState, Encoded
+from tdt.surgery import device_step
 from tdt.surgery.device_step import step_graph
 from tdt.surgery.encoder_graph import device_graph
 from tdt.surgery.networks import cut_decoder
@@ -213,3 +214,25 @@ def test_device_arrays_are_shared_without_a_copy() -> None:
     assert adopt(array) is None  # it lies on the host
     assert adopt(np.zeros(3)) is None
     assert isinstance(array, DeviceArray)
+
+
+def test_a_device_that_never_ends_is_refused(
+    engine: DeviceEngine, golden_folder: Path, goldens: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose numbers mean nothing; over a runtime that does nothing this loop did not end, and took all memory."""
+    read = type(engine.queue).read
+    rounds = 0
+
+    def wrong(queue: Any, array: Any) -> Any:
+        nonlocal rounds
+        found = read(queue, array)
+        if found.ndim == 3 and found.shape[-1] == device_step.RECORD_COLUMNS:
+            rounds += 1
+            found = np.zeros_like(found)
+            found[..., device_step.RUNNING] = 1
+        return found
+
+    monkeypatch.setattr(type(engine.queue), "read", wrong)
+    with pytest.raises(DecodingError, match="does not end: 4 encoder frames"):
+        engine.decode(encoded_of(golden_folder, ["08_short_0p3s"], goldens))
+    assert rounds >= 1
