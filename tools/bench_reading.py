@@ -99,7 +99,11 @@ def read_by_program(path: str, program: str) -> None:
 
 
 def _say(seconds: float, wall: float, cpu: float, who: int) -> None:
-    peak = resource.getrusage(who).ru_maxrss / 1024
+    from tdt.profiling.memory import peak_rss_bytes
+
+    # Not what getrusage says of this process: that begins with its parent's.
+    own = who == resource.RUSAGE_SELF
+    peak = peak_rss_bytes() / 1e6 if own else resource.getrusage(who).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "wall": wall, "cpu": cpu, "peak_mb": peak}))
 
 
