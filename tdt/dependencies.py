@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tdt.errors import BrokenDependencyError
+from tdt.lifetime import begin_setting_up, end_setting_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,6 +41,14 @@ def installed(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
+@cache
+def _mark_compiling() -> None:
+    """Have all that Numba ever compiles count as setting up: a fork meanwhile takes its locks along."""
+    from tdt.kernels.vector.jit import tell_compiling
+
+    tell_compiling(begin_setting_up, end_setting_up)
+
+
 def require_compiler() -> None:
     """Refuse to go on where Numba cannot be imported or does not compile; before the first import of a kernel.
 
@@ -48,6 +58,8 @@ def require_compiler() -> None:
     """
     with needed("numba"):
         from tdt.kernels.vector.jit import can_compile
+
+        _mark_compiling()
     if not can_compile():
         raise BrokenDependencyError(
             "numba", "NUMBA_DISABLE_JIT turns its compiler off, and the kernels are compiled code", "Unset it."

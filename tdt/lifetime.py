@@ -10,7 +10,7 @@ import importlib
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tdt.errors import ClosedError, ForkError, NotPicklableError
 
@@ -115,10 +115,10 @@ class Lifetime(Bound):
 
     def __init__(self, release: Callable[[], None]) -> None:
         self._release = release
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # again by the same thread: the collector may end a forgotten call in between
         self._origin = Origin()
         self._calls = 0
-        self._closed = False
+        self._closed = self._released = False
 
     @contextmanager
     def use(self) -> Iterator[None]:
@@ -151,13 +151,17 @@ class Lifetime(Bound):
         if not self._origin.is_here():
             return
         with self._lock:
-            first, self._closed = not self._closed, True
-            release = first and self._over()
+            self._closed = True
+            release = self._over()
         if release:
             self._release()
 
     def _over(self) -> bool:
-        return self._closed and self._calls == 0
+        """Say, once, that it may be released."""
+        if self._released or not self._closed or self._calls:
+            return False
+        self._released = True
+        return True
 
 
 class _SettingUp:
@@ -176,12 +180,41 @@ class _SettingUp:
 
 def _imports_elsewhere() -> bool:
     """Say whether another thread has a module of this package locked, to import it; a fork does not open that."""
+    held = {getattr(lock, "owner", None) for lock in _module_locks("tdt")}
+    return bool(held - {None, threading.get_ident()})
+
+
+def _module_locks(prefix: str = "") -> list[Any]:
+    """Return the locks of modules that are being imported."""
     locks = dict(getattr(importlib._bootstrap, "_module_locks", {}))
-    held = [lock() for name, lock in locks.items() if name.startswith("tdt")]
-    return any(getattr(lock, "owner", None) not in {None, threading.get_ident()} for lock in held)
+    return [lock() for name, lock in locks.items() if name.startswith(prefix)]
 
 
 _setting_up = _SettingUp()
+
+
+def begin_setting_up() -> None:
+    """Mark that this thread imports, compiles or opens sessions, once more.
+
+    Raises
+    ------
+    ForkError
+        Where another thread was about it when this process was forked: its locks would never open.
+    """
+    if _setting_up.broken is not None:
+        raise ForkError(_setting_up.broken, os.getpid(), loading=True)
+    me, threads = threading.get_ident(), _setting_up.threads
+    threads[me] = threads.get(me, 0) + 1
+
+
+def end_setting_up() -> None:
+    """Take one such mark back."""
+    me, threads = threading.get_ident(), _setting_up.threads
+    left = threads.get(me, 0) - 1
+    if left > 0:
+        threads[me] = left
+    else:
+        threads.pop(me, None)
 
 
 @contextmanager
@@ -191,17 +224,19 @@ def setting_up() -> Iterator[None]:
     Raises
     ------
     ForkError
-        Where another thread was in such a block when this process was forked: its locks would never open.
+        As :func:`begin_setting_up` does.
     """
-    if _setting_up.broken is not None:
-        raise ForkError(_setting_up.broken, os.getpid(), loading=True)
-    me, threads = threading.get_ident(), _setting_up.threads
-    threads[me] = threads.get(me, 0) + 1
+    begin_setting_up()
     try:
         yield
     finally:
-        left = threads.get(me, 0) - 1
-        if left > 0:
-            threads[me] = left
-        else:
-            threads.pop(me, None)
+        end_setting_up()
+
+
+def is_setting_up() -> bool:
+    """Say whether this thread holds, perhaps, a lock that others need to go on: it may not wait for them.
+
+    The collector may run a generator's end anywhere, also in the middle of an import or amid compiling.
+    """
+    me = threading.get_ident()
+    return me in _setting_up.threads or any(getattr(lock, "owner", None) == me for lock in _module_locks())

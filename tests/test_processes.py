@@ -431,6 +431,85 @@ def test_a_fork_amid_a_load_is_told_and_does_not_hang() -> None:
     """)
 
 
+@FORKS
+@pytest.mark.parametrize("kind", ["compiler_lock.global_compiler_lock", "the first clip"])
+def test_a_fork_amid_compiling_is_told_and_does_not_hang(kind: str) -> None:
+    """Whoever compiles whatever: Numba's lock stays closed in the child, where the next call compiled too."""
+    run(
+        f"kind = {kind!r}\n"
+        + textwrap.dedent("""
+    from numba.core import compiler_lock, dispatcher
+    asr = tdt.load()
+    begun, go = threading.Event(), threading.Event()
+    compile = dispatcher.Dispatcher.compile
+
+    def slowly(self, signature):
+        with compiler_lock.global_compiler_lock:
+            begun.set()
+            go.wait()
+            return compile(self, signature)
+
+    def first():
+        if kind == "the first clip":
+            dispatcher.Dispatcher.compile = slowly
+            assert asr.transcribe(RECORDING).text == HELLO
+            return
+        with compiler_lock.global_compiler_lock:
+            begun.set()
+            go.wait()
+    thread = threading.Thread(target=first, daemon=True)
+    thread.start()
+    begun.wait()
+
+    def work():
+        dispatcher.Dispatcher.compile = compile
+        refused(tdt.load)
+    check(forked(work))
+    go.set()
+    thread.join()
+    assert asr.transcribe(RECORDING).text == HELLO
+    """)
+    )
+
+
+def test_all_is_compiled_before_the_first_clip_is_heard() -> None:
+    """Also for samples that cannot be written to, as those of files: what is compiled later is not told to a fork."""
+    from tdt.encoding import FeatureExtractor
+    from tdt.kernels.logmel import mel_cpu
+
+    extractor = FeatureExtractor(80)
+    extractor([np.zeros(1600, np.float32)])
+    known = [len(function.signatures) for function in (mel_cpu._pad, mel_cpu._log_mel, mel_cpu._finish)]
+    assert known == [1, 1, 1]
+    locked = np.ones(1600, np.float32)
+    locked.flags.writeable = False
+    odd = np.frombuffer(bytes(1 + 4 * 1600), np.uint8)[1:].view(np.float32)
+    assert not odd.flags.aligned
+    for clip in (locked, odd, np.ones((1600, 2), np.float32)[:, 1], np.ones(1600)[::-1], np.ones(1600, np.float64)):
+        extractor([clip])
+    known = [len(function.signatures) for function in (mel_cpu._pad, mel_cpu._log_mel, mel_cpu._finish)]
+    assert known == [1, 1, 1]
+
+
+def test_a_call_that_the_collector_ends_amid_another_does_not_hang() -> None:
+    released: list[int] = []
+    lifetime = Lifetime(lambda: released.append(1))
+    forgotten = lifetime.use()
+    forgotten.__enter__()
+    done = threading.Event()
+
+    def collector() -> None:
+        with lifetime._lock:  # as in the middle of any call or of close()
+            forgotten.__exit__(None, None, None)
+        lifetime.close()
+        lifetime.close()
+        done.set()
+
+    threading.Thread(target=collector, daemon=True).start()
+    assert done.wait(60)
+    assert released == [1]
+
+
 def _transcribe(path: str) -> str:
     with tdt.load(threads=1) as asr:
         return asr.transcribe(path).text

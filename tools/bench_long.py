@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure long audio: word error rate, seams, memory, throughput, silence, and resuming after a kill.
+"""Measure long audio: words, seams, memory, throughput, silence, resuming after a kill, how late words of a pipe come.
 
     python tools/bench_long.py wer          joined clips of 1, 10, 60 and 180 minutes against the clips' own errors
     python tools/bench_long.py seams        190 s of speech without pauses, cut into windows of 20, 30, 60 s, and uncut
@@ -9,6 +9,7 @@
     python tools/bench_long.py throughput   a long file against short clips batched by hand, interleaved
     python tools/bench_long.py silence      an hour of digital silence, and of mains hum
     python tools/bench_long.py resume       kill -9 in the middle of an hour, resume, compare bytes
+    python tools/bench_long.py paced        how late the words of a pipe come that is as slow as speech; --minutes 3
 
 Clips: the evaluation clips in tests/data/eval. Results go to standard output as a table.
 """
@@ -20,17 +21,18 @@ import tempfile
 from pathlib import Path
 
 from _long_audio import GAPS
+from _long_pace import paced
 from _long_runs import activations, memory, resume, silence, throughput
 from _long_seams import seams
 from _long_wer import wer
 
-WHAT = ("wer", "seams", "context", "memory", "activations", "throughput", "silence", "resume")
+WHAT = ("wer", "seams", "context", "memory", "activations", "throughput", "silence", "resume", "paced")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=WHAT)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60, 180], help="lengths for wer")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60, 180], help="lengths for wer, paced")
     parser.add_argument("--gaps", choices=GAPS, nargs="+", default=list(GAPS), help="what lies between, for wer")
     parser.add_argument("--draws", type=int, default=5, help="recordings of each kind up to 10 minutes, for wer")
     parser.add_argument("--model", default="", help="for activations (default: the bundled one)")
@@ -54,6 +56,8 @@ def main() -> None:
                 silence(folder)
             case "resume":
                 resume(folder)
+            case "paced":
+                paced(60 * args.minutes[0])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ Each reading is a process of its own: decoding to mono at the file's own rate, t
 recogniser reads. FFmpeg's program decodes to its pipe (`-f s16le`), which is what a wrapper around it would read.
 
     tools/bench_reading.py hour.m4a hour.mp3 hour.opus --ffmpeg /usr/bin/ffmpeg
-    tools/bench_reading.py --make DIR --hours 1        writes such files first, of the bundled recordings
+    tools/bench_reading.py --make DIR --hours 1        writes such files first, of the bundled recordings, and two hours
+                                                       of digital silence as Matroska of a few MB
+    tools/bench_reading.py hour.flac hour.m4a silence.mka --transcribe --rounds 3
+                                                       what a transcription takes beside the reading: time and memory
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ MADE = (
 
 
 def make(folder: Path, hours: float) -> list[Path]:
-    """Write files of so many hours of speech."""
+    """Write files of so many hours of speech, and twice as many of silence."""
+    import numpy as np
+
     from tests.sound_files import Kind, by_ffmpeg, by_sndfile, speech
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +51,10 @@ def make(folder: Path, hours: float) -> list[Path]:
         else:
             path.write_bytes(by_ffmpeg({"": samples[:, None]}, rate_hz, container, codec))
         written.append(path)
+    written.append(folder / "silence.mka")
+    silence = np.zeros((round(2 * hours * 3600) * 48000, 2), np.float32)
+    written[-1].write_bytes(by_ffmpeg({"": silence}, 48000, "matroska", "flac"))
+    for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     return written
 
@@ -64,6 +73,11 @@ def read_here(path: str, how: str) -> None:
         with open_sound(source) as sound:
             for block in sound.blocks:
                 seconds += len(block.samples) / block.rate_hz
+    elif how == "transcribe":
+        import tdt
+
+        with tdt.load() as asr:
+            seconds = asr.transcribe(path).audio_seconds
     else:
         with BlockReader(path) as reader:
             seconds = sum(map(len, reader)) / 16000
@@ -85,7 +99,11 @@ def read_by_program(path: str, program: str) -> None:
 
 
 def _say(seconds: float, wall: float, cpu: float, who: int) -> None:
-    peak = resource.getrusage(who).ru_maxrss / 1024
+    from tdt.profiling.memory import peak_rss_bytes
+
+    # Not what getrusage says of this process: that begins with its parent's.
+    own = who == resource.RUSAGE_SELF
+    peak = peak_rss_bytes() / 1e6 if own else resource.getrusage(who).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "wall": wall, "cpu": cpu, "peak_mb": peak}))
 
 
@@ -107,8 +125,9 @@ def main() -> int:
     parser.add_argument("--make", type=Path, metavar="DIR", help="write files of the bundled recordings first")
     parser.add_argument("--hours", type=float, default=1.0, help="of each (default: 1)")
     parser.add_argument("--rounds", type=int, default=5, help="processes of each reading (default: 5)")
+    parser.add_argument("--transcribe", action="store_true", help="transcribe the files, too; the model is loaded anew")
     parser.add_argument("--ffmpeg", default="", metavar="PROGRAM", help="to compare with")
-    parser.add_argument("--child", choices=("decode", "read", "program"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("decode", "read", "program", "transcribe"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child == "program":
         read_by_program(str(args.files[0]), args.ffmpeg)
@@ -117,7 +136,7 @@ def main() -> int:
         read_here(str(args.files[0]), args.child)
         return 0
     files = [*args.files, *(make(args.make, args.hours) if args.make else [])]
-    ways = ["decode", "read", *(["program"] if args.ffmpeg else [])]
+    ways = ["decode", "read", *["program"] * bool(args.ffmpeg), *["transcribe"] * args.transcribe]
     print("| file | " + " | ".join(f"{way}, CPU s | wall s | peak MB" for way in ways) + " |")
     print("|---|" + "---|" * 3 * len(ways))
     for path in files:

@@ -118,7 +118,7 @@ class LogMel:
         Parameters
         ----------
         clips : sequence of ndarray [shape=(n,)], float32
-            Contiguous, 16 kHz, finite.
+            Contiguous, aligned, 16 kHz, finite.
 
         Returns
         -------
@@ -134,7 +134,9 @@ class LogMel:
         scratch = np.empty((2 * POINTS + POINTS + 1 + 1) * LANES, np.float32)
         padded = np.empty(blocks * LANES * HOP + banks.WINDOW_SAMPLES, np.float32)
         for row, clip in enumerate(clips):
-            _pad(clip, self.edges == "reflect", padded)
+            given = clip.view()
+            given.flags.writeable = False  # one type for all: another one would be compiled for
+            _pad(given, self.edges == "reflect", padded)
             _log_mel(padded, len(clip) // HOP + 1, *self.tables, scratch, raw)
             _finish(raw, lengths[row], self.normalize, frames[row])
         return frames, lengths

@@ -27,6 +27,7 @@ __all__ = [
     "intrinsic",
     "njit",
     "njit_fast",
+    "tell_compiling",
     "types",
     "watch_compiling",
 ]
@@ -113,6 +114,25 @@ def host_features() -> frozenset[str]:
     from numba.core.registry import cpu_target
 
     return cpu_features(cpu_target.target_context)
+
+
+def tell_compiling(begin: Callable[[], object], end: Callable[[], object]) -> None:
+    """Have a function called before a thread takes a lock of Numba's compiler, or of LLVM, and one when it is open.
+
+    Whatever they raise, the thread goes no further. A call of a compiled function takes none, but for the first one
+    with new types: also where the code is fetched from the disk.
+    """
+    from numba.core import event
+
+    class Told(event.Listener):  # type: ignore[misc]
+        def on_start(self, _event: Any) -> None:
+            begin()
+
+        def on_end(self, _event: Any) -> None:
+            end()
+
+    for kind in ("numba:compiler_lock", "numba:llvm_lock"):
+        event.register(kind, Told())
 
 
 def watch_compiling() -> Callable[[], float]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tdt.audio import clip
-from tdt.audio.arrays import as_array, as_float32, check_samples, checked_rate
+from tdt.audio.arrays import as_array, as_float32, checked_rate
 from tdt.audio.clip import Audio
-from tdt.audio.mixing import Mixer, mixed
+from tdt.audio.mixing import Mixer
 from tdt.audio.reader import BlockReader
 from tdt.audio.sources import name_of
 from tdt.checks import whole_option
@@ -90,8 +90,9 @@ def _from_device(source: Any, name: str, sample_rate: int | None, channel: int |
     if checked_rate(sample_rate) != SAMPLE_RATE_HZ:
         return load_audio(array.get(), sample_rate=sample_rate, channel=channel, timeline=timeline)
     with timeline.span("read", clock="host+sync"):
-        samples = mixed(as_float32(array, name), whole_option("channel", channel), name)
-        check_samples(samples, name)
+        mixer = Mixer(name, channel)
+        samples = mixer.mono(as_float32(array, name), SAMPLE_RATE_HZ)
+        mixer.finish()
     if len(samples) < HOP_SAMPLES:
         raise AudioTooShortError(name, len(samples), SAMPLE_RATE_HZ)
     return Audio(samples, len(samples) / SAMPLE_RATE_HZ)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,8 +27,11 @@ _INTEGER_SCALES = (15, 23, 31)  # full scale as a power of two
 SILENCE_POWER = 1e-8
 # Of the energy that unlike channels keep in a mix; like ones keep more, those of opposite sign nothing.
 CANCELLED_SHARE = 0.05
-# Enough to tell while a long recording runs.
-TELL_SECONDS = 10.0
+# So much sound that cancels out is told while a recording runs, wherever it lies in it. Not what may be a hum in a
+# pause: unlike channels of its energy would mix to a mean power below -50 dB, or 30 dB below the loudest so far.
+TELL_SECONDS = 5.0
+SPEECH_POWER = 1e-5
+FAINT_SHARE = 1e-3
 
 
 def mixed(frames: Float32, channel: int | None, name: str) -> Float32:
@@ -51,8 +55,8 @@ def mixed(frames: Float32, channel: int | None, name: str) -> Float32:
 class Mixer:
     """Mixes the blocks of one source.
 
-    Warnings are logged where channels cancel out, where the samples are integers in floats (they are divided by their
-    full scale), and by :meth:`finish` where all is silence and there are other tracks.
+    Warnings are logged where channels cancel out, and where the samples are integers in floats (they are divided by
+    their full scale); by :meth:`finish`, where all is silence and there are other tracks.
 
     Parameters
     ----------
@@ -71,8 +75,9 @@ class Mixer:
         self._peak = 0.0
         self._beyond = 0  # samples beyond any full scale of floats
         self._scale = np.float32(1)
-        self._parts = self._whole = 0.0  # energy of the channels and of their mix
-        self._sounding = 0
+        self._sum = self._lately = _Stretch()
+        self._recent: deque[_Stretch] = deque()
+        self._loudest = 0.0
         self._told = False
 
     def mono(self, frames: Float32, rate_hz: int) -> Float32:
@@ -97,7 +102,7 @@ class Mixer:
 
     def finish(self) -> None:
         """Tell what only the end shows."""
-        self._tell_cancelling()
+        self._tell_cancelling(self._sum, 0.0)
         if self.other_tracks and self._samples and self._peak**2 <= SILENCE_POWER:
             _log.warning(
                 "%s: its first track is silent, and it has %d more; choose one with track= (--track N), `tdt inspect` "
@@ -124,22 +129,59 @@ class Mixer:
         )
 
     def _look_for_cancelling(self, frames: Float32, mono: Float32, rate_hz: int) -> None:
-        parts, whole = float(np.einsum("ij,ij->", frames, frames)), float(np.dot(mono, mono))
-        channels = frames.shape[1]
-        if parts <= SILENCE_POWER * frames.size:
-            return
-        self._parts += parts / channels**2  # unlike channels mix to just this
-        self._whole += whole
-        self._sounding += len(mono)
-        if self._sounding >= TELL_SECONDS * rate_hz:
-            self._tell_cancelling()
+        step = max(1, min(rate_hz, len(mono)))
+        whole = len(mono) // step * step
+        for begin, count, seconds in ((0, step, whole // step), (whole, len(mono) - whole, 1)):
+            if count == 0:
+                continue
+            stop = begin + count * seconds
+            # The energy of each second, of all its channels and of the mix: one fetch each, where they are on a card.
+            parts, mix = (_energies(part[begin:stop].reshape(seconds, -1)) for part in (frames, mono))
+            for second, (part, kept) in enumerate(zip(parts, mix, strict=True)):
+                if part > SILENCE_POWER * count * frames.shape[1]:
+                    at = self._samples + begin + second * count
+                    self._add(_Stretch(at, count, part / frames.shape[1] ** 2, kept), rate_hz)
 
-    def _tell_cancelling(self) -> None:
-        if self._told or self._whole >= CANCELLED_SHARE * self._parts:
+    def _add(self, stretch: _Stretch, rate_hz: int) -> None:
+        """Take the next sound; tell where it and what came just before have cancelled out for long enough."""
+        self._sum = self._sum.with_(stretch)
+        self._recent.append(stretch)
+        self._lately = self._lately.with_(stretch)
+        while self._lately.samples - self._recent[0].samples >= TELL_SECONDS * rate_hz:
+            self._lately = self._lately.without(self._recent.popleft())
+        power = self._lately.parts / self._lately.samples
+        self._loudest = max(self._loudest, power)
+        if self._lately.samples >= TELL_SECONDS * rate_hz and power >= max(SPEECH_POWER, FAINT_SHARE * self._loudest):
+            self._tell_cancelling(self._lately, self._recent[0].at / rate_hz)
+
+    def _tell_cancelling(self, heard: _Stretch, seconds: float) -> None:
+        if self._told or heard.mix >= CANCELLED_SHARE * heard.parts:
             return
         self._told = True
         _log.warning(
-            "%s: its channels cancel out where they are mixed, so that little or nothing is heard; take one of them: "
+            "%s: its channels cancel out where they are mixed%s, so that little or nothing is heard; take one of them: "
             "channel=0 (--channel 0)",
             self._name,
+            f" (from {seconds:.0f} s on)" if seconds >= 1 else "",
         )
+
+
+class _Stretch(NamedTuple):
+    """Sound from sample `at` on: how many samples, the energy that unlike channels would keep, and what the mix has."""
+
+    at: int = 0
+    samples: int = 0
+    parts: float = 0.0
+    mix: float = 0.0
+
+    def with_(self, other: _Stretch) -> _Stretch:
+        return _Stretch(self.at, self.samples + other.samples, self.parts + other.parts, self.mix + other.mix)
+
+    def without(self, other: _Stretch) -> _Stretch:
+        return _Stretch(self.at, self.samples - other.samples, self.parts - other.parts, self.mix - other.mix)
+
+
+def _energies(rows: Float32) -> list[float]:
+    """Return the energy of each row [of shape=(n, values)]."""
+    found: list[float] = np.einsum("ij,ij->i", rows, rows).tolist()
+    return found

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     Float32 = npt.NDArray[np.float32]
 
-# Writers to pipes start slowly.
-_START_SECONDS = 0.5
+# Writers to pipes start slowly, and on a busy machine those of a file stand still for a while. To wait costs no word
+# its time: the speech detector decides nothing before it has heard 8 s.
+_START_SECONDS = 2.0
 # Arrays are taken in pieces of this size, so that a float64 copy of hours is never made.
 _ARRAY_VALUES = MAX_BLOCK_VALUES
 

@@ -73,8 +73,8 @@ def open_source(
     sample_rate, channel, track : int, optional
         As for :class:`~tdt.audio.reader.BlockReader`.
     wait : bool
-        Where a stream does not say how long it will be, wait until that is known. Else one that comes slower than
-        :data:`LIVE_SPEED` is taken for a long one, so that its first words need not wait.
+        Wait until it is known how long it is. Else what comes from a pipe, or does not say its length, is taken for a
+        long one where it comes slower than :data:`LIVE_SPEED`, so that its first words need not wait.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def open_source(
     try:
         claimed = 0.0 if reader.seconds is None else reader.seconds
         # What claims to be short is believed when it has been read.
-        known = reader.seconds is not None or wait
+        known = wait or (reader.seconds is not None and not reader.piped)
         return Opened(
             reader,
             claimed * SAMPLE_RATE_HZ > limit_samples

@@ -218,5 +218,5 @@ def _checked(clip: Any, index: int) -> Float32:
         )
     if len(samples) < HOP_SAMPLES:
         raise AudioTooShortError(name, len(samples), SAMPLE_RATE_HZ)
-    contiguous = samples if samples.flags.c_contiguous else samples.copy()
-    return cast("Float32", contiguous.astype(np.float32, copy=False))
+    plain = samples.flags.c_contiguous and (on_device(samples) or samples.flags.aligned)
+    return cast("Float32", (samples if plain else samples.copy()).astype(np.float32, copy=False))

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tdt.ending import at_work, wait_for
-from tdt.lifetime import Bound, Origin
+from tdt.lifetime import Bound, Origin, is_setting_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -140,7 +140,8 @@ class Ahead(Bound, Generic[T]):
         """End the thread and wait for that; where it may be gone already, touch nothing that it might have held."""
         if self._origin.is_here() and not at_work.over:
             self.stop()
-            if at_work.hurried is None:
+            # A forgotten generator ends here wherever the collector runs: its thread may wait for what this one holds.
+            if at_work.hurried is None and not is_setting_up():
                 self._thread.join()
         elif self.awaited:
             self._thread.join(_EXIT_SECONDS)

@@ -96,6 +96,16 @@ class Window(NamedTuple):
         """Return a window that ends in a pause."""
         return cls(begin, first, last, last, link, last, last)
 
+    @classmethod
+    def silent(cls, at: int) -> Window:
+        """Return the word that after a window which ended at this frame decoding will start afresh: none is heard."""
+        return cls.closed(at, at, at, "fresh")
+
+    @property
+    def is_silent(self) -> bool:
+        """Say whether it holds nothing, see :meth:`silent`."""
+        return self.begin == self.end
+
 
 class _NotYet(Exception):  # noqa: N818  no error: what follows decides
     """Frames that are not known yet decide what comes next."""
@@ -115,12 +125,13 @@ class Planner:
     ----------
     plan : Plan
     at_once : bool
-        Do not wait until more than a window has come: what turns out to be shorter is cut, too.
+        Do not wait until more than a window has come: what turns out to be shorter is cut, too. A pause after which
+        decoding starts afresh is told by a silent window as soon as it is so long, not when speech follows.
     """
 
     def __init__(self, plan: Plan, *, at_once: bool = False) -> None:
         self.plan = plan
-        self._at_once = at_once
+        self._at_once = self._tells_silence = at_once
         self._talk: Bool = np.zeros(0, np.bool_)
         self._level: Float32 = np.zeros(0, np.float32)
         self._base = 0  # frame of the arrays' first entry
@@ -179,9 +190,7 @@ class Planner:
         """Return the next window, or None where only silence was passed over."""
         if self._pass_silence(final=final):
             self._begun = True
-            return None
-        if self._link == "carried" and self._position - self._stopped >= self.plan.reset:
-            self._link = "fresh"
+            return self._silence()
         first, link = self._position, self._link
         begin = self._begin if link == "joined" else first
         limit = begin + self.plan.chunk
@@ -212,6 +221,13 @@ class Planner:
         if self._link == "joined":
             self._link = "carried"
         return True
+
+    def _silence(self) -> Window | None:
+        """Start afresh after a long pause; return the word of it where that is wanted."""
+        if self._link != "carried" or self._position - self._stopped < self.plan.reset:
+            return None
+        self._link = "fresh"
+        return Window.silent(self._stopped) if self._tells_silence else None
 
     def _pause(self, first: int, limit: int, *, final: bool) -> _Pause | None:
         """Return the pause that ends the window, if one does."""

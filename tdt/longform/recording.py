@@ -20,6 +20,7 @@ from tdt.longform.rounds import Batch, Heard, Round, block_of, prepared, samples
 from tdt.longform.stitching import EncodedWindow, Frames, Stitcher
 from tdt.longform.underway import Pace, Part, Recording
 from tdt.spec import SAMPLE_RATE_HZ
+from tdt.stages import Hypothesis
 from tdt.text import Segmenter, merged
 from tdt.timeline import NULL, Recorder
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from tdt.longform.windows import Piece
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
-    from tdt.stages import Features, Hypothesis
+    from tdt.stages import Features
     from tdt.text import Confidence
 
 _PIECES_AHEAD = 8
@@ -149,8 +150,9 @@ class LongForm(Bound):
         planned: list[list[int]] = []
         first = 0
         for block in blocks:
-            seconds = [len(samples_of(heard)) / SAMPLE_RATE_HZ for heard in block if heard.piece is not None]
-            planned += [[first + number for number in batch] for batch in plan_batches(seconds, self.batches)]
+            places = [first + place for place, heard in enumerate(block) if heard.has_sound]
+            seconds = [len(samples_of(windows[place])) / SAMPLE_RATE_HZ for place in places]
+            planned += [[places[number] for number in batch] for batch in plan_batches(seconds, self.batches)]
             first += len(block)
         return Round(
             windows, (self._featured([windows[place] for place in places], places, timeline) for places in planned)
@@ -219,6 +221,8 @@ class LongForm(Bound):
         ready = [heard for heard in turn if heard.frames is not None and heard.piece is not None]
         for heard in turn:
             heard.recording.windows += heard.piece is not None
+            if heard.piece is not None and heard.piece.window.is_silent:
+                steps[heard.recording].append((Hypothesis.empty(), True))
         if not ready:
             return
         windows = [EncodedWindow(heard.piece.window, heard.frames) for heard in ready]  # type: ignore[union-attr,arg-type]

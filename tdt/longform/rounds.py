@@ -34,6 +34,11 @@ class Heard(NamedTuple):
     piece: Piece | None
     frames: Frames | None = None
 
+    @property
+    def has_sound(self) -> bool:
+        """Say whether there is something to be encoded."""
+        return self.piece is not None and not self.piece.window.is_silent
+
 
 class Batch(NamedTuple):
     """Windows that share a run: their places in the round, and their features, or why there are none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,10 +14,11 @@ import tdt
 from tdt.audio import BlockReader, load_audio
 from tdt.errors import AudioValueError
 
-from ..sound_files import speech
+from ..sound_files import Pipe, by_ffmpeg, by_sndfile, speech
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 WORDS = "The open source project has improved the first language model."
 
@@ -66,10 +67,92 @@ def test_channels_that_nearly_cancel_are_told(kind: str, caplog: pytest.LogCaptu
     assert "cancel out" in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["equal", "one side", "unlike", "late", "silent", "hum in both", "eight", "rumble"])
+@pytest.mark.parametrize("kind", ["array", "float64", "path", "bytes", "file", "pipe", "generator", "m4a", "opus"])
+def test_antiphase_is_told_whatever_way_it_comes(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    left = speech(6.0, 48000)
+    stereo = np.stack([left, -left], axis=1)
+    (tmp_path / "a.wav").write_bytes(wav(stereo, 48000))
+    sources: dict[str, Callable[[], Any]] = {
+        "array": lambda: stereo,
+        "float64": lambda: stereo.astype(np.float64),
+        "path": lambda: tmp_path / "a.wav",
+        "bytes": lambda: wav(stereo, 48000),
+        "file": lambda: io.BytesIO(wav(stereo, 48000)),
+        "pipe": lambda: Pipe(wav(stereo, 48000)),
+        "generator": lambda: (stereo[start : start + 777] for start in range(0, len(stereo), 777)),
+        "m4a": lambda: by_ffmpeg({"": stereo}, 48000, "ipod", "aac"),
+        "opus": lambda: by_sndfile(stereo, 48000, "OGG", "OPUS"),
+    }
+    rate = 48000 if kind in {"array", "float64", "generator"} else None
+    with caplog.at_level(logging.WARNING, "tdt"):
+        with BlockReader(sources[kind](), sample_rate=rate) as reader:
+            list(reader)
+        assert len(caplog.records) == 1
+        assert "--channel 0" in caplog.text
+        if kind not in {"generator", "float64"}:
+            caplog.clear()
+            load_audio(sources[kind](), sample_rate=rate)
+            assert len(caplog.records) == 1
+        caplog.clear()
+        with BlockReader(sources[kind](), sample_rate=rate, channel=1) as reader:
+            taken = np.concatenate(list(reader))
+        assert not caplog.records
+    assert np.sqrt(np.mean(taken**2)) == pytest.approx(np.sqrt(np.mean(left**2)), rel=0.05)  # AAC and Opus lose some
+
+
+@pytest.mark.parametrize("seconds", [8.0, 40.0])
+@pytest.mark.parametrize("block", [4000, 10**9])
+def test_a_stretch_that_cancels_is_told_with_its_place(
+    block: int, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of some seconds in minutes: the energy of the whole does not show it."""
+    left = speech(150.0)
+    right = left.copy()
+    right[60 * 16000 : round((60 + seconds) * 16000)] *= -1
+    stereo = np.stack([left, right], axis=1)
+    with caplog.at_level(logging.WARNING, "tdt"):
+        with BlockReader(stereo[start : start + block] for start in range(0, len(stereo), block)) as reader:
+            list(reader)
+        assert len(caplog.records) == 1
+        assert float(caplog.text.partition("from ")[2].split()[0]) == pytest.approx(60, abs=2)
+        caplog.clear()
+        load_audio(stereo)
+        assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(("kind", "share"), [("half", -0.5), ("much louder", -0.05), ("louder and like", 0.05)])
+def test_what_is_left_of_the_words_is_enough(
+    kind: str, share: float, asr: tdt.Recognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = speech(4.4)
+    stereo = np.stack([left, np.float32(share) * left], axis=1)
+    with caplog.at_level(logging.WARNING, "tdt"):
+        assert asr.transcribe(stereo).text == WORDS, kind
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "equal",
+        "one side",
+        "unlike",
+        "late",
+        "silent",
+        "hum in both",
+        "eight",
+        "rumble",
+        "hum before",
+        "hum between",
+        "3 s",
+    ],
+)
 def test_ordinary_channels_are_not(kind: str, rng: np.random.Generator, caplog: pytest.LogCaptureFixture) -> None:
     left = speech(12.0)
     nothing = np.zeros_like(left)
+    hum = 0.0015 * np.sin(2 * np.pi * 50 * np.arange(len(left)) / 16000)  # in a pause; of opposite sign on some cables
+    flipped = left.copy()
+    flipped[4 * 16000 : 7 * 16000] *= -1
     channels = {
         "equal": [left, left],
         "one side": [left, nothing],
@@ -79,6 +162,9 @@ def test_ordinary_channels_are_not(kind: str, rng: np.random.Generator, caplog: 
         "hum in both": [left * 1e-4, rng.normal(0, 1e-5, len(left))],
         "eight": [left] + [nothing] * 7,
         "rumble": [left, left + rng.normal(0, 0.1, len(left))],
+        "hum before": [np.concatenate([hum, left]), np.concatenate([-hum, left])],
+        "hum between": [np.concatenate([left, hum, left]), np.concatenate([left, -hum, left])],
+        "3 s": [left, flipped],
     }[kind]
     with caplog.at_level(logging.WARNING, "tdt"):
         load_audio(np.stack(channels, axis=1).astype(np.float32))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +18,9 @@ from tdt.errors import OptionError
 
 from ..sound_files import Kind, Pipe, by_ffmpeg, by_sndfile, made, speech
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 FAULTS = Path(__file__).resolve().parents[1] / "data/faults"
 
 
@@ -26,6 +31,12 @@ def tone(hz: float, seconds: float = 2.0, rate_hz: int = 16000) -> np.ndarray:
 def pitch(samples: np.ndarray) -> float:
     spectrum = np.abs(np.fft.rfft(samples))
     return float(np.argmax(spectrum) * 16000 / len(samples))
+
+
+@pytest.fixture(scope="module")
+def asr() -> Iterator[tdt.Recognizer]:
+    with tdt.load() as recognizer:
+        yield recognizer
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +107,28 @@ def test_a_silent_first_track_is_told(caplog: pytest.LogCaptureFixture) -> None:
         load_audio(content, track=1)
         load_audio(made(Kind("mp4", "aac", 44100), 3.0))
         assert not caplog.text
+
+
+@pytest.mark.parametrize("way", ["path", "bytes", "file", "pipe"])
+def test_a_silent_first_track_of_a_long_file_is_told(
+    way: str, asr: tdt.Recognizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracks = {"eng": np.zeros((20 * 16000, 1), np.float32), "deu": speech(20.0)[:, None]}
+    content = by_ffmpeg(tracks, 16000, "matroska", "pcm_s16le", default="eng")
+    (tmp_path / "film.mka").write_bytes(content)
+    source = {
+        "path": lambda: tmp_path / "film.mka",
+        "bytes": lambda: content,
+        "file": lambda: io.BytesIO(content),
+        "pipe": lambda: Pipe(content),
+    }[way]
+    with caplog.at_level(logging.WARNING, "tdt"):
+        assert asr.transcribe(source(), chunk_seconds=8).text == ""
+        assert "silent" in caplog.text
+        assert "--track" in caplog.text
+        caplog.clear()
+        assert asr.transcribe(source(), chunk_seconds=8, track=1).text.startswith("The open source project")
+        assert not caplog.records
 
 
 # --- listed -----------------------------------------------------------------------------------------------------------

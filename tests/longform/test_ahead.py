@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tdt.lifetime import setting_up
 from tdt.longform.ahead import Ahead, in_stages
 
 if TYPE_CHECKING:
@@ -32,6 +33,31 @@ def test_a_thread_ahead_keeps_its_distance_and_its_errors() -> None:
         assert len(made) <= expected + 1 + 3 + 1  # given, waiting, and one in the hand
     with pytest.raises(KeyError, match="twenty"):
         next(ahead)
+
+
+def test_a_generator_that_the_collector_ends_amid_an_import_waits_for_nobody() -> None:
+    """It may end in any thread, also in one that holds what the thread ahead is waiting for: they waited for ever."""
+    lock = threading.Lock()
+    waits = threading.Event()
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        waits.set()
+        with lock:
+            yield 2
+
+    stages = in_stages(numbers(), partial(max, 0))
+    assert next(stages) == 1
+    done = threading.Event()
+
+    def collector() -> None:
+        with setting_up(), lock:
+            waits.wait()
+            stages.close()
+        done.set()
+
+    threading.Thread(target=collector, daemon=True).start()
+    assert done.wait(60)
 
 
 def test_stages_keep_their_distance_order_and_errors() -> None:

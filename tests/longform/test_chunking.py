@@ -21,9 +21,14 @@ PLAN = Plan(chunk=100, context=12, margin=3, pause=20, least=5, target=50, reset
 
 
 def windows_of(
-    talk: np.ndarray, plan: Plan = PLAN, block: int = 10_000, level: np.ndarray | None = None
+    talk: np.ndarray,
+    plan: Plan = PLAN,
+    block: int = 10_000,
+    level: np.ndarray | None = None,
+    *,
+    at_once: bool = False,
 ) -> list[Window]:
-    planner = Planner(plan)
+    planner = Planner(plan, at_once=at_once)
     level = (talk * 20.0 - 60).astype(np.float32) if level is None else level
     found = []
     for start in range(0, len(talk), block):
@@ -67,6 +72,28 @@ def test_after_a_long_pause_decoding_starts_afresh_however_the_stream_comes(bloc
 
 def test_an_hour_of_silence_gives_no_window() -> None:
     assert windows_of(np.zeros(45_000, bool), block=100) == []
+
+
+@pytest.mark.parametrize("block", [1, 7, 10_000])
+def test_at_once_a_long_pause_is_told_before_speech_follows(block: int) -> None:
+    talk = pattern((0, 60), (1, 30), (0, 30), (1, 30), (0, 90), (1, 40), (0, 60))
+    first, carried, again = windows_of(talk, block=block)
+    silences = [Window.silent(carried.last), Window.silent(again.last)]
+    assert all(silence.is_silent for silence in silences)
+    assert windows_of(talk, block=block, at_once=True) == [first, carried, silences[0], again, silences[1]]
+    planner = Planner(PLAN, at_once=True)
+    known = carried.last + PLAN.reset + PLAN.margin  # so far, speech may begin at once
+    before = list(planner.add(talk[:known], np.zeros(known, np.float32)))
+    assert before == [first, carried, silences[0]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 150)), min_size=1, max_size=12), st.integers(1, 400))
+def test_at_once_windows_do_not_depend_on_blocks_either(stretches: list[tuple[bool, int]], block: int) -> None:
+    talk = pattern(*stretches)
+    windows = windows_of(talk, at_once=True)
+    assert windows_of(talk, block=block, at_once=True) == windows
+    check_windows([window for window in windows if not window.is_silent], talk, PLAN)
 
 
 def test_windows_overlap_in_a_short_pause_and_not_in_a_long_one() -> None:
