@@ -51,13 +51,11 @@ def test_what_is_not_given_comes_from_the_preset() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(
-        OptionError, match=r"^chunk=0\.0799 cannot be used: expected at least one encoder frame, 0\.08 s"
-    ):
+    with pytest.raises(OptionError, match=r"^chunk=0\.0799 .*expected at least one encoder frame, 0\.08 seconds"):
         contexts_of(SPEC, chunk=0.0799)
     for name in ("left", "chunk", "right"):
         for value in (-0.1, float("nan"), "2", True, 3601):
-            with pytest.raises(OptionError, match=f"^{name}="):
+            with pytest.raises(OptionError, match=rf"^{name}="):
                 contexts_of(SPEC, **{name: value})  # type: ignore[arg-type]
     for value in (3, 0, "4", True, 4.0):
         with pytest.raises(OptionError, match="^latency="):

@@ -43,7 +43,7 @@ def test_a_word_settles_when_the_next_begins() -> None:
     assert (settled_text(made), len(made.running().draft)) == ("", 1)
     assert made.add(tokens((TEEN, 2)), tokens((ONE, 4)), 8) == []
     assert settled_text(made) == "", "the draft's next word settles nothing"
-    assert made.add(tokens((ONE, 4)), tokens(), 10) == []
+    assert made.add(tokens((ONE, 4)), tokens(), 9) == []
     assert settled_text(made) == "fourteen"
     assert said(made.finish()) == [("fourteen one", "end")]
     assert made.finish() == []
