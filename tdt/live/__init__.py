@@ -12,6 +12,7 @@ from tdt.doors import door
 if TYPE_CHECKING:
     from tdt.live.contexts import contexts_of as contexts_of
     from tdt.live.endpoint import usual_rules as usual_rules
+    from tdt.live.gate import SpeechGate as SpeechGate
     from tdt.live.lockstep import LiveBatch as LiveBatch
     from tdt.live.steps import Stepper as Stepper
     from tdt.live.stream import LiveStream as LiveStream
@@ -24,6 +25,7 @@ __getattr__, __all__ = door(
     {
         "contexts": "contexts_of",
         "endpoint": "usual_rules",
+        "gate": "SpeechGate",
         "lockstep": "LiveBatch",
         "steps": "Stepper",
         "stream": "LiveStream Setup",

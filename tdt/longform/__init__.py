@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tdt.longform.underway import Pace as Pace
     from tdt.longform.underway import Part as Part
     from tdt.longform.underway import Recording as Recording
+    from tdt.longform.vad import shared_session as shared_session
 
 __getattr__, __all__ = door(
     __name__,
@@ -41,5 +42,6 @@ __getattr__, __all__ = door(
         "provider_seconds",
         "recording": "LongForm",
         "underway": "Pace Part Recording",
+        "vad": "shared_session",
     },
 )

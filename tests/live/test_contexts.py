@@ -58,7 +58,7 @@ def test_what_cannot_be_is_refused() -> None:
             with pytest.raises(OptionError, match=rf"^{name}="):
                 contexts_of(SPEC, **{name: value})  # type: ignore[arg-type]
     for value in (3, 0, "4", True, 4.0):
-        with pytest.raises(OptionError, match="^latency="):
+        with pytest.raises(OptionError, match=r"^latency="):
             contexts_of(SPEC, latency=value)  # type: ignore[arg-type]
 
 

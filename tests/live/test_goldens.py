@@ -79,7 +79,7 @@ def test_every_chunk_is_nemos(name: str, restart: float | None, asr: tdt.Recogni
 
 
 def test_recordings_are_nemos_in_lockstep(asr: tdt.Recognizer, recordings: list[np.ndarray]) -> None:
-    """The first and the last to their ends, of the others the beginnings: a run takes in 14 s for each chunk of 0.16."""
+    """The first and the last to their ends, of the others the beginnings: each chunk of 0.16 s takes a run of 14 s."""
     left, chunk, right = SETTINGS[COSTLY]["seconds"]
     batch = asr.live_batch(len(recordings), left=left, chunk=chunk, right=right)
     whole = {0, len(recordings) - 1}
