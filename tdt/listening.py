@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from tdt.checks import Bounds, number, whole_number, whole_option
+from tdt.checks import Bounds, instance, number, whole_number, whole_option
 from tdt.lifetime import Bound
-from tdt.longform import provider_seconds
+from tdt.longform import provider_seconds, shared_session
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text import Detokenizer
 from tdt.timeline import NULL, as_recorder
@@ -45,6 +46,7 @@ class Listening(Bound):
         sample_rate: int | None = None,
         channel: int | None = None,
         timeline: Recorder | None = None,
+        gate: bool = False,
     ) -> LiveStream:
         """Open a stream of speech: words within seconds, settled words that stay, utterances that close.
 
@@ -67,6 +69,10 @@ class Listening(Bound):
             Rate of what is pushed in Hz, 16000 by default; which channel to take, the mean of all by default.
         timeline : Recorder, optional
             Records the stages of each step.
+        gate : bool
+            Whether a speech detector listens first, and the encoder runs only where somebody speaks in the chunk, its
+            right context or the second before. That is not NeMo's result any more: what the model would find where the
+            detector hears nobody is lost, soft words as well as words made of noise.
 
         Returns
         -------
@@ -97,6 +103,7 @@ class Listening(Bound):
             sample_rate=sample_rate,
             channel=channel,
             timeline=timeline,
+            gate=gate,
         )
         return LiveStream(setup)
 
@@ -131,8 +138,9 @@ class Listening(Bound):
         sample_rate: int | None = None,
         channel: int | None = None,
         timeline: Recorder | None = None,
+        gate: bool = False,
     ) -> Setup:
-        from tdt.live import Setup, Stepper, contexts_of, usual_rules
+        from tdt.live import Setup, SpeechGate, Stepper, contexts_of, usual_rules
 
         stages = self._stages
         stages.origin.require()
@@ -156,4 +164,5 @@ class Listening(Bound):
             stages.confidence,
             self._lifetime,
             NULL if timeline is None else as_recorder("timeline", timeline),
+            partial(SpeechGate, shared_session()) if instance("gate", gate, bool, "True or False") else None,
         )

@@ -50,3 +50,4 @@ class LiveOptions(TypedDict, total=False):
     sample_rate: int | None
     channel: int | None
     timeline: Recorder | None
+    gate: bool

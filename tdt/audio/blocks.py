@@ -56,7 +56,7 @@ class BlockMixer:
                 f"{self._name} was given {type(block).__name__}; arrays of int16, float32 or float64 samples are "
                 "expected. Convert it: numpy.asarray(samples, numpy.float32)."
             )
-        few = array.ndim == 2 and 0 < array.shape[0] < array.shape[1] <= _MOST_CHANNELS_OF_A_FEW_SAMPLES
+        few = array.ndim == 2 and array.shape[0] < array.shape[1] <= _MOST_CHANNELS_OF_A_FEW_SAMPLES
         checked = frames_of(np.zeros((1, 1), array.dtype) if few else array, self._name)
         frames = array if few else checked
         if self._channels and frames.shape[1] != self._channels:
@@ -66,6 +66,6 @@ class BlockMixer:
             )
         samples = mixed(to_float32(frames), self._channel, self._name)
         check_samples(samples, self._name, self._taken)
-        self._channels = frames.shape[1]
+        self._channels = frames.shape[1] if len(samples) else self._channels
         self._taken += len(samples)
         return samples.copy() if np.may_share_memory(samples, array) else samples

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tdt.live.contexts import PRESETS as PRESETS
     from tdt.live.contexts import contexts_of as contexts_of
     from tdt.live.endpoint import usual_rules as usual_rules
+    from tdt.live.gate import SpeechGate as SpeechGate
     from tdt.live.lockstep import LiveBatch as LiveBatch
     from tdt.live.steps import Stepper as Stepper
     from tdt.live.stream import LiveStream as LiveStream
@@ -25,6 +26,7 @@ __getattr__, __all__ = door(
     {
         "contexts": "PRESETS contexts_of",
         "endpoint": "usual_rules",
+        "gate": "SpeechGate",
         "lockstep": "LiveBatch",
         "steps": "Stepper",
         "stream": "LiveStream Setup",

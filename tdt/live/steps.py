@@ -5,7 +5,7 @@ Nothing is carried but what NeMo carries: the decoder's state and the frames tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -70,6 +70,10 @@ class Listener(Protocol):
         """Return the window that is ready."""
         ...
 
+    def passes(self, window: Window) -> bool:
+        """Say whether the window is to be passed over unheard."""
+        ...
+
     def take(self, window: Window, heard: Heard) -> None:
         """Take what it gave."""
         ...
@@ -112,7 +116,7 @@ class Stepper:
         """Take streams that have a window each one window further; what goes wrong with one stays with it."""
         with timeline.span(CALL):
             windows = [listener.window() for listener in listeners]
-            results = self.step(windows, [listener.stand for listener in listeners], timeline)
+            results = self._results(listeners, windows, timeline)
             with timeline.span("text"):
                 for listener, window, result in zip(listeners, windows, results, strict=True):
                     failed = result if isinstance(result, TdtError) else None
@@ -122,6 +126,35 @@ class Stepper:
                         listener.fail(failed)
         if isinstance(timeline, Timeline):
             timeline.add_audio(sum(window.chunk for window in windows) / SAMPLE_RATE_HZ)
+
+    def _results(
+        self, listeners: Sequence[Listener], windows: Sequence[Window], timeline: Recorder
+    ) -> Sequence[Heard | TdtError]:
+        """Return what the window of each gives; those of silence are not in the run."""
+        places = [place for place, listener in enumerate(listeners) if not listener.passes(windows[place])]
+        stands = [listeners[place].stand for place in places]
+        heard = self.step([windows[place] for place in places], stands, timeline) if places else []
+        given = dict(zip(places, heard, strict=True))
+        return [
+            given[place] if place in given else self._passed(window, listeners[place].stand)
+            for place, window in enumerate(windows)
+        ]
+
+    def _passed(self, window: Window, stand: Stand) -> Heard:
+        """Return what a window gives whose chunk and right context are taken for blanks."""
+        chunk = window.chunk // self.frame_samples
+        right = (window.end - window.start) // self.frame_samples - chunk
+        after = self._gone_on(stand, chunk)
+        return Heard(Hypothesis.empty(), after, Hypothesis.empty(), self._gone_on(after, right))
+
+    def _gone_on(self, stand: Stand, frames: int) -> Stand:
+        state = stand.state or self._fresh(0)
+        end = state.frames_decoded + frames
+        if self.restart_frames is not None and first_pause(
+            Hypothesis.empty(), stand.spoken_end, end, self.restart_frames
+        ):
+            return Stand(self._fresh(end))
+        return stand._replace(state=replace(state, skip=max(0, state.skip - frames), frames_decoded=end))
 
     def step(
         self, windows: Sequence[Window], stands: Sequence[Stand], timeline: Recorder

@@ -19,13 +19,14 @@ from tdt.spec import SAMPLE_RATE_HZ
 from tdt.stages import Hypothesis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from tdt.errors import TdtError
     from tdt.lifetime import Lifetime
     from tdt.live.contexts import Contexts
     from tdt.live.endpoint import EndRule
+    from tdt.live.gate import SpeechGate
     from tdt.live.steps import Stepper
     from tdt.live.updates import Update
     from tdt.live.windowing import Window
@@ -59,6 +60,8 @@ class Setup:
     lifetime : Lifetime
         The recogniser's.
     timeline : Recorder
+    gate : callable or None
+        Makes what says whether a window is silence; None where every window is heard.
     """
 
     spec: ModelSpec
@@ -71,6 +74,7 @@ class Setup:
     confidence: Confidence
     lifetime: Lifetime
     timeline: Recorder
+    gate: Callable[[], SpeechGate] | None = None
 
 
 class LiveStream(Bound):
@@ -92,6 +96,7 @@ class LiveStream(Bound):
         self._course = Course()
         self._settler = Settler(setup.pieces, setup.rules)
         self._teller = Teller(setup.spec, setup.confidence, self._course)
+        self._gate = None if setup.gate is None else setup.gate()
         self._spoken: list[Hypothesis] = []
         self._draft, self._beyond = Hypothesis.empty(), Stand()
         self._ended = False
@@ -228,6 +233,10 @@ class LiveStream(Bound):
         window = self._buffer.peek()
         assert window is not None
         return window
+
+    def passes(self, window: Window) -> bool:
+        """Say whether the window is silence, which the encoder need not hear."""
+        return self._gate is not None and self._gate.is_silent(window)
 
     def take(self, window: Window, heard: Heard) -> None:
         """Take what the window gave."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tdt.spec import HOP_SAMPLES
+from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     from tdt.live.contexts import Contexts
@@ -69,9 +69,9 @@ class WindowBuffer:
 
     def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
-        self._samples = np.empty(
-            contexts.left_samples + 2 * contexts.chunk_samples + contexts.right_samples, np.float32
-        )
+        # What a window needs, the chunk before that the last one may reach back over, and what comes at once.
+        most = contexts.left_samples + 2 * contexts.chunk_samples + contexts.right_samples + 2 * SAMPLE_RATE_HZ
+        self._samples = np.empty(most, np.float32)
         self._first = 0  # sample of the stream at which what is held begins
         self.heard = self.decoded = 0
         self.ended = False
