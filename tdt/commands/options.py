@@ -207,6 +207,8 @@ OPTIONS: dict[str, Option] = {
                           default="simple"),
     "nodes": _flag("--nodes", _MEASURING, "add ONNX Runtime's dearest nodes, from a run of its own"),
     "memory": _flag("--memory", _MEASURING, "add peak memory by stage, from a run of its own"),
+    "live": _option("--live", _MEASURING, "as live recognition with so many seconds of latency (4 where no number is "
+                    "given), chunk by chunk", nargs="?", const=4, type=int, choices=(4, 2, 1)),
     "placement": _flag("--placement", _MEASURING, "start the graphs and show which provider runs what"),
     # --- quantising ---
     "numbers": _option("--precision", _QUANTISING, "what the encoder is written in", default="int8"),

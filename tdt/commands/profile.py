@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.commands.options import add
+from tdt.errors import OptionError
 from tdt.profiling import check_writable, open_output, to_markdown, to_text
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ examples:
   tdt profile talk.flac                                  a table of stages
   tdt profile talk.flac --format json | jq .stages       the same as data (wall_ms, stages, setup, …)
   tdt profile talk.flac --nodes --format trace -o t.json open t.json at ui.perfetto.dev
+  tdt profile talk.flac --live 2                         live recognition of two seconds' latency, chunk by chunk
   tdt profile *.flac --format html -o profile.html       one page, nothing loaded from anywhere
 
 Clocks: host is the host's clock around work of its own; host+sync the same around device work, after waiting for it;
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
     add(
         parser, "files", "model", "provider_or_auto", "precision", "decoder", "threads", "batch_size", "runs", "nodes",
-        "memory", "format", "picture", "report",
+        "memory", "live", "format", "picture", "report",
         batch_size={"default": 1, "shown": "1"},
         runs={"default": 10, "shown": "10 rounds over the files; fewer where they take longer than 20 s"},
         format={"choices": FORMATS, "default": "table"},
@@ -42,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Profile and report; return the exit status."""
+    if args.live is not None and args.batch_size != 1:
+        raise OptionError("--batch-size", args.batch_size, "1 with --live: a stream has one chunk at a time")
     check_writable(args.picture)
     if args.picture:
         from tdt.profiling import require_plotting
@@ -59,13 +63,16 @@ def _profile(args: argparse.Namespace) -> Profile:
     from tdt.profiling import Options, run_profile
 
     load: dict[str, Any] = {"provider": args.provider, "precision": args.precision, "decoder": args.decoder}
-    options = Options(args.model, {**load, "threads": args.threads}, batch_size=args.batch_size, runs=args.runs)
+    options = Options(
+        args.model, {**load, "threads": args.threads}, batch_size=args.batch_size, runs=args.runs, live=args.live
+    )
     return run_profile(args.files, options, with_nodes=args.nodes, with_memory=args.memory)
 
 
 def _title(profile: Profile, args: argparse.Namespace) -> str:
     shown = ", ".join(Path(name).name for name in args.files[:3]) + (", …" if len(args.files) > 3 else "")
     model = profile.model
+    shown += f", live with {args.live} s of latency: a call is a chunk" if args.live is not None else ""
     return f"{model['name']}, encoder {model['encoder_precision']}, {model['provider']}: {shown}"
 
 

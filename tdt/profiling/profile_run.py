@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tdt.audio import BlockReader
 from tdt.profiling import memory, nodes
 from tdt.profiling.breakdown import break_down
 from tdt.profiling.environment import environment_block, file_hashes, invocation
@@ -42,12 +43,15 @@ class Options:
         Files to a call.
     runs : int
         Rounds over the files.
+    live : {4, 2, 1}, optional
+        Push the files through live streams of this latency; a call is a chunk then.
     """
 
     model: str | None
     load: dict[str, Any]
     batch_size: int = 1
     runs: int = 10
+    live: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +137,22 @@ def _warm(recognizer: Recognizer, sources: Sequence[Source], options: Options, r
 
 
 def _transcribe(recognizer: Recognizer, sources: Sequence[Source], options: Options, recorder: Recorder) -> None:
-    """Transcribe everything once, a call a batch."""
+    """Transcribe everything once, a call a batch; live, a call a chunk."""
+    if options.live is not None:
+        for source in sources:
+            _listen(recognizer, source, options.live, recorder)
+        return
     size = options.batch_size
     for start in range(0, len(sources), size):
         batch = list(sources[start : start + size])
         recognizer.transcribe(batch if size > 1 else batch[0], batch_size=size, timeline=recorder)
+
+
+def _listen(recognizer: Recognizer, source: Source, latency: int, recorder: Recorder) -> None:
+    with BlockReader(source) as reader, recognizer.live(latency=latency, timeline=recorder) as stream:
+        for block in reader:
+            stream.push(block)
+        stream.finish()
 
 
 def _describe(recognizer: Recognizer, options: Options) -> dict[str, Any]:
@@ -151,6 +166,7 @@ def _describe(recognizer: Recognizer, options: Options) -> dict[str, Any]:
         "files": file_hashes(paths),
         "provider": str(options.load.get("provider", "cpu")),
         "batch_size": options.batch_size,
+        "live": options.live,
     }
 
 

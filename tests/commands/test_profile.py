@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tdt
+from tdt.audio.loading import load_audio
 from tdt.commands import main
 from tdt.profiling.breakdown import break_down
 from tdt.timeline import NULL, Recorder, Timeline
@@ -171,3 +172,18 @@ def test_profiling_off_costs_less_than_a_hundredth() -> None:
         recognizer.transcribe(samples)
         call = perf_counter() - start
         assert counting.records * min(cost(NULL) for _ in range(5)) < 0.01 * call
+
+
+def test_live_recognition_is_profiled_chunk_by_chunk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "live.json"
+    assert main(["profile", CLIP, "--live", "1", "--runs", "1", "--format", "json", "-o", str(out)]) == 0
+    document = json.loads(out.read_text())
+    with tdt.load() as asr, asr.live(latency=1) as stream:
+        seconds = load_audio(CLIP).seconds
+        chunk = stream.contexts.chunk_samples / 16000
+    assert document["model"]["live"] == 1
+    assert 0 <= document["calls"] - (seconds - 1) / chunk <= 2
+    assert document["audio_seconds"] == pytest.approx(seconds)
+    assert {"features", "encoder", "predictor", "joint", "rule", "text"} <= {row["name"] for row in document["stages"]}
+    assert main(["profile", CLIP, "--live", "--batch-size", "2"]) == 2
+    assert "--batch-size" in capsys.readouterr().err
