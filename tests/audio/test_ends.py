@@ -29,7 +29,7 @@ MP3 = Kind("MP3", "MPEG_LAYER_III", 44100, "sndfile")
 FAULTS = Path(__file__).resolve().parents[1] / "data/faults"
 SECONDS = 5.0
 WORDS = "The open source project has improved the first language model."
-# What says nowhere where it ends: tools/readme/audio-formats.md names the same.
+# What says nowhere where it ends: tools/readme/audio.md names the same.
 CANNOT_TELL = {"mpeg"}
 # Whose joined files are read to the end of the first only, as nothing in them says where another begins.
 NOT_JOINED = {"CAF", "VOC", "NIST", "tta", "wv"}
@@ -357,3 +357,26 @@ def test_an_avi_of_two_tracks_and_a_title_that_looks_like_facts() -> None:
             {"": speech(4.4)[:, None]}, 16000, "mp4", "aac", metadata={"title": "Audio: 8000 Hz, 6 channels"}
         )
         assert asr.transcribe(title).text == WORDS
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+# What the page calls a container, where that is not its name in capitals.
+PAGE_NAMES = {
+    "ipod": "M4A", "adts": "AAC", "latm": "AAC", "eac3": "E-AC-3", "ac3": "AC-3", "matroska": "Matroska",
+    "webm": "WebM", "mpegts": "MPEG transport stream", "mpeg": "MPEG program stream", "wv": "WavPack", "ogg": "Ogg",
+    "wavex": "WAV",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_the_page_on_audio_says_what_these_tests_find(kind: Kind) -> None:
+    page = (Path(__file__).resolve().parents[2] / "tools/readme/audio.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
+    name = PAGE_NAMES.get(kind.container.lower(), kind.container.upper())
+    found = [row for row in rows if len(row) == 3 and name in row[0].split(", ")]
+    assert len(found) == 1, name
+    _, shows, joined = found[0]
+    assert shows.startswith("nothing") == (kind.container in CANNOT_TELL)
+    assert ("refused" in shows) == (kind.container in {"mp4", "ipod", "mov", "3gp"})
+    assert (joined == "the first is read") == (kind.container in NOT_JOINED)
