@@ -142,8 +142,8 @@ class Listening(Bound):
     ) -> Setup:
         from tdt.live import Setup, SpeechGate, Stepper, contexts_of, usual_rules
 
-        stages = self._stages
-        stages.origin.require()
+        with self._lifetime.use():  # a closed or forked one says so now, not at the first push
+            stages = self._stages
         spec = stages.spec
         contexts = contexts_of(spec, left, chunk, right, latency, provider_seconds(stages.encoder))
         pauses = {

@@ -8,7 +8,8 @@ import importlib
 import pytest
 
 MODULES = (
-    "tdt", "tdt.longform.batching", "tdt.loading", "tdt.recognizer", "tdt.text.render", "tdt.commands.names",
+    "tdt", "tdt.longform.batching", "tdt.loading", "tdt.recognizer", "tdt.listening", "tdt.text.render",
+    "tdt.commands.names",
 )  # fmt: skip
 
 

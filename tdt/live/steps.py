@@ -131,14 +131,20 @@ class Stepper:
         self, listeners: Sequence[Listener], windows: Sequence[Window], timeline: Recorder
     ) -> Sequence[Heard | TdtError]:
         """Return what the window of each gives; those of silence are not in the run."""
-        places = [place for place, listener in enumerate(listeners) if not listener.passes(windows[place])]
+        given: dict[int, Heard | TdtError] = {}
+        places: list[int] = []
+        for place, (listener, window) in enumerate(zip(listeners, windows, strict=True)):
+            passes = outcome(partial(listener.passes, window), NAME)
+            if isinstance(passes, TdtError):
+                given[place] = passes
+            elif passes:
+                given[place] = self._passed(window, listener.stand)
+            else:
+                places.append(place)
         stands = [listeners[place].stand for place in places]
         heard = self.step([windows[place] for place in places], stands, timeline) if places else []
-        given = dict(zip(places, heard, strict=True))
-        return [
-            given[place] if place in given else self._passed(window, listeners[place].stand)
-            for place, window in enumerate(windows)
-        ]
+        given |= dict(zip(places, heard, strict=True))
+        return [given[place] for place in range(len(listeners))]
 
     def _passed(self, window: Window, stand: Stand) -> Heard:
         """Return what a window gives whose chunk and right context are taken for blanks."""

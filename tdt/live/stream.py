@@ -147,8 +147,7 @@ class LiveStream(Bound):
     @property
     def hypothesis(self) -> Hypothesis:
         """All tokens so far that stay, those of a word that is not complete included; frames count from the start."""
-        self._spoken = [Hypothesis.concatenate(self._spoken)]
-        return self._spoken[0]
+        return Hypothesis.concatenate(list(self._spoken))
 
     @property
     def transcript(self) -> Transcript:

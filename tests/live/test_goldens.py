@@ -162,6 +162,30 @@ def test_resampled_pushes_give_the_bits_of_the_whole(asr: tdt.Recognizer) -> Non
     assert at_once.hypothesis.logprobs.tolist() == cut.hypothesis.logprobs.tolist()
 
 
+@pytest.mark.parametrize("block", [160, 1600, 960_000])
+def test_blocks_of_any_length_tell_the_same(block: int, asr: tdt.Recognizer, recordings: list[np.ndarray]) -> None:
+    samples = recordings[4][: 6 * 16000]
+    whole = asr.live(latency=1)
+    expected = whole.push(samples) + whole.finish()
+    live, watcher = asr.live(latency=1), Watcher()
+    for start in range(0, len(samples), block):
+        watcher.see(live.push(samples[start : start + block]))
+    watcher.see(live.finish())
+    assert watcher.updates == expected
+    assert live.transcript == whole.transcript
+    assert len(watcher.finals) >= 1
+
+
+def test_a_closed_recogniser_opens_no_stream() -> None:
+    recognizer = tdt.load()
+    with recognizer.live() as live:
+        recognizer.close()
+        for call in (recognizer.live, live.finish, lambda: live.push(np.zeros(99, np.float32))):
+            with pytest.raises(tdt.ClosedError):
+                call()
+        assert live.transcript.text == ""
+
+
 def test_decoding_afresh_after_a_pause_is_decoding_the_rest_alone(asr: tdt.Recognizer) -> None:
     """The frames behind the pause, decoded from no state, give the tokens that the stream gives."""
     hello = soundfile.read(DATA / "goldens/15_hello_world.flac", dtype="float32")[0]

@@ -382,6 +382,15 @@ def test_a_stream_stays_in_its_process() -> None:
         LiveStream(scripted()).__reduce__()
 
 
+def test_tokens_are_joined_now_and_then_and_none_is_lost() -> None:
+    stream = LiveStream(scripted(0, 1, 0, silence=None))
+    for _ in range(3):
+        for _ in range(200):
+            stream.push(audio([(ONE, 1)]))
+        assert len(stream._spoken) <= 256
+    assert stream.hypothesis.frames.tolist() == list(range(600))
+
+
 def test_a_timeline_records_the_stages_of_each_step() -> None:
     timeline = Timeline()
     feed(scripted(4, 3, 2, timeline=timeline), audio([1] * 30))
