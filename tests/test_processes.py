@@ -261,7 +261,7 @@ def run(code: str, **environment: str) -> str:
         [sys.executable, "-c", BEGINNING + textwrap.dedent(code)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, **environment},
         check=False,
     )
@@ -520,7 +520,7 @@ def _transcribe(path: str) -> str:
 def test_servers_that_fork_before_they_load_stay_fine() -> None:
     context = multiprocessing.get_context("fork")
     with context.Pool(2) as pool:
-        assert pool.map_async(_transcribe, [str(RECORDING)] * 3).get(timeout=120) == [HELLO] * 3
+        assert pool.map_async(_transcribe, [str(RECORDING)] * 3).get(timeout=300) == [HELLO] * 3
 
 
 @FORKS
