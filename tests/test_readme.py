@@ -21,6 +21,7 @@ import pytest
 import tdt
 from tdt.audio.loading import load_audio
 from tdt.commands import COMMANDS, main
+from tdt.live.states import TABLE
 from tdt.runtime import backend
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -292,3 +293,14 @@ def _runs(text: str) -> list[tuple[str, ...]]:
     text = re.sub(r'\bf?"|"', " ", re.sub(r"\{[^{}]*\}", "·", text))
     words = ["·" if re.search(r"[·…\d]|\w\.\w", word) else word.strip("',.:()") for word in text.split()]
     return [run for run in zip(words, words[1:], words[2:], strict=False) if run.count("·") < 2]
+
+
+def test_the_states_of_a_live_stream_are_those_of_the_code() -> None:
+    table = (FOLDER / "live.md").read_text(encoding="utf-8").partition("| state | ")[2]
+    head, _, *rows = table.split("\n\n")[0].split("\n")
+    events = [cell.strip() for cell in head.split("|")[:-1]]
+    found = {}
+    for row in rows:
+        state, *cells = (cell.strip() for cell in row.split("|")[1:-1])
+        found[state] = {event: cell for event, cell in zip(events, cells, strict=True) if cell}
+    assert found == {state: dict(leads) for state, leads in TABLE.items()}
