@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 import tdt
+from tdt.errors import OptionError
+from tdt.runtime import providers
 
 from .fake_runtime import Spent
+from .test_cuda_engines import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -48,3 +52,30 @@ def test_a_batch_of_streams_is_one_run(asr: Any) -> None:
         for _ in range(4):
             batch.push([np.zeros(16_000, np.float32)] * 3)
     assert {rows for rows, _ in encoder._buffers} == {3}
+
+
+LIVE_ENGINE = "tensorrt:0,int8,max_batch=1,max_seconds=14,opt_batch=1,opt_seconds=14"
+
+
+def test_tensorrt_needs_one_shape(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """CUDA runs in TensorRT's place; the engine's profile is tuned for the full window, and takes no longer one."""
+    tensorrt = StandIn()
+    monkeypatch.setattr(providers, "_create", tensorrt.create)
+    monkeypatch.setattr(providers, "provider_load_error", lambda *_: "")
+    monkeypatch.setattr("tdt.encoding.device_encoder.probe_batching", lambda *_, **__: "together")
+    with tdt.load(provider=f"{LIVE_ENGINE},cache={tmp_path}", decoder="native") as asr:
+        ((_, options),) = tensorrt.opened
+        assert (
+            options["trt_profile_opt_shapes"] == options["trt_profile_max_shapes"] == "audio_signal:1x128x1401,length:1"
+        )
+        second = np.zeros(16_000, np.float32)
+        with asr.live(restart=None) as live:  # 10-2-2
+            for _ in range(18):
+                live.push(second)
+            shapes = set(asr._stages.encoder._buffers)  # type: ignore[attr-defined]
+            for _ in range(6):
+                live.push(second)
+            assert set(asr._stages.encoder._buffers) == shapes  # type: ignore[attr-defined]
+            assert max(length for _, length in shapes) == 1400
+        with pytest.raises(OptionError, match=r"left \+ chunk \+ right.*at most 14 seconds"):
+            asr.live(left=10.08)
