@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 from pathlib import Path
@@ -20,7 +21,8 @@ DATA = ROOT / "tests/data"
 
 # A busy machine is no fault of what is tested: examples may take their time.
 settings.register_profile("tdt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("tdt")
+settings.register_profile("kept nowhere", settings.get_profile("tdt"), database=None)
+settings.load_profile("tdt" if os.access(ROOT, os.W_OK) else "kept nowhere")
 
 
 def pytest_configure() -> None:

@@ -29,7 +29,7 @@ NEMO = {
 NEMO_OFFLINE = 51
 OURS = [(10, 1, 1), (5.04, 0.48, 0.48), (10, 2, 0.08)]  # the presets, and what little right context does
 # Numbers of the evaluation clips that were joined, with 0.4 s of zeros between them.
-RECORDINGS = [range(8), range(8, 16), range(16, 25), range(26, 35), range(35, 42)]
+RECORDINGS = [range(8), range(8, 16), range(16, 26), range(26, 35), range(35, 42)]
 GAP = np.zeros(6400, np.float32)
 MINUTES = 6
 

@@ -45,7 +45,13 @@ def mel_filterbank(n_mels: int) -> Float32:
 
 def compute_filterbank(n_mels: int) -> Float32:
     """Compute with librosa what :func:`mel_filterbank` returns."""
-    from librosa.filters import mel
+    try:
+        from librosa.filters import mel
+    except RuntimeError:  # it insists on keeping what it compiles, and finds no folder that can be written to
+        from ..vector.code_cache import somewhere_to_keep
+
+        with somewhere_to_keep():
+            from librosa.filters import mel
 
     bank = mel(sr=SAMPLE_RATE_HZ, n_fft=N_FFT, n_mels=n_mels, fmin=0, fmax=SAMPLE_RATE_HZ / 2, htk=False, norm="slaney")
     return cast("Float32", np.asarray(bank, np.float32))

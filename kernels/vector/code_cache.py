@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import pickle
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,6 +51,18 @@ def places(source: Path) -> Places:
     write = folders.first_writable([*trusted, *own])
     read = tuple(folder for folder in [*trusted, *own] if folder == write or folder.is_dir())
     return Places(read, write, own=write in own)
+
+
+@contextmanager
+def somewhere_to_keep() -> Iterator[None]:
+    """Let packages that must keep what they compile have this user's temporary folder for it, while the block runs."""
+    folder, before = folders.temporary(), config.CACHE_DIR
+    if folder is not None and not before:
+        config.CACHE_DIR = str(folder / "others")
+    try:
+        yield
+    finally:
+        config.CACHE_DIR = before
 
 
 def _may_be_read(folder: Path, source: Path) -> bool:

@@ -153,7 +153,7 @@ OPTIONS: dict[str, Option] = {
     "pace": _flag("--pace", _LIVE, "give the file at the pace of speech"),
     "devices": _flag("--devices", _LIVE, "list the microphones and end"),
     "latency": _option("--latency", _LIVE, "seconds of latency by design, with what goes with them", shown="4",
-                       type=int, choices=(4, 2, 1)),
+                       type=Whole(1, 4), choices=(4, 2, 1)),
     "left": _option("--left", _LIVE, "seconds heard before what is decoded", shown="10", type=seconds(0, 3600),
                     metavar="S"),
     "chunk": _option("--chunk", _LIVE, "seconds decoded in a step", shown="by the latency",
@@ -208,7 +208,7 @@ OPTIONS: dict[str, Option] = {
     "nodes": _flag("--nodes", _MEASURING, "add ONNX Runtime's dearest nodes, from a run of its own"),
     "memory": _flag("--memory", _MEASURING, "add peak memory by stage, from a run of its own"),
     "live": _option("--live", _MEASURING, "as live recognition with so many seconds of latency (4 where no number is "
-                    "given), chunk by chunk", nargs="?", const=4, type=int, choices=(4, 2, 1)),
+                    "given), chunk by chunk", nargs="?", const=4, type=Whole(1, 4), choices=(4, 2, 1)),
     "placement": _flag("--placement", _MEASURING, "start the graphs and show which provider runs what"),
     # --- quantising ---
     "numbers": _option("--precision", _QUANTISING, "what the encoder is written in", default="int8"),

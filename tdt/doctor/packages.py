@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tdt.kernels.vector import folders
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -122,14 +124,17 @@ def _package(answer: Mapping[str, Any]) -> Package:
 def _ask(names: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
     """Return the answers of one process, and in words how it ended."""
     given = json.dumps([[(name, PROBES[name]) for name in names], sys.path]) + "\n"
-    quiet = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    given_by_us = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    temporary = folders.temporary()
+    if temporary is not None:  # librosa must keep what it compiles, also where there is no home: as we let it
+        given_by_us["NUMBA_CACHE_DIR"] = str(temporary / "others")
     try:
         done = subprocess.run(
             [sys.executable, "-c", _SCRIPT],
             input=given.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=quiet | dict(os.environ),
+            env=given_by_us | dict(os.environ),
             timeout=_SECONDS,
             check=False,
         )

@@ -98,7 +98,12 @@ def test_usable_values_reach_the_command(option: str, monkeypatch: pytest.Monkey
     name, action = OPTIONS_BY_ID[option]
     kind = action.type
     item = kind.item if isinstance(kind, Listed) else kind
-    good = {"smoothquant": ["search", "off", "0.5"], "max_memory": ["1M", "2.5g", "16T", "1048576"]}
+    good = {
+        "smoothquant": ["search", "off", "0.5"],
+        "max_memory": ["1M", "2.5g", "16T", "1048576"],
+        "end_of_speech": ["off", "0.2", "3600"],
+        "restart": ["off", "0.2", "3600"],
+    }
     values = good.get(action.dest) or [f"{item.least + item.above:g}" if isinstance(item, Number) else str(item.least),
                                        f"{item.most:g}" if isinstance(item, Number) else str(item.most)]  # fmt: skip
     seen: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import array_api_strict
@@ -59,6 +60,28 @@ def test_stored_filterbanks_are_librosas(n_mels: int) -> None:
 
 def test_other_filterbanks_come_from_librosa() -> None:
     np.testing.assert_allclose(filterbank.mel_filterbank(64), naive.slaney_filterbank(64), atol=5e-7)
+
+
+def test_where_librosa_may_keep_nothing_it_gets_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user without a home it cannot be imported: Numba finds no place for what it compiles."""
+    from numba.core import config
+
+    class Refusing:
+        asked = 0
+
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name == "librosa.filters":
+                self.asked += 1
+                if not config.CACHE_DIR:
+                    raise RuntimeError("cannot cache function '__o_fold': no locator available")
+
+    refusing = Refusing()
+    monkeypatch.setattr(config, "CACHE_DIR", "")
+    monkeypatch.delitem(sys.modules, "librosa.filters", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [refusing, *sys.meta_path])
+    np.testing.assert_allclose(filterbank.compute_filterbank(64), naive.slaney_filterbank(64), atol=5e-7)
+    assert refusing.asked == 2
+    assert config.CACHE_DIR == ""
 
 
 @pytest.mark.parametrize("edges", ["constant", "reflect"])
