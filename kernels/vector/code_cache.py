@@ -56,9 +56,9 @@ def places(source: Path) -> Places:
 @contextmanager
 def somewhere_to_keep() -> Iterator[None]:
     """Let packages that must keep what they compile have this user's temporary folder for it, while the block runs."""
-    folder, before = folders.temporary(), config.CACHE_DIR
+    folder, before = folders.for_others(), config.CACHE_DIR
     if folder is not None and not before:
-        config.CACHE_DIR = str(folder / "others")
+        config.CACHE_DIR = str(folder)
     try:
         yield
     finally:

@@ -43,6 +43,18 @@ def temporary() -> Path | None:
     return None
 
 
+def for_others() -> Path | None:
+    """Return a temporary folder of this user's, made, for packages that must keep what they compile; None without."""
+    base = temporary()
+    try:
+        if base is not None:
+            make(base / "others")
+            return base / "others"
+    except OSError:
+        pass
+    return None
+
+
 def is_own(folder: Path, *, strictly: bool) -> bool:
     """Say whether nobody but this user (or, unless `strictly`, the administrator) put anything into a folder.
 
@@ -79,7 +91,9 @@ def make(folder: Path) -> None:
     OSError
         Where it cannot be made, or another user was faster.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in (*reversed(folder.parents), folder):  # `parents=True` would let the umask decide about those above
+        if not part.exists():
+            part.mkdir(mode=0o700, exist_ok=True)
     if not is_own(folder, strictly=False):
         raise PermissionError(f"{folder} belongs to someone else")
 

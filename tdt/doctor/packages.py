@@ -125,9 +125,9 @@ def _ask(names: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
     """Return the answers of one process, and in words how it ended."""
     given = json.dumps([[(name, PROBES[name]) for name in names], sys.path]) + "\n"
     given_by_us = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    temporary = folders.temporary()
-    if temporary is not None:  # librosa must keep what it compiles, also where there is no home: as we let it
-        given_by_us["NUMBA_CACHE_DIR"] = str(temporary / "others")
+    kept = folders.for_others()
+    if kept is not None:  # librosa must keep what it compiles, also where there is no home: as we let it
+        given_by_us["NUMBA_CACHE_DIR"] = str(kept)
     try:
         done = subprocess.run(
             [sys.executable, "-c", _SCRIPT],

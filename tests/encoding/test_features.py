@@ -62,7 +62,7 @@ def test_other_filterbanks_come_from_librosa() -> None:
     np.testing.assert_allclose(filterbank.mel_filterbank(64), naive.slaney_filterbank(64), atol=5e-7)
 
 
-def test_where_librosa_may_keep_nothing_it_gets_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_librosa_may_keep_nothing_it_gets_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As another user without a home it cannot be imported: Numba finds no place for what it compiles."""
     from numba.core import config
 
@@ -76,11 +76,14 @@ def test_where_librosa_may_keep_nothing_it_gets_a_folder(monkeypatch: pytest.Mon
                     raise RuntimeError("cannot cache function '__o_fold': no locator available")
 
     refusing = Refusing()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(config, "CACHE_DIR", "")
     monkeypatch.delitem(sys.modules, "librosa.filters", raising=False)
     monkeypatch.setattr(sys, "meta_path", [refusing, *sys.meta_path])
     np.testing.assert_allclose(filterbank.compute_filterbank(64), naive.slaney_filterbank(64), atol=5e-7)
     assert refusing.asked == 2
+    (mine,) = tmp_path.iterdir()
+    assert mine.stat().st_mode & 0o777 == 0o700, "nobody else's, from the first folder on"
     assert config.CACHE_DIR == ""
 
 

@@ -33,10 +33,9 @@ ENCODER = "encoder-model.fp16.onnx"
 
 
 @pytest.fixture(scope="module")
-def source(models: Path) -> Path:
-    """The tiny model, float32 alone."""
-    folder = models / "float32-alone"
-    folder.mkdir()
+def source(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, float32 alone; apart from those that all tests share."""
+    folder = tmp_path_factory.mktemp("float32-alone")
     for name in ("encoder-model.onnx", "decoder_joint-model.onnx", "vocab.txt", "config.json"):
         shutil.copyfile(models / "parakeet-tdt-tiny-onnx" / name, folder / name)
     return folder
