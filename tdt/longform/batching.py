@@ -19,7 +19,7 @@ WINDOW_SECONDS = 1800.0
 
 
 def _usual(clips: int, longest: float) -> bool:
-    return clips <= BATCH_SIZE and clips * longest**2 <= BATCH_SIZE * FULL_BATCH_SECONDS**2
+    return clips * longest**2 <= BATCH_SIZE * FULL_BATCH_SECONDS**2
 
 
 class BatchRule(NamedTuple):
@@ -30,7 +30,7 @@ class BatchRule(NamedTuple):
     most : int
         Clips, however short they are.
     fits : callable
-        Whether so many clips, the longest of so many seconds, may share a run. One alone always may.
+        Whether the memory holds so many clips, the longest of so many seconds. One alone always may run.
     """
 
     most: int = BATCH_SIZE
@@ -39,11 +39,15 @@ class BatchRule(NamedTuple):
     @classmethod
     def of(cls, batch_size: int) -> BatchRule:
         """Return the rule of who wants this many clips in a batch, whatever their length."""
-        return cls(batch_size, lambda clips, _: clips <= batch_size)
+        return cls(batch_size, lambda *_: True)
+
+    def takes(self, clips: int, longest: float) -> bool:
+        """Say whether so many clips, the longest of so many seconds, may share a run."""
+        return clips <= self.most and self.fits(clips, longest)
 
     def clips_of(self, seconds: float) -> int:
         """Return how many clips of a length share a run."""
-        return max(1, sum(self.fits(clips, seconds) for clips in range(1, self.most + 1)))
+        return max(1, sum(self.takes(clips, seconds) for clips in range(1, self.most + 1)))
 
 
 USUAL = BatchRule()
@@ -74,7 +78,7 @@ def plan_batches(seconds: Sequence[float], rule: BatchRule = USUAL) -> list[list
     longest = 0.0
     for index in sorted(range(len(seconds)), key=lambda index: -seconds[index]):
         count = len(batches[-1]) + 1 if batches else 1
-        fits = rule.fits(count, longest) and longest - seconds[index] <= max(PADDING_SHARE * longest, PADDING_SECONDS)
+        fits = rule.takes(count, longest) and longest - seconds[index] <= max(PADDING_SHARE * longest, PADDING_SECONDS)
         if batches and fits:
             batches[-1].append(index)
         else:

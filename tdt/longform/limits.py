@@ -192,11 +192,7 @@ def batch_rule(
     if card_bytes is None:
         return USUAL
     share = int(MEMORY_SHARE * card_bytes)
-
-    def fits(clips: int, longest: float) -> bool:
-        return clips <= CARD_BATCH_SIZE and window_bytes(spec, longest, clips) <= share
-
-    return BatchRule(CARD_BATCH_SIZE, fits)
+    return BatchRule(CARD_BATCH_SIZE, lambda clips, longest: window_bytes(spec, longest, clips) <= share)
 
 
 def card_bytes(encoder: object) -> int | None:
