@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tdt.checks import Bounds, instance, number, whole_number, whole_option
 from tdt.lifetime import Bound
-from tdt.longform import provider_seconds, shared_session
+from tdt.longform import Silero, provider_seconds
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text import Detokenizer
 from tdt.timeline import NULL, as_recorder
@@ -164,5 +163,5 @@ class Listening(Bound):
             stages.confidence,
             self._lifetime,
             NULL if timeline is None else as_recorder("timeline", timeline),
-            partial(SpeechGate, shared_session()) if instance("gate", gate, bool, "True or False") else None,
+            (lambda: SpeechGate(Silero())) if instance("gate", gate, bool, "True or False") else None,
         )

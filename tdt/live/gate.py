@@ -6,21 +6,17 @@ blanks would be: words that the model would have found there are lost, and so ar
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tdt.live.windowing import Window
     from tdt.stages import Float32
 
 FRAME_SAMPLES = 512
-CONTEXT_SAMPLES = 64  # the detector hears the end of the frame before
-STATE_SHAPE = (1, 1, 128)
 # Half of the usual threshold: a run in vain costs time, one left out costs words.
 SPEECH = 0.25
 # Before the chunk this must be silent, too: the last word and its full stop may be decoded as late.
@@ -34,10 +30,14 @@ FORGOTTEN_DB_A_SECOND = 0.125
 
 
 class Detector(Protocol):
-    """The detector's session."""
+    """The detector on one stream, its state carried."""
 
-    def run(self, feeds: Mapping[str, Any]) -> list[Any]:
-        """Return probabilities of speech, and the state after them."""
+    def hear(self, frames: Float32, gain: np.float32) -> Float32:
+        """Return the probability of speech in each of the next frames [shape=(n, 512)], raised by a gain."""
+        ...
+
+    def pass_over(self, frames: Float32) -> None:
+        """Take frames for silence without asking."""
         ...
 
 
@@ -47,13 +47,11 @@ class SpeechGate:
     Parameters
     ----------
     detector : Detector
-        Silero's graph, with inputs `input` [n, 576], `h` and `c`.
+        One that has heard nothing yet.
     """
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self._hidden = self._cell = np.zeros(STATE_SHAPE, np.float32)
-        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
         self._heard = 0  # samples, whole frames
         self._level_db = -np.inf
         self._spoken_until = -MARGIN_SAMPLES  # sample at which the last frame with speech ended
@@ -86,15 +84,7 @@ class SpeechGate:
         seconds = frames.size / SAMPLE_RATE_HZ
         self._level_db = max(self._level_db - FORGOTTEN_DB_A_SECOND * seconds, loudest_db)
         if loudest_db < SILENCE_DB:
-            self._context = frames[-1, -CONTEXT_SAMPLES:].copy()
+            self._detector.pass_over(frames)
             return np.zeros(len(frames), np.float32)
         gain = np.float32(10 ** (min(max(TARGET_DB - self._level_db, -MOST_GAIN_DB), MOST_GAIN_DB) / 20))
-        heard = np.empty((len(frames), CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
-        heard[:, CONTEXT_SAMPLES:] = frames
-        heard[0, :CONTEXT_SAMPLES] = self._context
-        heard[1:, :CONTEXT_SAMPLES] = frames[:-1, -CONTEXT_SAMPLES:]
-        self._context = frames[-1, -CONTEXT_SAMPLES:].copy()
-        speech, self._hidden, self._cell = self._detector.run(
-            {"input": heard * gain, "h": self._hidden, "c": self._cell}
-        )
-        return np.asarray(speech, np.float32).reshape(-1)
+        return self._detector.hear(frames, gain)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tdt.longform.underway import Pace as Pace
     from tdt.longform.underway import Part as Part
     from tdt.longform.underway import Recording as Recording
-    from tdt.longform.vad import shared_session as shared_session
+    from tdt.longform.vad import Silero as Silero
 
 __getattr__, __all__ = door(
     __name__,
@@ -41,6 +41,6 @@ __getattr__, __all__ = door(
         "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_rule card_bytes make_plan provider_seconds",
         "recording": "LongForm",
         "underway": "Pace Part Recording",
-        "vad": "shared_session",
+        "vad": "Silero",
     },
 )

@@ -77,6 +77,42 @@ def _open() -> Runner:
 shared_session = PerProcess(_open)
 
 
+class Silero:
+    """The detector on the frames of one stream, one after the other, its state carried.
+
+    Parameters
+    ----------
+    session : Runner, optional
+        The detector's graph; the bundled one where not given.
+    """
+
+    def __init__(self, session: Runner | None = None) -> None:
+        self._session = session
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin afresh."""
+        self._hidden = self._cell = np.zeros(STATE_SHAPE, np.float32)
+        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
+
+    def hear(self, frames: Float32, gain: np.float32 | None = None) -> Float32:
+        """Return the probability of speech in each of the next frames [shape=(n, 512)], raised by a gain if given."""
+        windows = np.empty((len(frames), CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
+        windows[:, CONTEXT_SAMPLES:] = frames
+        windows[0, :CONTEXT_SAMPLES] = self._context
+        windows[1:, :CONTEXT_SAMPLES] = frames[:-1, -CONTEXT_SAMPLES:]
+        self.pass_over(frames)
+        if gain is not None:
+            windows *= gain
+        session = self._session or shared_session()
+        speech, self._hidden, self._cell = session.run({"input": windows, "h": self._hidden, "c": self._cell})
+        return np.asarray(speech, np.float32).reshape(-1)
+
+    def pass_over(self, frames: Float32) -> None:
+        """Take frames for silence without asking."""
+        self._context = frames[-1, -CONTEXT_SAMPLES:].copy()
+
+
 class SpeechDetector:
     """Speech probabilities of a stream, the same however it is cut into blocks.
 
@@ -87,12 +123,11 @@ class SpeechDetector:
     """
 
     def __init__(self, session: Runner | None = None) -> None:
-        self._session = session
+        self._silero = Silero(session)
         self._held: list[Float32] = []
         self._held_samples = 0
         self._remove_hum = HumRemover()
         self._level_db = -np.inf
-        self._reset()
 
     def feed(self, samples: Float32) -> Iterator[Activity]:
         """Take the next samples [shape=(n,)], 16 kHz; yield what has become known, in blocks of 250 frames."""
@@ -113,11 +148,6 @@ class SpeechDetector:
         self._held, self._held_samples = [], 0
         return self._block(joined) if len(joined) else Activity(joined, joined)
 
-    def _reset(self) -> None:
-        self._hidden = np.zeros(STATE_SHAPE, np.float32)
-        self._cell = np.zeros(STATE_SHAPE, np.float32)
-        self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
-
     def _block(self, samples: Float32) -> Activity:
         whole = len(samples) == BLOCK_FRAMES * FRAME_SAMPLES
         clear = self._remove_hum(samples, whole=whole)
@@ -132,27 +162,17 @@ class SpeechDetector:
         known = 0  # the detector has heard all frames before this one, or has forgotten them
         for first, last in stretches(loud):
             if first > known:
-                self._reset()
-            speech[first:last] = self._detect(frames[first:last] * gain)
+                self._silero.forget()
+            speech[first:last] = self._silero.hear(frames[first:last] * gain)
             known = last
         if known < len(frames):
-            self._reset()
+            self._silero.forget()
         return Activity(speech, level_db)
 
     def _gain(self, level_db: Float32) -> np.float32:
         self._level_db = max(self._level_db - LEVEL_DECAY_DB, loudest(level_db))
         least_db = 0.0 if self._level_db <= FULL_SCALE_DB else -np.inf
         return np.float32(10 ** (np.clip(TARGET_DB - self._level_db, least_db, MAX_GAIN_DB) / 20))
-
-    def _detect(self, frames: Float32) -> Float32:
-        windows = np.empty((len(frames), CONTEXT_SAMPLES + FRAME_SAMPLES), np.float32)
-        windows[:, CONTEXT_SAMPLES:] = frames
-        windows[0, :CONTEXT_SAMPLES] = self._context
-        windows[1:, :CONTEXT_SAMPLES] = frames[:-1, -CONTEXT_SAMPLES:]
-        self._context = frames[-1, -CONTEXT_SAMPLES:].copy()
-        session = self._session or shared_session()
-        speech, self._hidden, self._cell = session.run({"input": windows, "h": self._hidden, "c": self._cell})
-        return np.asarray(speech, np.float32)
 
 
 def stretches(loud: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

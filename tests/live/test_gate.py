@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from tdt.live.gate import MARGIN_SAMPLES, SpeechGate
 from tdt.live.lockstep import LiveBatch
 from tdt.live.stream import LiveStream
 from tdt.live.windowing import Window
+from tdt.longform.vad import Silero
 
 from .feeding import FRAME, ONE, TWO, Watcher, audio, feed, scripted, stages_of
 from .test_stream import script, summary
@@ -40,7 +40,7 @@ class Loud:
 
 
 def gated(*contexts: int, **options: Any) -> Setup:
-    return replace(scripted(*contexts, **options), gate=lambda: SpeechGate(Loud()))
+    return replace(scripted(*contexts, **options), gate=lambda: SpeechGate(Silero(Loud())))
 
 
 def talk() -> np.ndarray:
@@ -75,7 +75,7 @@ def test_no_cut_changes_what_is_passed_over(block: int) -> None:
 
 def test_the_detector_hears_each_sample_once() -> None:
     detector = Loud()
-    gate = SpeechGate(detector)
+    gate = SpeechGate(Silero(detector))
     samples = np.ones(20 * FRAME, np.float32)
     for start in range(0, 18 * FRAME, 3 * FRAME):
         left = min(start, 4 * FRAME)
@@ -87,7 +87,7 @@ def test_the_detector_hears_each_sample_once() -> None:
 
 
 def test_what_was_said_shortly_before_is_heard_to_its_end() -> None:
-    gate = SpeechGate(Loud())
+    gate = SpeechGate(Silero(Loud()))
     samples = np.zeros(4 * 16000, np.float32)
     samples[:512] = 0.5
     assert not gate.is_silent(Window(samples[:8000], 0, 8000, 0, False))
@@ -111,7 +111,7 @@ def test_a_detector_that_fails_fails_its_stream_alone() -> None:
         def run(self, feeds: Any) -> list[Any]:
             raise KeyError("detector")
 
-    setup = replace(scripted(4, 3, 2), gate=partial(SpeechGate, Broken()))
+    setup = replace(scripted(4, 3, 2), gate=lambda: SpeechGate(Silero(Broken())))
     with pytest.raises(tdt.TdtError, match="detector"):
         LiveStream(setup).push(np.ones(6 * FRAME, np.float32))
 
