@@ -10,7 +10,7 @@ import importlib
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tdt.errors import ClosedError, ForkError, NotPicklableError
 
@@ -56,6 +56,22 @@ class Bound:
 
     def __reduce__(self) -> tuple[object, ...]:
         raise NotPicklableError(type(self).__name__)
+
+
+class Closing(Bound):
+    """Base of what is closed, also by the end of a `with` block."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Release what it holds."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class ProcessLock(Bound):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.checks import Bounds, instance, number, whole_number, whole_option
-from tdt.lifetime import Bound
+from tdt.lifetime import Closing
 from tdt.longform import Silero, provider_seconds
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text import Detokenizer
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tdt.lifetime import Lifetime
-    from tdt.live import LiveBatch, LiveStream, Setup
+    from tdt.live import LiveBatch, LiveStream
     from tdt.options import LiveOptions
     from tdt.pipeline import Stages
     from tdt.timeline import Recorder
@@ -27,7 +27,7 @@ PAUSE_BOUNDS = Bounds(0.2, 3600, "seconds")
 MOST_STREAMS = 4096
 
 
-class Listening(Bound):
+class Listening(Closing):
     """What a recogniser does while people speak."""
 
     _stages: Stages
@@ -90,19 +90,31 @@ class Listening(Bound):
         ...     live.transcript.text
         ''
         """
-        from tdt.live import LiveStream
+        from tdt.live import LiveStream, Setup, SpeechGate, Stepper, contexts_of, usual_rules
 
-        setup = self._live_setup(
-            left=left,
-            chunk=chunk,
-            right=right,
-            latency=latency,
-            end_of_speech=end_of_speech,
-            restart=restart,
-            sample_rate=sample_rate,
-            channel=channel,
-            timeline=timeline,
-            gate=gate,
+        with self._lifetime.use():  # a closed or forked one says so now, not at the first push
+            stages = self._stages
+        spec = stages.spec
+        contexts = contexts_of(spec, left, chunk, right, latency, provider_seconds(stages.encoder))
+        pauses = {
+            name: None if value is None else round(number(name, value, *PAUSE_BOUNDS) / spec.frame_seconds)
+            for name, value in (("end_of_speech", end_of_speech), ("restart", restart))
+        }
+        stepper = Stepper(
+            spec, stages.extractor, stages.encoder, stages.engine, contexts.frame_samples, pauses["restart"]
+        )
+        setup = Setup(
+            spec,
+            Detokenizer(spec.pieces),
+            stepper,
+            contexts,
+            usual_rules(pauses["end_of_speech"], spec.frame_seconds),
+            whole_option("sample_rate", sample_rate) or SAMPLE_RATE_HZ,
+            whole_option("channel", channel),
+            stages.confidence,
+            self._lifetime,
+            NULL if timeline is None else as_recorder("timeline", timeline),
+            (lambda: SpeechGate(Silero())) if instance("gate", gate, bool, "True or False") else None,
         )
         return LiveStream(setup)
 
@@ -123,45 +135,4 @@ class Listening(Bound):
         """
         from tdt.live import LiveBatch
 
-        return LiveBatch(self._live_setup(**options), whole_number("n", n, 1, MOST_STREAMS))
-
-    def _live_setup(
-        self,
-        *,
-        left: float | None = None,
-        chunk: float | None = None,
-        right: float | None = None,
-        latency: int | None = None,
-        end_of_speech: float | None = END_OF_SPEECH_SECONDS,
-        restart: float | None = RESTART_SECONDS,
-        sample_rate: int | None = None,
-        channel: int | None = None,
-        timeline: Recorder | None = None,
-        gate: bool = False,
-    ) -> Setup:
-        from tdt.live import Setup, SpeechGate, Stepper, contexts_of, usual_rules
-
-        with self._lifetime.use():  # a closed or forked one says so now, not at the first push
-            stages = self._stages
-        spec = stages.spec
-        contexts = contexts_of(spec, left, chunk, right, latency, provider_seconds(stages.encoder))
-        pauses = {
-            name: None if value is None else round(number(name, value, *PAUSE_BOUNDS) / spec.frame_seconds)
-            for name, value in (("end_of_speech", end_of_speech), ("restart", restart))
-        }
-        stepper = Stepper(
-            spec, stages.extractor, stages.encoder, stages.engine, contexts.frame_samples, pauses["restart"]
-        )
-        return Setup(
-            spec,
-            Detokenizer(spec.pieces),
-            stepper,
-            contexts,
-            usual_rules(pauses["end_of_speech"], spec.frame_seconds),
-            whole_option("sample_rate", sample_rate) or SAMPLE_RATE_HZ,
-            whole_option("channel", channel),
-            stages.confidence,
-            self._lifetime,
-            NULL if timeline is None else as_recorder("timeline", timeline),
-            (lambda: SpeechGate(Silero())) if instance("gate", gate, bool, "True or False") else None,
-        )
+        return LiveBatch(self.live(**options).setup, whole_number("n", n, 1, MOST_STREAMS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from tdt.checks import WHOLE, number, one_of, whole_number
 from tdt.errors import OptionError, TdtError, TranscriptionError
@@ -18,7 +18,6 @@ from tdt.timeline import CALL, NULL, Recorder, Timeline, as_recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from tdt.longform import LongForm
     from tdt.options import Errors, StreamOptions, TranscribeOptions
@@ -308,11 +307,3 @@ class Recognizer(Listening):
     def close(self) -> None:
         """Release the sessions; calls that still run in other threads are finished first."""
         self._lifetime.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tdt.errors import OptionError, TdtError
 from tdt.failures import outcome
-from tdt.lifetime import Bound
+from tdt.lifetime import Closing
 from tdt.live.steps import NAME
 from tdt.live.stream import LiveStream, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from tdt.live.updates import Update
 
 Answer: TypeAlias = "list[Update] | TdtError"
 
 
-class LiveBatch(Bound):
+class LiveBatch(Closing):
     """Several live streams that share their runs; made by :meth:`tdt.Recognizer.live_batch`.
 
     Each stream says what it says alone. What goes wrong with one stands in its place in the answer, and costs no other
@@ -99,14 +98,6 @@ class LiveBatch(Bound):
         """Let the rest of all streams go."""
         for stream in self.streams:
             stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _run(self, stores: Sequence[Callable[[LiveStream], None] | None]) -> list[Answer]:
         """Store something for each stream, then work as long as one has a window."""

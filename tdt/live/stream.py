@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tdt.errors import StreamBusyError, StreamFinishedError
-from tdt.lifetime import Bound
+from tdt.lifetime import Closing
 from tdt.live.resampling import Incoming
 from tdt.live.settling import Settler
 from tdt.live.states import Course, Event, State
@@ -20,7 +20,6 @@ from tdt.stages import Hypothesis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
 
     from tdt.errors import TdtError
     from tdt.lifetime import Lifetime
@@ -77,7 +76,7 @@ class Setup:
     gate: Callable[[], SpeechGate] | None = None
 
 
-class LiveStream(Bound):
+class LiveStream(Closing):
     """Recognition while people speak; made by :meth:`tdt.Recognizer.live`.
 
     Audio is pushed in blocks of any length, and each push returns what has become known with it. Time is counted in
@@ -87,10 +86,15 @@ class LiveStream(Bound):
     A block that is refused changes nothing, and the stream goes on. Where a run of the model fails, the stream has
     failed for good: the call returns what had become known before, or raises the error where that is nothing, and each
     later call raises it again.
+
+    Attributes
+    ----------
+    setup : Setup
+        What it shares with other streams of its kind.
     """
 
     def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+        self.setup = setup
         self._buffer = WindowBuffer(setup.contexts)
         self._incoming = Incoming(NAME, setup.rate_hz, setup.channel)
         self._course = Course()
@@ -125,7 +129,7 @@ class LiveStream(Bound):
         TdtError
             A run failed, now or before.
         """
-        with self.turn(), self._setup.lifetime.use():
+        with self.turn(), self.setup.lifetime.use():
             self.offer(block)
             self._work()
             return self.told()
@@ -138,7 +142,7 @@ class LiveStream(Bound):
         StreamBusyError, ClosedError, TdtError
             As :meth:`push` does.
         """
-        with self.turn(), self._setup.lifetime.use():
+        with self.turn(), self.setup.lifetime.use():
             self.end()
             self._work()
             self.conclude()
@@ -162,7 +166,7 @@ class LiveStream(Bound):
     @property
     def contexts(self) -> Contexts:
         """What a window is made of, in encoder frames."""
-        return self._setup.contexts
+        return self.setup.contexts
 
     @property
     def decoded_seconds(self) -> float:
@@ -179,14 +183,6 @@ class LiveStream(Bound):
         self._ended = True
         if self._course.state not in {State.FINISHED, State.FAILED}:
             self._course.go(Event.FINISH)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- for lockstep: a push is these in a loop ----------------------------------------------------------------------
 
@@ -268,7 +264,7 @@ class LiveStream(Bound):
 
     def _work(self) -> None:
         while self.ready():
-            self._setup.stepper.advance([self], self._setup.timeline)
+            self.setup.stepper.advance([self], self.setup.timeline)
 
     def _settle(
         self, spoken: Hypothesis, draft: Hypothesis, heard_frames: int, heard_samples: int, *, done: bool = False

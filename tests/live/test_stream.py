@@ -209,12 +209,12 @@ def test_nothing_gives_nothing() -> None:
     for samples in (np.zeros(0, np.float32), np.zeros(159, np.float32)):
         stream, watcher = feed(scripted(), samples)
         assert (watcher.updates, stream.transcript.text, stream.state) == ([], "", State.FINISHED)
-        assert stages_of(stream._setup).runs == []
+        assert stages_of(stream.setup).runs == []
 
 
 def test_a_stream_shorter_than_a_second_is_padded_as_transcribe_pads() -> None:
     stream, watcher = feed(scripted(20, 20, 5), audio([(ONE, 1), (TWO, 1), 1]))
-    assert stages_of(stream._setup).runs == [[16000]]
+    assert stages_of(stream.setup).runs == [[16000]]
     # 6080 zeros come before: frame 5, at 6400, is the first to begin within the clip, 20 ms after it does.
     assert watcher.finals == ["one two"]
     word = watcher.updates[1].words[0]
@@ -226,7 +226,7 @@ def test_a_stream_shorter_than_a_second_is_padded_as_transcribe_pads() -> None:
 def test_a_stream_shorter_than_chunk_and_right_is_one_window() -> None:
     samples = audio(TALK[:40])
     stream, _ = feed(scripted(4, 30, 12), samples, [500, 9000])
-    assert stages_of(stream._setup).runs == [[len(samples)]]
+    assert stages_of(stream.setup).runs == [[len(samples)]]
 
 
 def test_a_stream_that_ends_with_a_window_keeps_its_draft() -> None:
