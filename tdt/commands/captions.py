@@ -7,7 +7,8 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tdt.text import ConsoleWriter, Transcript, Word
+from tdt.commands.streams import print_out
+from tdt.text import ConsoleWriter, Transcript, Word, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class Objects:
 
     def show(self, update: Update) -> None:
         """Write the object."""
-        self._write(json.dumps(_rounded(asdict(update)), ensure_ascii=False, allow_nan=False) + "\n")
+        self._write(json.dumps(rounded(asdict(update)), ensure_ascii=False, allow_nan=False) + "\n")
 
     def end(self, audio_seconds: float) -> None:
         """Show nothing."""
@@ -141,18 +142,5 @@ def captions(style: str) -> Captions:
     if style == "text" and terminal:
         return Screen()
     if style == "json":
-        return Objects(_print)
-    return Lines(_print) if style == "text" else Subtitles(style, _print)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 3) + 0.0
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return Objects(print_out)
+    return Lines(print_out) if style == "text" else Subtitles(style, print_out)

@@ -6,36 +6,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tdt.profiling import summarize
+from tdt.spec import SAMPLE_RATE_HZ
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tdt.live import Contexts
 
 # One slow step is no verdict.
 _STEPS_WATCHED = 5
 # Steps kept for the percentiles: the last ten hours of a chunk of two seconds.
 _MOST_STEPS = 18_000
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a step is made of, in seconds.
-
-    Parameters
-    ----------
-    left, chunk, right : float
-    """
-
-    left: float
-    chunk: float
-    right: float
-
-    @property
-    def latency_seconds(self) -> float:
-        """The longest time from a sound to the step that decodes it, computing aside."""
-        return self.chunk + self.right
-
-    def load(self, cost: float) -> float:
-        """Return computing a second of audio where a second of the encoder's input costs so much."""
-        return cost * (self.left + self.chunk + self.right) / self.chunk
 
 
 @dataclass(slots=True)
@@ -44,10 +26,11 @@ class Pace:
 
     Parameters
     ----------
-    shape : Shape
+    contexts : Contexts
+        What a step is made of.
     """
 
-    shape: Shape
+    contexts: Contexts
     steps: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_STEPS))
     computed_seconds: float = 0.0
     audio_seconds: float = 0.0
@@ -61,6 +44,10 @@ class Pace:
             self.steps.append(took)
 
     @property
+    def _chunk_seconds(self) -> float:
+        return self.contexts.chunk_samples / SAMPLE_RATE_HZ
+
+    @property
     def speed(self) -> float:
         """Times real time."""
         return self.audio_seconds / max(self.computed_seconds, 1e-9)
@@ -69,7 +56,7 @@ class Pace:
         """Return how many times real time the last steps took, once, where that is more than speech allows."""
         if self.warned or len(self.steps) < _STEPS_WATCHED:
             return None
-        taken = sum(list(self.steps)[-_STEPS_WATCHED:]) / (_STEPS_WATCHED * self.shape.chunk)
+        taken = sum(list(self.steps)[-_STEPS_WATCHED:]) / (_STEPS_WATCHED * self._chunk_seconds)
         if taken <= 1:
             return None
         self.warned = True
@@ -77,31 +64,30 @@ class Pace:
 
     def summary(self) -> str:
         """Return what it cost, in a sentence."""
-        latency = f"latency by design {self.shape.latency_seconds:.2f} s (chunk + right)"
+        latency = f"latency by design {self.contexts.latency_seconds:.2f} s (chunk + right)"
         if not self.steps:
             return latency
-        taken = sorted(self.steps)
-        half, most = taken[len(taken) // 2], taken[min(len(taken) - 1, int(0.95 * len(taken)))]
+        taken = summarize(list(self.steps))
         return (
-            f"{latency}; a chunk of {self.shape.chunk:.2f} s computes {1000 * half:.0f} ms (p50), "
-            f"{1000 * most:.0f} ms (p95); {self.speed:.1f} x real time"
+            f"{latency}; a chunk of {self._chunk_seconds:.2f} s computes {1000 * taken.median:.0f} ms (p50), "
+            f"{1000 * taken.p95:.0f} ms (p95); {self.speed:.1f} x real time"
         )
 
 
-def advice(shape: Shape, taken: float, presets: Mapping[int, Shape]) -> str:
+def advice(contexts: Contexts, taken: float, presets: Mapping[int, Contexts]) -> str:
     """Say that computing is slower than speech, and which preset would hold.
 
     Parameters
     ----------
-    shape : Shape
+    contexts : Contexts
         What runs.
     taken : float
         Computing a second of audio.
-    presets : mapping of int to Shape
+    presets : mapping of int to Contexts
         By their names.
     """
-    cost = taken * shape.chunk / (shape.left + shape.chunk + shape.right)
-    loads = {name: preset.load(cost) for name, preset in presets.items()}
+    cost = taken / contexts.times_the_audio  # of a second that the encoder hears
+    loads = {name: cost * preset.times_the_audio for name, preset in presets.items()}
     holding = [name for name, load in loads.items() if load < 1]
     behind = f"computing is slower than speech ({taken:.1f} s a second): text comes ever later"
     if holding:

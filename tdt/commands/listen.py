@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from tdt.audio import BlockReader
 from tdt.commands.captions import AUTO, STYLES, captions
 from tdt.commands.hearing import devices, in_pieces, microphone, paced
-from tdt.commands.keeping_up import Pace, Shape, advice
+from tdt.commands.keeping_up import Pace, advice
 from tdt.commands.messages import Messages
 from tdt.commands.options import add
-from tdt.commands.running import STDIN, standard_input
+from tdt.commands.running import STDIN, load_model, standard_input
 from tdt.errors import AudioError, OptionError
-from tdt.live import PRESETS
+from tdt.live import PRESETS, contexts_of
 from tdt.longform import Ahead
-from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import argparse
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError("--pace", "given", "a file: what comes from elsewhere has a pace of its own")
     with Messages("tdt listen", quiet=args.quiet) as messages, ExitStack() as opened:
         pieces = _pieces(args, device, messages, opened)  # first: a file that is not there needs no model
-        recognizer = opened.enter_context(_load(args))
+        recognizer = opened.enter_context(load_model(args))
         stream = opened.enter_context(_stream(recognizer, args))
         hears = Hearing(stream, captions(args.format), messages, live=bool(args.pace) or device is not None)
         return hears(pieces, endless=device is not None)
@@ -87,9 +86,7 @@ class Hearing:
 
     def __init__(self, stream: LiveStream, shown: Captions, messages: Messages, *, live: bool) -> None:
         self._stream, self._shown, self._messages, self._live = stream, shown, messages, live
-        contexts = stream.contexts
-        frame = contexts.frame_samples / SAMPLE_RATE_HZ
-        self.pace = Pace(Shape(contexts.left * frame, contexts.chunk * frame, contexts.right * frame))
+        self.pace = Pace(stream.contexts)
 
     def __call__(self, pieces: Iterable[Float32], *, endless: bool) -> int:
         """Listen until the sound ends; return the exit status."""
@@ -119,8 +116,8 @@ class Hearing:
             self._shown.show(update)
         taken = self.pace.falls_behind() if self._live else None
         if taken is not None:
-            presets = {name: Shape(*seconds) for name, seconds in PRESETS.items()}
-            self._messages.warn(advice(self.pace.shape, taken, presets))
+            presets = {name: contexts_of(self._stream.setup.spec, latency=name) for name in PRESETS}
+            self._messages.warn(advice(self.pace.contexts, taken, presets))
 
 
 def _device(source: str | None) -> str | None:
@@ -141,19 +138,6 @@ def _pieces(args: argparse.Namespace, device: str | None, messages: Messages, op
     if args.pace:
         return opened.enter_context(closing(Ahead(paced(pieces), _PIECES_AHEAD)))
     return opened.enter_context(closing(Ahead(pieces, _PIECES_AHEAD))) if reader.piped else pieces
-
-
-def _load(args: argparse.Namespace) -> Recognizer:
-    from tdt.loading import load
-
-    return load(
-        args.model,
-        provider=args.provider,
-        precision=args.precision,
-        threads=args.threads,
-        decoder=args.decoder,
-        weights=args.weights,
-    )
 
 
 def _stream(recognizer: Recognizer, args: argparse.Namespace) -> LiveStream:

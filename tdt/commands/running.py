@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdt.audio import open_source
 from tdt.commands.names import fitting
+from tdt.commands.streams import print_out
 from tdt.errors import AudioNotFoundError, AudioTailError, OutputError, TdtError
 from tdt.failures import Alone, outcome
 from tdt.longform import DEFAULT_CHUNK_SECONDS, Journal, source_identity, take_up
@@ -224,7 +225,7 @@ class Run:
         if isinstance(output, Folder):
             path = output.path(index)
             return FileWriter(path, self._args.format, task.file, lambda _, text: output.replace(index, text))
-        return ConsoleWriter(self._args.format, task.file, _print)
+        return ConsoleWriter(self._args.format, task.file, print_out)
 
     def _journal(self, task: Task, path: Path) -> Journal:
         args, files = self._args, self._recognizer.files
@@ -287,6 +288,16 @@ def standard_input() -> Any:
     return sys.stdin.buffer
 
 
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def load_model(args: argparse.Namespace, **more: Any) -> Recognizer:
+    """Load the model that the options of a command name."""
+    from tdt.loading import load
+
+    return load(
+        args.model,
+        provider=args.provider,
+        precision=args.precision,
+        threads=args.threads,
+        decoder=args.decoder,
+        weights=args.weights,
+        **more,
+    )

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 NOBODY_READS = 128 + 13
 
 
+def print_out(text: str) -> None:
+    """Write a result to standard output, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 class ReaderGoneError(BrokenPipeError):
     """The other end of standard output, or of standard error, is closed."""
 

@@ -12,7 +12,7 @@ from tdt.commands.messages import Messages
 from tdt.commands.options import add
 from tdt.commands.outputs import Folder, Output, Stream
 from tdt.commands.progress import Bars
-from tdt.commands.running import STDIN, Run, journal_path
+from tdt.commands.running import STDIN, Run, journal_path, load_model
 from tdt.errors import OptionError
 from tdt.longform import DEFAULT_CHUNK_SECONDS
 from tdt.text import FORMATS
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
                 return 1
             if isinstance(output, Stream) and len(files) > 1 and args.format in {"srt", "vtt"}:
                 messages.warn("the subtitles of several files follow one another; -o DIR gives each its own file")
-            with _load(args) as recognizer:
+            with load_model(args, confidence=args.confidence) as recognizer:
                 end_in_order(_ORDERLY_SECONDS)
                 return _transcribe(recognizer, args, output, messages, files, refused)
         except KeyboardInterrupt:
@@ -98,20 +98,6 @@ def _inputs(args: argparse.Namespace, messages: Messages) -> tuple[list[str], li
     if args.output:  # one file for each: what is given twice is done once
         good = list({(os.path.abspath(entry.file), entry.parent): entry for entry in reversed(good)}.values())[::-1]  # noqa: PTH100
     return [entry.file for entry in good], [entry.parent for entry in good], len(refused)
-
-
-def _load(args: argparse.Namespace) -> Recognizer:
-    from tdt.loading import load
-
-    return load(
-        args.model,
-        provider=args.provider,
-        precision=args.precision,
-        threads=args.threads,
-        decoder=args.decoder,
-        weights=args.weights,
-        confidence=args.confidence,
-    )
 
 
 def _transcribe(

@@ -11,6 +11,7 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.live.contexts import PRESETS as PRESETS
+    from tdt.live.contexts import Contexts as Contexts
     from tdt.live.contexts import contexts_of as contexts_of
     from tdt.live.endpoint import usual_rules as usual_rules
     from tdt.live.gate import SpeechGate as SpeechGate
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
-        "contexts": "PRESETS contexts_of",
+        "contexts": "PRESETS Contexts contexts_of",
         "endpoint": "usual_rules",
         "gate": "SpeechGate",
         "lockstep": "LiveBatch",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tdt.profiling.profile_tables import stage_table as stage_table
     from tdt.profiling.selecting import cases_of as cases_of
     from tdt.profiling.stats import edit_distance as edit_distance
+    from tdt.profiling.stats import summarize as summarize
     from tdt.profiling.tables import Table as Table
     from tdt.profiling.tables import to_markdown as to_markdown
     from tdt.profiling.tables import to_text as to_text
@@ -55,7 +56,7 @@ __getattr__, __all__ = door(
         "profile_run": "Options Profile run_profile",
         "profile_tables": "load_table memory_table node_table operator_table overlap_table setup_table stage_table",
         "selecting": "cases_of",
-        "stats": "edit_distance",
+        "stats": "edit_distance summarize",
         "tables": "Table to_markdown to_text",
         "trace": "chrome_trace",
     },

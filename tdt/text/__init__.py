@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tdt.text.references import read_rows as read_rows
     from tdt.text.references import read_text as read_text
     from tdt.text.render import FORMATS as FORMATS
+    from tdt.text.render import rounded as rounded
     from tdt.text.segmenting import Segmenter as Segmenter
     from tdt.text.segmenting import merged as merged
     from tdt.text.transcript import CONFIDENCES as CONFIDENCES
@@ -34,7 +35,7 @@ __getattr__, __all__ = door(
         "detokenizer": "Detokenizer",
         "hypothesis_check": "check_hypothesis",
         "references": "read_rows read_text",
-        "render": "FORMATS",
+        "render": "FORMATS rounded",
         "segmenting": "Segmenter merged",
         "transcript": "CONFIDENCES SEGMENT_SEPARATORS Confidence Segment Token Transcript Word build",
         "writers": "ConsoleWriter FileWriter",

@@ -37,10 +37,10 @@ def as_dict(transcript: Transcript, *, file: str = "") -> dict[str, Any]:
     return {
         "file": readable_name(file),
         "text": transcript.text,
-        "audio_seconds": _rounded(transcript.audio_seconds),
-        "tokens": [_rounded(asdict(token)) for token in transcript.tokens],
-        "words": [_rounded(asdict(word)) for word in transcript.words],
-        "segments": [_rounded(asdict(segment)) for segment in transcript.segments],
+        "audio_seconds": rounded(transcript.audio_seconds),
+        "tokens": [rounded(asdict(token)) for token in transcript.tokens],
+        "words": [rounded(asdict(word)) for word in transcript.words],
+        "segments": [rounded(asdict(segment)) for segment in transcript.segments],
     }
 
 
@@ -120,9 +120,10 @@ def _escape_markup(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Return a value for JSON: its floats, also those inside of it, to 3 digits."""
     if isinstance(value, float):
         return round(value, 3) + 0.0  # no -0.0
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return value
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -18,11 +18,11 @@ import tdt
 from tdt.commands import main
 from tdt.commands.captions import Objects, Screen
 from tdt.commands.hearing import BLOCK_SECONDS, in_pieces, microphone, paced
-from tdt.commands.keeping_up import Pace, Shape, advice
+from tdt.commands.keeping_up import Pace, advice
 from tdt.commands.listen import Hearing
 from tdt.commands.messages import Messages
 from tdt.errors import AudioReadError, BrokenDependencyError, MissingDependencyError, OptionError
-from tdt.live.contexts import PRESETS
+from tdt.live.contexts import PRESETS, Contexts, contexts_of
 from tdt.live.updates import LiveWord, Update
 
 if TYPE_CHECKING:
@@ -271,11 +271,15 @@ def test_what_a_microphone_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 # --- how it ends ------------------------------------------------------------------------------------------------------
 
 
+SPEC: Any = SimpleNamespace(subsampling=8, frame_seconds=0.08, max_encoder_frames=None)
+FOUR_SECONDS = Contexts(125, 25, 25, 1280)
+
+
 class Scripted:
     """A stream of steps that take as long as a script says."""
 
     def __init__(self, clock: list[float], takes: list[float]) -> None:
-        self.contexts = SimpleNamespace(left=125, chunk=25, right=25, frame_samples=1280)
+        self.contexts, self.setup = FOUR_SECONDS, SimpleNamespace(spec=SPEC)
         self.decoded_seconds = self.audio_seconds = 0.0
         self.finished = False
         self._clock, self._takes = clock, takes
@@ -339,12 +343,12 @@ def test_words_before_a_break_are_decoded(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_advice_names_the_preset_that_holds(taken: float, expected: str) -> None:
-    presets = {name: Shape(*seconds) for name, seconds in PRESETS.items()}
+    presets = {name: contexts_of(SPEC, latency=name) for name in PRESETS}
     assert expected in advice(presets[2], taken, presets)
 
 
 def test_one_slow_step_is_no_verdict() -> None:
-    pace = Pace(Shape(10, 2, 2))
+    pace = Pace(FOUR_SECONDS)
     for took in (0.1, 0.1, 0.1, 0.1, 8.0):
         assert pace.falls_behind() is None
         pace.add(took, 2.0)
@@ -355,7 +359,7 @@ def test_one_slow_step_is_no_verdict() -> None:
 
 
 def test_the_summary_of_nothing_is_the_latency() -> None:
-    assert Pace(Shape(10, 2, 2)).summary() == "latency by design 4.00 s (chunk + right)"
+    assert Pace(FOUR_SECONDS).summary() == "latency by design 4.00 s (chunk + right)"
 
 
 def test_a_stream_is_as_long_as_what_was_heard(hello: str) -> None:
