@@ -101,7 +101,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             *("error_root", "run_errors"),
         }
     ),
-    frozenset({"onnxfile", "text"}),
+    frozenset({"onnxfile", "text", "fusion"}),
     frozenset({"model", "audio"}),
     frozenset({"runtime"}),
     frozenset({"surgery"}),
