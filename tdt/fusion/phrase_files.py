@@ -42,8 +42,8 @@ def read_phrases(path: str | os.PathLike[str]) -> list[tuple[str, float]]:
     try:
         lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise PhraseFileError(where, f"it is not UTF-8 text (byte {error.start})", line) from error
+        number = content.count(b"\n", 0, error.start) + 1
+        raise PhraseFileError(where, f"it is not UTF-8 text (byte {error.start})", number) from error
     found = []
     for number, line in enumerate(lines, 1):
         entry = line.strip()

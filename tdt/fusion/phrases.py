@@ -91,6 +91,10 @@ class Phrases:
     __slots__ = ("_built", "_given", "_last", "_lock", "_origin", "options")
     options: PhraseOptions
     _given: tuple[tuple[str, float], ...]
+    _built: dict[Vocabulary, Built]
+    _last: Vocabulary | None
+    _lock: threading.Lock
+    _origin: Origin
 
     def __init__(
         self,
@@ -222,8 +226,7 @@ class Phrases:
             if not self._origin.is_here():
                 object.__setattr__(self, "_lock", threading.Lock())
                 object.__setattr__(self, "_origin", Origin())
-            lock: threading.Lock = self._lock
-            return lock
+            return self._lock
 
     def _build(self, vocabulary: Vocabulary) -> Built:
         options = self.options

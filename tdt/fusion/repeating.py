@@ -14,7 +14,7 @@ class Repeat(NamedTuple):
     """A phrase, how many times in a row it stands, and the place of its first token."""
 
     phrase: str
-    count: int
+    times: int
     start: int
 
 
