@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # First words of names that are not the script's; "" for letters of all scripts.
 _NAMED = {
     "cjk": "han", "ideographic": "han", "hentaigana": "hiragana", "katakana-hiragana": "",
-    "kelvin": "latin", "angstrom": "latin", "feminine": "latin", "masculine": "latin", "turned": "latin", "roman": "latin",
+    "kelvin": "latin", "angstrom": "latin", "feminine": "latin", "masculine": "latin", "turned": "latin",
+    "roman": "latin",
     "ohm": "greek", "modifier": "", "micro": "", "caron": "", "vertical": "", "vedic": "", "masu": "",
     "mathematical": "", "double-struck": "", "script": "", "black-letter": "", "euler": "", "planck": "",
     "alef": "", "bet": "", "gimel": "", "dalet": "", "information": "",
