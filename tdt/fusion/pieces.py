@@ -119,8 +119,8 @@ class Vocabulary:
             Names the characters that are outside the vocabulary, where they are refused or there is no `<unk>`.
         """
         if self._processor is not None:
-            ids = tuple(self._processor.encode(text))
-            ids = tuple(_UNKNOWN if token == self.unknown_id else token for token in ids)
+            none = self._processor.unk_id()
+            ids = tuple(_UNKNOWN if token == none else token for token in self._processor.encode(text))
         else:
             ids = self._merged(SPACE_SYMBOL + _SPACE.sub(SPACE_SYMBOL, unicodedata.normalize("NFKC", text)))
         if _UNKNOWN not in ids:

@@ -430,6 +430,12 @@ def test_explanations_say_why_a_phrase_is_missed(phrase: str, text: str, reason:
     assert "holds no phrase" in str(explained)
 
 
+def test_explanations_name_phrases_of_no_weight() -> None:
+    explained = Phrases([("ten", 0.0)]).explain("ten", VOCABULARY)
+    assert explained.found == explained.pieces[-1].ends == ()
+    assert [(missed.phrase, missed.reason) for missed in explained.missed] == [("ten", "its weight is 0")]
+
+
 def test_explanations_name_unknown_letters() -> None:
     explained = Phrases(["ten"]).explain("naïve ten", VOCABULARY)
     assert explained.outside == ("ï",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -214,3 +215,30 @@ def test_a_phrase_of_two_hundred_pieces() -> None:
 def test_huge_scores_stay_finite(score: float) -> None:
     machine = frozen({tokens_of("abcde" * 800): score * 1e6}, depth_scaling=1e6)
     assert np.isfinite(machine.backoff_weights).all()
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_draws_the_tree_with_its_numbers() -> None:
+    page = (DATA.parents[1] / "tools/readme/fusion.md").read_text(encoding="utf-8")
+    drawing = next(block for block in page.split("```") if "root ─" in block)
+    scores = {tuple(map(ord, phrase)): 1.0 for phrase in ("he", "hers", "she")}
+    oracle, trie = PhraseScores(scores), Trie(128)
+    for tokens, score in scores.items():
+        trie.insert(tokens, score)
+    totals = [f"{oracle.total(prefix):.2f}" for prefix in oracle.prefixes]
+    assert sorted(re.findall(r"S (\d+\.\d\d)", drawing)) == sorted(totals)
+    earned = [f"{chr(prefix[-1])} +{oracle.weight(prefix):.2f}" for prefix in oracle.prefixes]
+    assert sorted(re.findall(r"\w \+\d+\.\d\d", drawing)) == sorted(earned)
+    by_state = trie.freeze().backoff_weights  # root, h, s, he, sh, her, she, hers
+    drawn = [float(number) for number in re.findall(r"┊ (-?\d+(?:\.\d+)?)", drawing)]
+    assert sorted(drawn) == sorted(round(float(by_state[state]), 2) for state in (4, 6, 5, 7))
+    assert "-1.00, -1.00 and, as `he` is a whole phrase, 0" in page
+    assert by_state[[1, 2, 3]].tolist() == [-1.0, -1.0, 0.0]
+
+
+def test_the_page_shows_an_explanation_as_it_is() -> None:
+    page = (DATA.parents[1] / "tools/readme/fusion.md").read_text(encoding="utf-8")
+    shown = str(Phrases(["Toronto"]).explain("toronto Tor is", Vocabulary(TINY)))
+    assert f"```text\n{shown}\n```" in page
