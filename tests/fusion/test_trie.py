@@ -98,6 +98,7 @@ STANDING: list[tuple[str, str, str, str]] = [
     ("overlap each other", "abc bcd cde", "abcde", "a|ab|abc|bcd|cde"),
     ("failures down a chain", "aaab aab ab b", "aaax", "a|aa|aaa| "),
     ("failures down a chain, found", "aaac aac ac c", "aaac", "a|aa|aaa|aaac"),
+    ("the second failure has the piece", "abcd bce cdx", "abcdx", "a|ab|abc|abcd|cdx"),
     ("shared beginnings", "abc abd abe", "abd", "a|ab|abd"),
     ("the same twice", "ab ab", "ab", "a|ab"),
 ]  # fmt: skip
@@ -163,6 +164,16 @@ def test_scores_are_those_of_every_suffix(
     oracle = PhraseScores(scores, scaling, unk_score=0.25, uniform=uniform)
     for place, (score, _) in enumerate(scores_along(machine, text)):
         assert score == oracle(text[:place], text[place])
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=7), max_size=8))
+def test_failures_are_the_longest_suffixes_that_begin_a_phrase(phrases: list[str]) -> None:
+    machine = frozen([(tokens_of(phrase), 1.0) for phrase in phrases])
+    prefixes = {phrase[:end] for phrase in phrases for end in range(len(phrase) + 1)} | {""}
+    names = [prefix_of(machine, state) for state in range(len(machine.backoffs))]
+    assert sorted(names) == sorted(prefixes)
+    for name, failure in zip(names[1:], machine.backoffs[1:], strict=True):
+        assert names[failure] == next(name[cut:] for cut in range(1, len(name) + 1) if name[cut:] in prefixes)
 
 
 @given(PHRASES, TEXTS)
