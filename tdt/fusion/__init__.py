@@ -2,3 +2,26 @@
 
 Knows vocabularies and text. Makes automata and masks for the decoder; knows nothing of models, audio or engines.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.fusion.corpus import read_corpus as read_corpus
+    from tdt.fusion.lm_building import ESTIMATORS as ESTIMATORS
+    from tdt.fusion.lm_building import build_model as build_model
+    from tdt.fusion.ngram import NgramLM as NgramLM
+    from tdt.fusion.pieces import Vocabulary as Vocabulary
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "corpus": "read_corpus",
+        "lm_building": "ESTIMATORS build_model",
+        "ngram": "NgramLM",
+        "pieces": "Vocabulary",
+    },
+)

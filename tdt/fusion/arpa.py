@@ -131,7 +131,9 @@ def _section(text: Text, order: int, count: int) -> Ngrams:
         rows += len(symbols)
     if rows != count:
         after = "and the file ends" if text.peek() is None else f"before {_shown(text.peek())}"
-        raise text.fail(f"{rows} of the {count} {order}-grams that the head promises are there, {after}: it was cut short")
+        raise text.fail(
+            f"{rows} of the {count} {order}-grams that the head promises are there, {after}: it was cut short"
+        )
     values = np.concatenate([numbers for _, numbers in parts])
     weights, backoffs = np.ascontiguousarray(values.T)
     ngrams = Ngrams(np.concatenate([symbols for symbols, _ in parts]), weights, backoffs, tuple(places))
@@ -182,7 +184,7 @@ def _wrong(text: Text, order: int, room: int, reason: int) -> LanguageModelError
     symbols = line.split(b"\t")[1]
     problems = {
         WORD: f"{_shown(symbols)} holds a symbol of several characters: this is a model of words",
-        LOW: f"{_shown(symbols)} holds a symbol that stands for no piece (a piece is the character of its id + {OFFSET})",
+        LOW: f"{_shown(symbols)} holds a symbol of no piece (a piece is the character of its id + {OFFSET})",
         TOO_FEW: f"{_shown(symbols)} is no {order}-gram, it has too few symbols",
         TOO_MANY: f"{_shown(symbols)} is no {order}-gram, it has too many symbols",
     }

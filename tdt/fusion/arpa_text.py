@@ -135,7 +135,9 @@ def open_text(path: Path) -> Iterator[Text]:
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
-        raise LanguageModelNotFoundError(path, "there is no such file", "Check the name, or make it with `tdt lm build`") from error
+        raise LanguageModelNotFoundError(
+            path, "there is no such file", "Check the name, or make it with `tdt lm build`"
+        ) from error
     except OSError as error:
         raise LanguageModelError(path, f"it cannot be read ({error.strerror})", "Pass an ARPA file") from error
     with file:
@@ -147,6 +149,8 @@ def open_text(path: Path) -> Iterator[Text]:
             with gzip.GzipFile(fileobj=file) as unpacked:
                 yield Text(path, unpacked, MOST_GROWTH * size + FREE_GROWTH)  # type: ignore[arg-type]
         elif path.suffix == ".gz":
-            raise LanguageModelError(path, "its name ends in .gz, but it is not compressed by gzip", "Rename or copy it again")
+            raise LanguageModelError(
+                path, "its name ends in .gz, but it is not compressed by gzip", "Rename or copy it again"
+            )
         else:
             yield Text(path, file)

@@ -3,7 +3,7 @@
 State 0 knows nothing of what came before, state 1 is the start of an utterance, then come the unigrams by id, then the
 n-grams of orders 2 to N - 1, sorted by their ids. An n-gram is an arc from the state of all but its last symbol to its
 own state; one of the highest order to the state of its last N - 1 symbols. Where that state is not in the file (pruning
-may leave it out), to that of the longest suffix that is: by the format a context that is missing has back-off 0, so that
+may leave it out), to that of the longest suffix that is: by the format a missing context has back-off 0, so that
 both score the same.
 
 Source: NeMo `ngram_lm_batched.py: SuffixTreeStorage`, whose numbers of states these are.
@@ -12,7 +12,6 @@ Source: NeMo `ngram_lm_batched.py: SuffixTreeStorage`, whose numbers of states t
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from tdt.kernels.fusion.arpa_bytes import BEGIN, END, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tdt.fusion.arpa import Ngrams
 
@@ -105,7 +105,9 @@ class _Builder:
         self._state_of = np.full(self._width, -1, np.int32)  # a piece's unigram
         self._state_of[self._unigrams] = np.arange(FIRST_UNIGRAM, FIRST_UNIGRAM + len(kept))
         self._backoffs = np.zeros(FIRST_UNIGRAM + len(kept), np.int32)
-        self._backoff_weights = np.concatenate([np.float32([0, ngrams.backoffs[rows[BEGIN]]]), ngrams.backoffs[kept]])
+        self._backoff_weights = np.concatenate(
+            [np.array([0, ngrams.backoffs[rows[BEGIN]]], np.float32), ngrams.backoffs[kept]]
+        )
         self._keys = np.empty(0, np.int64)
         self._targets, self._weights = np.empty(0, np.int32), np.empty(0, np.float32)
 
@@ -145,7 +147,9 @@ class _Builder:
         wrong = (symbols[:, 1:] == BEGIN).any(axis=1) | (symbols[:, :-1] == END).any(axis=1)
         if wrong.any():
             raise self._fail(ngrams, int(np.argmax(wrong)), "has <s> or </s> within; they stand first and last only")
-        strange = (symbols >= self._width) | ((symbols >= 0) & (self._state_of[np.minimum(symbols, self._width - 1)] < 0))
+        strange = (symbols >= self._width) | (
+            (symbols >= 0) & (self._state_of[np.minimum(symbols, self._width - 1)] < 0)
+        )
         if strange.any():
             raise self._fail(ngrams, int(np.argmax(strange.any(axis=1))), "has a piece that is no unigram of the file")
         unknown = (symbols == UNKNOWN).any(axis=1)

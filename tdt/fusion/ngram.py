@@ -136,7 +136,9 @@ class NgramLM:
         try:
             return automaton(*graph[:6], weights, targets, start=START)
         except ValueError as error:
-            raise LanguageModelError(self.path, f"it contradicts itself: {error}", "Make it again from its ARPA text") from error
+            raise LanguageModelError(
+                self.path, f"it contradicts itself: {error}", "Make it again from its ARPA text"
+            ) from error
 
     def _unknown(self, count: int) -> Any:
         """Return what each of the pieces without a unigram scores."""

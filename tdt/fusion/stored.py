@@ -33,6 +33,7 @@ _ORDER_TEST, _FLOAT_TEST = 0x0102030405060708, 1.5
 _ALIGNMENT = 64
 _HEADER = struct.Struct(f"={len(MAGIC)}sQdQQQQqII{MOST_ORDERS}Q")
 _KINDS = Graph(np.int64, np.int32, np.int32, np.float32, np.int32, np.float32, np.int32, np.float32, np.float32)
+_PLAIN = 9  # fields of the header before the counts
 _log = logging.getLogger("tdt")
 
 
@@ -55,8 +56,8 @@ class _Header(NamedTuple):
     @classmethod
     def unpacked(cls, data: bytes) -> _Header:
         values = _HEADER.unpack(data)
-        *plain, orders = values[:-MOST_ORDERS]
-        return cls(*plain, values[-MOST_ORDERS:][:orders])
+        plain, orders = values[:_PLAIN], values[_PLAIN]
+        return cls._make((*plain, values[_PLAIN + 1 :][:orders]))
 
     def places(self) -> tuple[list[tuple[int, int]], int]:
         """Return where each array begins and its length, and the size of the file."""
@@ -102,7 +103,9 @@ def find(path: Path, source: Path) -> tuple[tuple[int, ...], Graph] | None:
     if not path.exists():
         return None
     if not is_stored(path):
-        raise OptionError("cache", str(path), "a name that is free, or a model that was kept there: this is another file")
+        raise OptionError(
+            "cache", str(path), "a name that is free, or a model that was kept there: this is another file"
+        )
     try:
         header, counts, graph = _mapped(path)
         if (header.source_size, header.source_time) == _identity(source):
@@ -143,7 +146,7 @@ def _write(file: IO[bytes], source: tuple[int, int], counts: tuple[int, ...], gr
     checksum = 0
     for (at, _), array in zip(header.places()[0], graph, strict=True):
         file.write(bytes(at - file.tell()))
-        data = memoryview(np.ascontiguousarray(array)).cast("B")
+        data = np.ascontiguousarray(array).view(np.uint8).data
         checksum = zlib.crc32(data, checksum)
         file.write(data)
     file.flush()
@@ -183,7 +186,7 @@ def _check(path: Path, header: _Header, size: int) -> None:
         raise _unfit(path, "it was written on a machine of another byte order")
     if header.float_test != _FLOAT_TEST:
         raise _unfit(path, "it was written on a machine of another kind of floats")
-    if not 1 <= len(header.counts) or header.unigrams < 1 or header.states < header.unigrams + 2:
+    if not header.counts or header.unigrams < 1 or header.states < header.unigrams + 2:
         raise _unfit(path, "its head is damaged: the sizes in it contradict each other")
     _, expected = header.places()
     if size != expected:
