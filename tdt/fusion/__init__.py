@@ -12,16 +12,26 @@ from tdt.doors import door
 if TYPE_CHECKING:
     from tdt.fusion.corpus import read_corpus as read_corpus
     from tdt.fusion.lm_building import ESTIMATORS as ESTIMATORS
+    from tdt.fusion.lm_building import MOST_ORDER as MOST_ORDER
     from tdt.fusion.lm_building import build_model as build_model
     from tdt.fusion.ngram import NgramLM as NgramLM
+    from tdt.fusion.phrases import Phrases as Phrases
+    from tdt.fusion.phrases import as_phrases as as_phrases
     from tdt.fusion.pieces import Vocabulary as Vocabulary
+    from tdt.fusion.pieces import vocabulary_of as vocabulary_of
+    from tdt.fusion.repeating import repeats as repeats
+    from tdt.fusion.scripts import allowed_pieces as allowed_pieces
+    from tdt.fusion.scripts import count_scripts as count_scripts
 
 __getattr__, __all__ = door(
     __name__,
     {
         "corpus": "read_corpus",
-        "lm_building": "ESTIMATORS build_model",
+        "lm_building": "ESTIMATORS MOST_ORDER build_model",
         "ngram": "NgramLM",
-        "pieces": "Vocabulary",
+        "phrases": "Phrases as_phrases",
+        "pieces": "Vocabulary vocabulary_of",
+        "repeating": "repeats",
+        "scripts": "allowed_pieces count_scripts",
     },
 )

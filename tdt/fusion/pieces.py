@@ -50,7 +50,7 @@ class Vocabulary:
         The index is the token id; a blank `<blk>` at the end is left out.
     tokenizer : path, optional
         A SentencePiece model of the same pieces, used where the package sentencepiece is installed (extra `phrases`);
-        it knows rules of normalisation that the vocabulary alone does not. Otherwise the merges are those of the pieces.
+        it knows rules of normalisation that the vocabulary does not. Otherwise the merges are those of the pieces.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class Vocabulary:
         return self.pieces.index(UNKNOWN_PIECE) if UNKNOWN_PIECE in self.pieces else None
 
     def encode(self, text: str, *, unknown: bool = False) -> tuple[int, ...]:
-        """Return the token ids of a text, a word start in front.
+        """Return the token ids of a text, a word start in front; none for the empty one.
 
         Parameters
         ----------
@@ -143,9 +143,11 @@ class Vocabulary:
 
     def _merged(self, text: str) -> tuple[int, ...]:
         """Return the ids of a text whose spaces are written as symbols, -1 for what is unknown."""
+        if text == SPACE_SYMBOL:
+            return ()
         if not self._by_word:
             return tuple(self._merge(text))
-        words, ids = self._words, []
+        words, ids = self._words, list[int]()
         for word in text[1:].split(SPACE_SYMBOL):
             found = words.get(word)
             if found is None:
@@ -225,7 +227,7 @@ def _processor(path: Path, pieces: tuple[str, ...]) -> Any:
     if not path.is_file():
         raise ModelFileNotFoundError(path.parent, path.name, [])
     if importlib.util.find_spec("sentencepiece") is None:
-        _log.info("%s is not used: sentencepiece is not installed; phrases are split by the vocabulary's merges", path)
+        _log.info("%s is not used: sentencepiece is not installed; the vocabulary's merges split phrases", path)
         return None
     with needed("sentencepiece"):
         import sentencepiece
@@ -236,7 +238,7 @@ def _processor(path: Path, pieces: tuple[str, ...]) -> Any:
     held = tuple(processor.id_to_piece(list(range(processor.get_piece_size()))))
     if held != pieces:
         raise ModelMismatchError(
-            f"{path} has {len(held)} pieces, the model {len(pieces)}, and they are not the same. Expected the tokenizer "
-            "that the model was trained with; without one, phrases are split by the vocabulary's own merges."
+            f"{path} has {len(held)} pieces, the model {len(pieces)}, and they are not the same. Expected the "
+            "tokenizer that the model was trained with; without one, the vocabulary's own merges split phrases."
         )
     return processor

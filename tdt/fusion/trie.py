@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 
     Int64 = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
     Float64 = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What phrases are for one vocabulary.
+
+    Parameters
+    ----------
+    automaton : Automaton
+    sequences : dict
+        Token ids → phrase as given.
+    scores : dict
+        Token ids → context score.
+    """
+
+    automaton: Automaton
+    sequences: dict[tuple[int, ...], str]
+    scores: dict[tuple[int, ...], float]
 
 
 @dataclass(slots=True)
@@ -113,8 +132,7 @@ class Trie:
         first = tree.depths == 1
         root_weights, root_targets = np.full(self.size, self.unk_score), np.zeros(self.size, np.int64)
         root_weights[tree.tokens[first]], root_targets[tree.tokens[first]] = weights[first], np.flatnonzero(first)
-        below = np.flatnonzero(tree.depths >= 2)
-        below = below[np.lexsort((tree.tokens[below], tree.parents[below]))]
+        below = tree.by_edge[1 + int(first.sum()) :]  # past the root and its children, by parent and token
         starts = np.searchsorted(tree.parents[below], np.arange(len(self) + 1))
         return automaton(
             starts, tree.tokens[below], below, weights[below], failures, taken_back, root_weights, root_targets
@@ -126,10 +144,12 @@ class Trie:
         parents, tokens = np.zeros((2, len(self)), np.int64)
         parents[1:], tokens[1:] = np.divmod(edges, self.size)  # a dictionary keeps the order of creation
         depths = np.array(self._depths)
-        created = np.lexsort((tokens, parents, depths))
+        created = np.argsort((depths * len(self) + parents) * self.size + tokens)
         states = np.empty_like(created)
         states[created] = np.arange(len(self))
-        return _Levels(self.size, created, states[parents[created]], tokens[created], depths[created])
+        parents, tokens = states[parents[created]], tokens[created]
+        by_edge = np.argsort(np.append(-1, parents[1:] * self.size + tokens[1:]))
+        return _Levels(self.size, created, parents, tokens, depths[created], by_edge)
 
     def _scores(self, tree: _Levels) -> tuple[Float64, Float64]:
         """Return weights and sums by state."""
@@ -150,25 +170,25 @@ class Trie:
 
 @dataclass(frozen=True, slots=True)
 class _Levels:
-    """Nodes by state: their number at creation, parent (a state), token, depth."""
+    """Nodes by state: their number at creation, parent (a state), token, depth; and states by parent, then token."""
 
     size: int
     created: Int64
     parents: Int64
     tokens: Int64
     depths: Int64
+    by_edge: Int64
 
     def slices(self) -> list[slice]:
         """Return the states of each depth from 1 on."""
         borders = np.searchsorted(self.depths, np.arange(1, self.depths[-1] + 2))
-        return [slice(int(begin), int(end)) for begin, end in zip(borders, borders[1:], strict=False)]
+        return [slice(int(begin), int(end)) for begin, end in pairwise(borders)]
 
     def failures(self) -> Any:
         """Return the state of the longest proper suffix of each state's tokens that is a state, too."""
-        edges = self.parents * self.size + self.tokens
+        order = self.by_edge
+        edges = self.parents[order] * self.size + self.tokens[order]
         edges[0] = -1
-        order = np.argsort(edges)
-        edges = edges[order]
         failures, after_root = np.zeros(len(edges), np.int64), np.zeros(self.size, np.int64)
         first, *deeper = [*self.slices(), slice(0, 0)]
         after_root[self.tokens[first]] = np.arange(first.start, first.stop)
