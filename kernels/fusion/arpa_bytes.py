@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..vector.jit import inline, njit
-
-OFFSET = 100  # a piece is written as the character of its id + OFFSET
-BEGIN, END, UNKNOWN = -1, -2, -3  # <s>, </s>, <unk>
+from .symbols import BEGIN, END, OFFSET, UNKNOWN
 
 # Why parsing stopped: no whole line is left, a line that is no n-gram, no room; or what is wrong with the line.
 EXHAUSTED, NO_NGRAM, FULL, NO_TAB, WORD, LOW, TOO_FEW, TOO_MANY = range(8)

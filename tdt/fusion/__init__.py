@@ -12,7 +12,6 @@ from tdt.doors import door
 if TYPE_CHECKING:
     from tdt.fusion.corpus import read_corpus as read_corpus
     from tdt.fusion.lm_building import ESTIMATORS as ESTIMATORS
-    from tdt.fusion.lm_building import MOST_ORDER as MOST_ORDER
     from tdt.fusion.lm_building import build_model as build_model
     from tdt.fusion.ngram import NgramLM as NgramLM
     from tdt.fusion.phrases import Phrases as Phrases
@@ -27,7 +26,7 @@ __getattr__, __all__ = door(
     __name__,
     {
         "corpus": "read_corpus",
-        "lm_building": "ESTIMATORS MOST_ORDER build_model",
+        "lm_building": "ESTIMATORS build_model",
         "ngram": "NgramLM",
         "phrases": "Phrases as_phrases",
         "pieces": "Vocabulary vocabulary_of",

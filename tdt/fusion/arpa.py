@@ -15,20 +15,17 @@ import numpy as np
 
 from tdt.fusion.arpa_text import AGAIN, BUILD, Text, open_text
 from tdt.kernels.fusion.arpa_bytes import (
-    BEGIN,
-    END,
     EXHAUSTED,
     FULL,
     LOW,
     NO_NGRAM,
     NO_TAB,
-    OFFSET,
     TOO_FEW,
     TOO_MANY,
-    UNKNOWN,
     WORD,
     parse_ngrams,
 )
+from tdt.kernels.fusion.symbols import BEGIN, END, OFFSET, UNKNOWN
 from tdt.showing import shown
 
 if TYPE_CHECKING:
@@ -50,7 +47,7 @@ class Ngrams:
     Parameters
     ----------
     symbols : ndarray [shape=(count, order)], int32
-        Ids of the pieces, or BEGIN, END, UNKNOWN of :mod:`tdt.kernels.fusion.arpa_bytes`.
+        Ids of the pieces, or BEGIN, END, UNKNOWN of :mod:`tdt.kernels.fusion.symbols`.
     weights, backoffs : ndarray [shape=(count,)], float32
         Natural logarithms; a back-off that is not given is 0.
     places : tuple of (int, int)

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import OptionError, OutputError
-from tdt.kernels.fusion.arpa_bytes import BEGIN, OFFSET
+from tdt.kernels.fusion.symbols import BEGIN, OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tdt.errors import LanguageModelError
-from tdt.kernels.fusion.arpa_bytes import BEGIN, END, UNKNOWN
+from tdt.kernels.fusion.symbols import BEGIN, END, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

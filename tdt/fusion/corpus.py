@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import CorpusError
-from tdt.kernels.fusion.arpa_bytes import BEGIN
+from tdt.kernels.fusion.symbols import BEGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tdt.kernels.fusion.arpa_bytes import BEGIN
+from tdt.kernels.fusion.symbols import BEGIN
 
 
 class Counted(NamedTuple):

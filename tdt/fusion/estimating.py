@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tdt.fusion.counting import count_ngrams
-from tdt.kernels.fusion.arpa_bytes import BEGIN
+from tdt.kernels.fusion.symbols import BEGIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
