@@ -127,11 +127,11 @@ def test_channels(tone: np.ndarray) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 24000, 44100, 48000, 96000])
 def test_resampling_is_librosas(rate: int, rng: np.random.Generator) -> None:
-    with somewhere_to_keep():  # librosa's import compiles, and must keep that somewhere
+    samples = rng.normal(0, 0.1, rate // 7).astype(np.float32)
+    with somewhere_to_keep():  # librosa's imports compile, and must keep that somewhere
         from librosa.core.audio import resample
 
-    samples = rng.normal(0, 0.1, rate // 7).astype(np.float32)
-    wanted = resample(samples, orig_sr=rate, target_sr=16000, res_type="soxr_hq")
+        wanted = resample(samples, orig_sr=rate, target_sr=16000, res_type="soxr_hq")
     assert np.array_equal(load_audio(samples, sample_rate=rate).samples, wanted)
 
 
