@@ -119,7 +119,9 @@ class Hypothesis:
         if len(spoken) == 1:
             return spoken[0]
         columns = zip(*(hypothesis._columns() for hypothesis in spoken), strict=True)
-        joined: list[Any] = [None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns]
+        joined: list[Any] = [
+            None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns
+        ]
         return Hypothesis(*joined)
 
 
