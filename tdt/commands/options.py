@@ -16,6 +16,7 @@ from tdt.commands.values import (
     Size,
     Whole,
     Words,
+    names,
     path,
     picture,
     provider,
@@ -24,6 +25,7 @@ from tdt.commands.values import (
     targets,
     variant,
 )
+from tdt.fusion import MOST_HYPOTHESES
 from tdt.loading import DECODERS, WEIGHTS
 from tdt.spec import Precision
 from tdt.text import CONFIDENCES
@@ -85,10 +87,11 @@ def _repeated(option: Option) -> Option:
 
 
 _MODEL, _AUDIO, _LONG, _LIVE, _OUTPUT = "model", "audio", "long recordings", "live", "output"
-_MEASURING, _QUANTISING, _ENGINE = "measuring", "quantising", "engine"
+_MEASURING, _QUANTISING, _ENGINE, _LANGUAGE = "measuring", "quantising", "engine", "language models"
+_KNOWN = "what is known beforehand"
 _PICTURE: dict[str, Any] = {"type": picture, "metavar": "FILE"}
 _FILE: dict[str, Any] = {"type": path, "metavar": "FILE"}
-_MOST_THREADS, _MOST_BATCH, _MOST_RUNS = 256, 4096, 1_000_000
+_MOST_THREADS, _MOST_BATCH, _MOST_RUNS, _MOST_ORDER, _MOST_WEIGHT = 256, 4096, 1_000_000, 5, 1000
 
 _model = _option("--model", _MODEL, "model folder, or a name such as parakeet-tdt-0.6b-v3", shown=BUNDLED,
                  type=path, metavar="MODEL")  # fmt: skip
@@ -147,6 +150,22 @@ OPTIONS: dict[str, Option] = {
     "max_memory": _option("--max-memory", _LONG, "for the encoder's activations, such as 500M or 4G",
                           shown="half of what is free", type=Size(), metavar="SIZE"),
     "jobs": _option("--jobs", _LONG, "long recordings that share batches", default=1, type=Whole(1, 256), metavar="N"),
+    # --- what is known beforehand ---
+    "phrases": _option("--phrases", _KNOWN, "file of phrases to listen for, one a line, perhaps a tab and a weight; "
+                       "may be repeated", action="append", **_FILE),
+    "phrase": _option("--phrase", _KNOWN, "a phrase to listen for; may be repeated", action="append", metavar="TEXT"),
+    "phrase_weight": _option("--phrase-weight", _KNOWN, "how much phrases count; below 0 they are avoided", default=1.0,
+                             shown="1", type=Number(-_MOST_WEIGHT, _MOST_WEIGHT), metavar="W"),
+    "lm": _option("--lm", _KNOWN, "n-gram language model over the model's pieces (`tdt lm build`): .arpa or .arpa.gz",
+                  **_FILE),
+    "lm_weight": _option("--lm-weight", _KNOWN, "how much the language model counts", shown="0.3",
+                         type=Number(-_MOST_WEIGHT, _MOST_WEIGHT), metavar="W"),
+    "beam": _option("--beam", _KNOWN, "search with so many hypotheses", shown="greedy",
+                    type=Whole(1, MOST_HYPOTHESES), metavar="N"),
+    "nbest": _option("--nbest", _KNOWN, "with --beam and --format json: give the best N hypotheses of each file",
+                     type=Whole(1, MOST_HYPOTHESES), metavar="N"),
+    "script": _option("--script", _KNOWN, "keep to a script, such as latin; several with commas between",
+                      type=names, metavar="NAME,…"),
     # --- live ---
     "heard": _option("source", _AUDIO, "an audio file, - for standard input, or mic:DEVICE", nargs="?",
                      shown="the microphone", type=path, metavar="FILE"),
@@ -172,6 +191,7 @@ OPTIONS: dict[str, Option] = {
                       type=path, metavar="DIR"),
     "report": _option("-o/--output", _OUTPUT, "where the result goes", shown="standard output", **_FILE),
     "model_folder": _option("-o/--output", _OUTPUT, "folder for the model that is made", type=path, metavar="OUT"),
+    "arpa": _option("-o/--output", _OUTPUT, "the language model that is made; compressed if it ends in .gz", **_FILE),
     "overwrite": _flag("--overwrite", _OUTPUT, "write into OUT though it holds something"),
     "resume": _flag("--resume", _OUTPUT, "with -o: go on where a run was stopped; what is done is skipped"),
     "skip_existing": _flag("--skip-existing", _OUTPUT, "with -o: skip inputs whose output file is there"),
@@ -235,6 +255,18 @@ OPTIONS: dict[str, Option] = {
                                    type=seconds(1), metavar="S"),
     "budget": _option("--budget", _QUANTISING, "keep the encoder's relative error below this, such as 0.03",
                       type=Number(0, 1, above=True), metavar="ERROR"),
+    # --- language models ---
+    "lm_action": _option("action", _LANGUAGE, "build a language model from texts, inspect models, or score texts by a "
+                         "model"),
+    "lm_files": _option("files", _LANGUAGE, "build: texts, a sentence a line; inspect: language models; score: one, "
+                        "then texts", nargs="+", type=path, metavar="FILE"),
+    "order": _option("--order", _LANGUAGE, "length of the longest n-grams", default=3, type=Whole(1, _MOST_ORDER),
+                     metavar="N"),
+    "prune": _option("--prune", _LANGUAGE, "leave out n-grams that occur so often or less, by order from 1 on; the "
+                     "first is 0, the last counts for all further orders", default=(0,), shown="0",
+                     type=Listed(Whole(0, 1_000_000_000)), metavar="N,…"),
+    "estimator": _option("--estimator", _LANGUAGE, "what estimates probabilities: KenLM's lmplz, or this package's own "
+                         "modified Kneser-Ney", default="auto", shown="auto: lmplz where it is installed"),
     # --- engine ---
     "target": _option("--target", _ENGINE, "cards, several with commas between", default="sm_89,sm_120",
                       type=targets, metavar="SM,…"),
@@ -246,6 +278,9 @@ OPTIONS: dict[str, Option] = {
     "engine_seconds": _option("--max-seconds", _ENGINE, "longest clip", default=40.0, shown="40",
                               type=seconds(0.2, 3600), metavar="S"),
 }  # fmt: skip
+
+
+FUSION = ("phrases", "phrase", "phrase_weight", "lm", "lm_weight", "beam", "nbest", "script")
 
 
 def add(parser: argparse.ArgumentParser, *names: str, **special: Mapping[str, Any]) -> None:
