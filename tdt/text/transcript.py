@@ -156,10 +156,8 @@ def build(
         text=pieces.text(ids),
         tokens=_tokens(ids, hypothesis, spans, scores, pieces, seconds),
         words=tuple(
-            Word(
-                w.text, seconds(w.start), seconds(w.end), min(scores[w.first : w.last + 1]), _is_boosted(hypothesis, w)
-            )
-            for w in words
+            Word(span.text, seconds(span.start), seconds(span.end), min(scores[span.tokens]), boosted(span))
+            for span in words
         ),
         segments=tuple(Segment(s.text, seconds(s.start), seconds(s.end)) for s in segments),
         audio_seconds=audio_seconds,
