@@ -236,6 +236,53 @@ class Network:
         return self.weights.predictor.matrix.values @ x + self.weights.predictor.bias
 
 
+# --- automata over tokens, and the greedy loop with them --------------------------------------------------------------
+
+
+def automaton_step(model: Any, state: int, token: int) -> tuple[np.float32, int]:
+    """Score of a token in a state and the next state: failures are followed until there is an arc, or the root."""
+    total = np.float32(0)
+    while state:
+        for arc in range(model.arc_starts[state], model.arc_starts[state + 1]):
+            if model.labels[arc] == token:
+                return np.float32(total + model.weights[arc]), int(model.targets[arc])
+        total = np.float32(total + model.backoff_weights[state])
+        state = int(model.backoffs[state])
+    return np.float32(total + model.root_weights[token]), int(model.root_targets[token])
+
+
+def fused_tdt(
+    network: Network, length: int, durations: Sequence[int], fusion: Any, max_symbols: int = 10
+) -> tuple[list[list[int]], list[int]]:
+    """NeMo's label looping with automata (`fusion.models`) and a mask; tokens, frames and durations, and the states."""
+    blank = network.blank
+    states = [model.start for model, _ in fusion.models]
+    allowed = np.ones(blank, bool) if fusion.allowed is None else fusion.allowed
+    emitted: list[tuple[int, int, int]] = []
+    time = 0
+    while time < length:
+        row = network(time, len(emitted))
+        duration = durations[int(row[blank + 1 :].argmax())]
+        asked = range(blank) if fusion.after_blank else np.flatnonzero(allowed)
+        if not any(row[piece] > row[blank] or (row[piece] == row[blank] and piece < blank) for piece in asked):
+            time += max(duration, 1)
+            continue
+        best, chosen = np.float32(-np.inf), -1
+        for piece in np.flatnonzero(allowed).tolist():
+            bonus = np.float32(0)
+            for place, (model, weight) in enumerate(fusion.models):
+                score = np.float32(np.float32(weight) * automaton_step(model, states[place], piece)[0])
+                bonus = score if place == 0 else np.float32(bonus + score)
+            if np.float32(row[piece] + bonus) > best:
+                best, chosen = np.float32(row[piece] + bonus), piece
+        network.best = chosen
+        states = [automaton_step(model, at, chosen)[1] for (model, _), at in zip(fusion.models, states, strict=True)]
+        emitted.append((chosen, time, duration))
+        here = sum(frame == time for _, frame, _ in emitted)
+        time += 1 if duration == 0 and here >= max_symbols else duration
+    return [[entry[column] for entry in emitted] for column in range(3)], states
+
+
 # --- quantisation -----------------------------------------------------------------------------------------------------
 
 
