@@ -168,7 +168,8 @@ def _mapped(path: Path) -> tuple[_Header, tuple[int, ...], Graph]:
     header = _Header.unpacked(data[: _HEADER.size])
     _check(path, header, size)
     checksum = zlib.crc32(header._replace(checksum=0).packed())
-    if zlib.crc32(memoryview(data)[_HEADER.size :], checksum) != header.checksum:
+    same = header.packed() == data[: _HEADER.size]
+    if not same or zlib.crc32(memoryview(data)[_HEADER.size :], checksum) != header.checksum:
         raise _unfit(path, "its contents are damaged: the sum over them is another")
     places, _ = header.places()
     graph = Graph(*(np.frombuffer(data, kind, length, at) for (at, length), kind in zip(places, _KINDS, strict=True)))
