@@ -61,6 +61,8 @@ class NativeEngine(Bound):
         Where the decoder graphs have a structure that this engine does not know.
     """
 
+    takes_fusions = True
+
     def __init__(
         self,
         files: ModelFiles,
@@ -137,7 +139,15 @@ class NativeEngine(Bound):
         started = time.perf_counter_ns()
         parts, helpers = runs.teams(len(lengths))
         jobs = [
-            Job([frames[u, : lengths[u]] for u in share], encoded.projected is not None, share, state, out, helpers, fused)
+            Job(
+                [frames[u, : lengths[u]] for u in share],
+                encoded.projected is not None,
+                share,
+                state,
+                out,
+                helpers,
+                fused,
+            )
             for share in shares_of(lengths, parts)
         ]
         results = runs.spread(jobs)
@@ -148,7 +158,8 @@ class NativeEngine(Bound):
                 "Check the encoder: a reduced precision may overflow; the float32 model shows it."
             )
         self.counters = sum((counters for _, counters in results[1:]), results[0][1])
-        decoded = self._hypotheses(state, out, carried, fused, added), self._states(state, carried, fused, added)
+        hypotheses = self._hypotheses(state, out, carried, fused, added)
+        decoded = hypotheses, self._states(state, carried, fused, added)
         if timeline is not NULL:
             self._tally(timeline, elapsed_ns, time.perf_counter_ns() - begun)
         return decoded

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.fusion.beam import MOST_HYPOTHESES as MOST_HYPOTHESES
+    from tdt.fusion.beam import Beam as Beam
     from tdt.fusion.corpus import read_corpus as read_corpus
     from tdt.fusion.lm_building import ESTIMATORS as ESTIMATORS
     from tdt.fusion.lm_building import build_model as build_model
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from tdt.fusion.phrases import as_phrases as as_phrases
     from tdt.fusion.pieces import Vocabulary as Vocabulary
     from tdt.fusion.pieces import vocabulary_of as vocabulary_of
+    from tdt.fusion.plan import FusionPlan as FusionPlan
+    from tdt.fusion.plan import fusion_plan as fusion_plan
     from tdt.fusion.repeating import repeats as repeats
     from tdt.fusion.scripts import allowed_pieces as allowed_pieces
     from tdt.fusion.scripts import count_scripts as count_scripts
@@ -25,11 +29,13 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "beam": "MOST_HYPOTHESES Beam",
         "corpus": "read_corpus",
         "lm_building": "ESTIMATORS build_model",
         "ngram": "NgramLM",
         "phrases": "Phrases as_phrases",
         "pieces": "Vocabulary vocabulary_of",
+        "plan": "FusionPlan fusion_plan",
         "repeating": "repeats",
         "scripts": "allowed_pieces count_scripts",
     },
