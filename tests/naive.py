@@ -138,6 +138,46 @@ class PhraseScores:
         return np.float32(paid + np.float32(self.unk_score))
 
 
+# --- language models --------------------------------------------------------------------------------------------------
+
+
+class ArpaDictionary:
+    """An n-gram model as a dictionary, read line by line; back-off by its recursive definition."""
+
+    def __init__(self, text: str, vocabulary: int) -> None:
+        self.weights: dict[tuple[str, ...], float] = {}
+        self.backoffs: dict[tuple[str, ...], float] = {}
+        self.order = 0
+        for line in text.split("\n"):
+            if line.startswith("ngram "):
+                self.order = int(line.split("=")[0].split()[1])
+            elif "\t" in line:
+                weight, symbols, *backoff = line.split("\t")
+                ngram = tuple(symbols.split(" "))
+                self.weights[ngram] = float(weight) * math.log(10)
+                self.backoffs[ngram] = float(backoff[0]) * math.log(10) if backoff else 0.0
+        self.missing = sum((chr(token + 100),) not in self.weights for token in range(vocabulary))
+
+    def log_probability(self, history: tuple[str, ...], symbol: str) -> float:
+        """Natural logarithm; the pieces that the model has not met share `<unk>`, and what lies before is forgotten."""
+        if history + (symbol,) in self.weights:
+            return self.weights[history + (symbol,)]
+        if history:
+            return self.backoffs.get(history, 0.0) + self.log_probability(history[1:], symbol)
+        if ("<unk>",) in self.weights:
+            return self.weights["<unk>",] - math.log(self.missing)
+        return -100 * math.log(10)
+
+    def scores(self, tokens: Sequence[int], *, bos: bool = True) -> list[float]:
+        """The score of each token after those before it."""
+        history, scores = ["<s>"] if bos else [], []
+        for token in tokens:
+            symbol = chr(token + 100)
+            scores.append(self.log_probability(tuple(history[-(self.order - 1) :] if self.order > 1 else ()), symbol))
+            history = [*history, symbol] if (symbol,) in self.weights else []
+        return scores
+
+
 # --- features ---------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from contextlib import contextmanager
 from math import inf
@@ -31,6 +32,7 @@ _FOREIGN = (
     (b"\xfe\xff", "UTF-16 text", "Write it in UTF-8"),
     (b"iARPA", "a model in IRSTLM's own format", "Write it as ARPA: compile-lm --text=yes"),
 )
+_SOMETHING = re.compile(rb"\S")
 _TAR_MARK = slice(257, 262)
 
 
@@ -104,9 +106,15 @@ class Text:
 
     def skip_empty(self) -> bytes | None:
         """Go to the next line that holds something and return it, stripped."""
-        while (line := self.peek()) is not None and not line.strip():
-            self.skip()
-        return None if line is None else line.strip()
+        while self.at < self.complete or self.refill():
+            found = _SOMETHING.search(self.data, self.at, self.complete)
+            end = found.start() if found else self.complete
+            if empty := self.data.count(b"\n", self.at, end):
+                self.number += empty
+                self.at = self.data.rindex(b"\n", self.at, end) + 1
+            if found:
+                return (self.peek() or b"").strip()
+        return None
 
     def _recognise(self) -> None:
         """Refuse formats known by their first bytes, by name."""
