@@ -18,7 +18,7 @@ F4 = types.float32
 I8 = types.int64
 
 
-def _error(builder: Any, features: frozenset[str], row: Any, offset: Any, norms: tuple[Any, Any, Any]) -> Any:
+def certified_error(builder: Any, features: frozenset[str], row: Any, offset: Any, norms: tuple[Any, Any, Any]) -> Any:
     """Return the certified error of 16 rows: weight error × |x| + row norm × |activation error| + constant."""
     weight_error, row_norm = row
     x_norm, x_error, base = norms
@@ -52,7 +52,7 @@ def estimate(
             bias = v.load(builder, tables[1], offset, v.V16F)
             logit = v.multiply_add(builder, features, builder.sitofp(total, v.V16F), scale, bias)
             v.store(builder, logit, out_, offset)
-            low = builder.fsub(logit, _error(builder, features, (tables[3], tables[4]), offset, vectors))
+            low = builder.fsub(logit, certified_error(builder, features, (tables[3], tables[4]), offset, vectors))
             return [builder.select(builder.fcmp_ordered(">", low, carried[0]), low, carried[0])]
 
         blocks = builder.sdiv(count_, ir.Constant(v.I64, v.LANES))
@@ -106,7 +106,7 @@ def mark_candidates(
         def body(index: Any, carried: list[Any]) -> list[Any]:
             offset = v.bytes_at(builder, index, 64)
             logit = v.load(builder, logits_, offset, v.V16F)
-            high = builder.fadd(logit, _error(builder, features, (tables[0], tables[1]), offset, vectors))
+            high = builder.fadd(logit, certified_error(builder, features, (tables[0], tables[1]), offset, vectors))
             mask = builder.bitcast(builder.fcmp_ordered(">=", high, limit), v.I16)
             v.store(builder, mask, masks_, v.bytes_at(builder, index, 2), align=2)
             return [builder.add(carried[0], builder.zext(builder.call(popcount, [mask]), v.I64))]
