@@ -198,6 +198,26 @@ class AudioValueError(AudioError):
     """The samples are not finite numbers, or have a shape or type that is not audio."""
 
 
+# --- phrases ----------------------------------------------------------------------------------------------------------
+
+
+class PhraseFileError(TdtError, ValueError, OSError):
+    """A file of phrases cannot be read.
+
+    Attributes
+    ----------
+    line : int or None
+        Which line is to blame, counted from 1.
+    """
+
+    def __init__(self, path: Path, problem: str, line: int | None = None) -> None:
+        self.line = line
+        super().__init__(
+            f"{path}{'' if line is None else f', line {line}'}: {problem}. Expected UTF-8 text, one phrase a line, "
+            "with a tab and a number after it where it has a weight of its own; lines that begin with # are comments."
+        )
+
+
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ has a length twin; times are counted in frames (seconds appear only in :mod:`tdt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from tdt.kernels.fusion.automaton import Automaton
 
     Float32 = npt.NDArray[np.float32]
     Int32 = npt.NDArray[np.int32]
@@ -72,6 +74,11 @@ class Hypothesis:
         Log-softmax of each token over the token slice: blank included, durations not.
     entropy_confidences : ndarray [shape=(N,)], float32, optional
         NeMo's default token confidence (Tsallis entropy, alpha 0.33, exponential normalisation), in 0..1.
+    top_logprobs : ndarray [shape=(N,)], float32, optional
+        Log-softmax of the token that would have been emitted without phrases, language model and mask, where there
+        were any: what NeMo's confidences are of. Without them it is `logprobs`.
+    boosted : ndarray [shape=(N,)], bool, optional
+        Where phrases or a language model chose another token than would have been emitted without; None without them.
     """
 
     token_ids: Int32
@@ -79,20 +86,19 @@ class Hypothesis:
     durations: Int32
     logprobs: Float32
     entropy_confidences: Float32 | None = None
+    top_logprobs: Float32 | None = None
+    boosted: Any = None
 
     def __len__(self) -> int:
         return len(self.token_ids)
 
     def part(self, first: int, last: int) -> Hypothesis:
         """Return tokens `first` to `last` (exclusive)."""
-        scores = self.entropy_confidences
-        return Hypothesis(
-            self.token_ids[first:last],
-            self.frames[first:last],
-            self.durations[first:last],
-            self.logprobs[first:last],
-            None if scores is None else scores[first:last],
-        )
+        return Hypothesis(*(None if values is None else values[first:last] for values in self._columns()))
+
+    def _columns(self) -> list[Any]:
+        """Return the parallel arrays, in the order of the fields."""
+        return [getattr(self, column.name) for column in fields(self)]
 
     @staticmethod
     def empty() -> Hypothesis:
@@ -107,18 +113,13 @@ class Hypothesis:
 
     @staticmethod
     def concatenate(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
-        """Return the tokens of all, in order; confidences only where all have them."""
+        """Return the tokens of all, in order; of optional arrays those that all have."""
         spoken = [hypothesis for hypothesis in hypotheses if len(hypothesis)] or [Hypothesis.empty()]
         if len(spoken) == 1:
             return spoken[0]
-        scores = [hypothesis.entropy_confidences for hypothesis in spoken]
-        known = [score for score in scores if score is not None]
+        columns = zip(*(hypothesis._columns() for hypothesis in spoken), strict=True)
         return Hypothesis(
-            np.concatenate([hypothesis.token_ids for hypothesis in spoken]),
-            np.concatenate([hypothesis.frames for hypothesis in spoken]),
-            np.concatenate([hypothesis.durations for hypothesis in spoken]),
-            np.concatenate([hypothesis.logprobs for hypothesis in spoken]),
-            np.concatenate(known) if len(known) == len(scores) else None,
+            *(None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns)
         )
 
 
@@ -139,6 +140,8 @@ class DecoderState:
         Encoder frames of the next piece to pass over before the first evaluation.
     frames_decoded : int
         Encoder frames consumed so far; added to the frames of tokens emitted later.
+    model_states : tuple of int
+        State of each automaton of the utterance's :class:`Fusion`, in its order; empty for their starts.
     """
 
     label: int
@@ -146,3 +149,23 @@ class DecoderState:
     cell: Float32
     skip: int = 0
     frames_decoded: int = 0
+    model_states: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fusion:
+    """What is known of an utterance beside its sound, as the decoder takes it; made of phrases, models and masks.
+
+    Parameters
+    ----------
+    models : tuple of (Automaton, float)
+        Automata over the model's pieces with their weights (NeMo's alphas), in the order in which they are added.
+    allowed : ndarray [shape=(V,)], bool, optional
+        Pieces that may be emitted; all by default.
+    after_blank : bool
+        Whether it is decided with all pieces if there is a token at all; before, by default.
+    """
+
+    models: tuple[tuple[Automaton, float], ...] = ()
+    allowed: Any = None
+    after_blank: bool = False

@@ -12,7 +12,7 @@ from ..vector.memory import get_float, get_int, get_int32, keep_apart, set_float
 from ..vector.rows import exponential_sums, mark_candidates
 from . import task as f
 from .counters import count_up
-from .joint import MAX_SURVIVORS, NORM_BYTES, SCREENED, best_survivor, full_row
+from .joint import MAX_SURVIVORS, NORM_BYTES, SCREENED, best_survivor, choose_token, full_row
 
 ENTROPY_POWER = 0.33
 # Rows within a cut of the token (nats) are exact; the cut grows until the deviation that is expected of what the others
@@ -49,7 +49,7 @@ def _measure(task: Any, b: int, token: int, cut: float) -> Any:
 
 @inline
 def confidence(task: Any, b: int, token: int) -> Any:
-    """Return the log-probability of `token` and its entropy confidence.
+    """Return the log-probability of `token`, which has the largest logit, and its entropy confidence.
 
     Screened logits are estimates but for the survivors: rows near the token are computed in float32, more and more of
     them, until what the others can add is small.
@@ -85,7 +85,15 @@ def score_emission(task: Any, pending: int) -> None:
     keep_apart()
     started = ticks()
     b, at = get_int(task[f.PENDING_ROWS], pending), get_int(task[f.PENDING_PLACES], pending)
-    logprob, entropy = confidence(task, b, get_int32(task[f.OUT_TOKENS], at))
+    token = get_int32(task[f.OUT_TOKENS], at)
+    # With something added, the token need not be the one of the largest logit, which confidences are about; what is
+    # near that one must be exact, and masks may have hidden it.
+    top = token if task[f.SLOTS] == 0 else choose_token(task, b)
+    logprob, entropy = confidence(task, b, top)
+    if task[f.SLOTS] != 0:
+        logits = task[f.LOGITS] + 4 * b * task[f.TOKENS]
+        set_float(task[f.OUT_TOPS], at, logprob)
+        logprob += get_float(logits, token) - get_float(logits, top)
     set_float(task[f.OUT_LOGPROBS], at, logprob)
     set_float(task[f.OUT_ENTROPIES], at, entropy)
     count_up(task, f.SCORE_TICKS, ticks() - started)

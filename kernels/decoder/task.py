@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .buffers import DecodingState, Emitted, Rule, Workspace
+    from .fused_buffers import Fused
     from .tables import Dense, Weights
 
 # What to do: instruction set (simd), evaluation of the output layer (joint), whether LSTM and projections are 8-bit.
@@ -40,8 +41,14 @@ OUT_TOKENS, OUT_FRAMES, OUT_DURATIONS, OUT_LOGPROBS, OUT_ENTROPIES, COUNTERS = r
 FRAMES, ENCODER_FRAMES, ENCODER_ROWS, COUNT = range(82, 86)
 # The job that is shared (team), and how many threads beside the first share it.
 JOB, HELPERS = 86, 87
+# What is added to the logits: automata an utterance (0 where nothing is added: the fields after it are not read), their
+# descriptors, and by utterance which of them, their states, the address of a mask, what is to be done (fusing), a row
+# of bonuses, whether it is made, and what plain decoding chose; a scratch row of the thread; of each token the
+# log-probability of what plain decoding would have chosen, and whether that is another one.
+SLOTS, MODELS, LISTED, MODEL_STATES, TOKEN_MASKS, WAYS, BONUSES, BONUS_MADE, PLAIN_TOKENS = range(88, 97)
+SCRATCH, OUT_TOPS, OUT_CHANGED = 97, 98, 99
 # Four addresses a matrix (values, levels, scales, sums): recurrent layers 0.., input layers 1.., predictor, encoder.
-MATRICES = 90
+MATRICES = 100
 
 # Places in the counters: joint rounds and row evaluations, predictor rounds and rows, emissions, rows whose bounds
 # survived the screening, full products, table rows filled, rows refined for confidences; ticks, and blocks of encoder
@@ -120,3 +127,11 @@ def set_frames(task: Any, frames: Any, count: int) -> None:
 def set_projection(task: Any, encoder_frames: Any) -> None:
     """Point to encoder frames [R, D16] that are to be projected first; D16 as the workspace was made for."""
     task[ENCODER_FRAMES], (task[ENCODER_ROWS], task[ENCODER]) = _at(encoder_frames), encoder_frames.shape
+
+
+def set_fusion(task: Any, fused: Fused, scratch: Any) -> None:
+    """Point to what is added to the logits; `scratch` is the thread's own row of :func:`.fused_buffers.scratch`."""
+    task[SLOTS], task[MODELS] = fused.listed.shape[1], _at(fused.models)
+    by_utterance = (fused.listed, fused.states, fused.masks, fused.ways, fused.bonuses, fused.made, fused.plain)
+    task[LISTED : PLAIN_TOKENS + 1] = [_at(array) for array in by_utterance]
+    task[SCRATCH], task[OUT_TOPS], task[OUT_CHANGED] = _at(scratch), _at(fused.tops), _at(fused.changed)

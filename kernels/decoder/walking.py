@@ -7,6 +7,7 @@ from typing import Any
 from ..vector.jit import inline
 from ..vector.memory import copy_floats, get_int, keep_apart, set_int, set_int32
 from . import task as f
+from .fusing import choose_fused, fuse_emission
 from .joint import activate_row, choose_token, first_largest
 from .tdt_rule import advance
 
@@ -46,6 +47,8 @@ def _record(task: Any, u: int, token: int, duration: int) -> None:
     set_int32(task[f.OUT_DURATIONS], at, duration)
     set_int(task[f.COUNTS], u, place + 1)
     set_int(task[f.LABELS], u, token)
+    if task[f.SLOTS] != 0:
+        fuse_emission(task, u, token, at)
     _copy_state(task, u)
 
 
@@ -66,7 +69,7 @@ def _walk(task: Any, u: int, first: int) -> Any:
     time = begin
     while time < end:
         row = first + time - begin
-        token = choose_token(task, row)
+        token = choose_token(task, row) if task[f.SLOTS] == 0 else choose_fused(task, u, row)
         index = first_largest(task[f.DURATION_LOGITS] + 4 * row * task[f.DURATION_ROWS], task[f.DURATION_COUNT])
         if token < 0 or index < 0:
             return -1

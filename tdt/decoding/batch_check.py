@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tdt.checks import array, instance, whole_number
+from tdt.checks import array, instance, number, whole_number
 from tdt.errors import OptionError
-from tdt.stages import DecoderState, Encoded
+from tdt.stages import DecoderState, Encoded, Fusion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,3 +70,35 @@ def _check_state(state: DecoderState, spec: ModelSpec) -> None:
     if not hidden.shape == cell.shape == expected:
         given = f"a state of shapes {hidden.shape} and {cell.shape}"
         raise OptionError("states", given, f"hidden and cell of shape {expected}: the state of another model?")
+
+
+def check_fusions(
+    fusions: Sequence[Fusion | None] | None, states: Sequence[DecoderState | None], pieces: int
+) -> list[Fusion] | None:
+    """Refuse what cannot be added to the logits of `pieces` pieces; return one an utterance, None where nothing is.
+
+    Raises
+    ------
+    OptionError
+        Naming what does not fit.
+    """
+    if fusions is None or all(fusion is None for fusion in fusions):
+        return None
+    if len(fusions) != len(states):
+        raise OptionError("fusions", f"{len(fusions)} entries", f"one, or None, for each of {len(states)} utterances")
+    checked = [Fusion() if fusion is None else instance("fusions", fusion, Fusion) for fusion in fusions]
+    for fusion, state in zip(checked, states, strict=True):
+        carried = () if state is None else state.model_states
+        if carried and len(carried) != len(fusion.models):
+            given = f"a state that stands in {len(carried)} automata"
+            raise OptionError("states", given, f"one of the same {len(fusion.models)} phrases and language models")
+        for place, (model, weight) in enumerate(fusion.models):
+            number("fusions: weight", weight, -1e6, 1e6)
+            if len(model.root_targets) != pieces:
+                raise OptionError("fusions", f"an automaton over {len(model.root_targets)} pieces", f"{pieces} pieces")
+            if carried:
+                whole_number("states: model_states", carried[place], 0, len(model.backoffs) - 1)
+        allowed = fusion.allowed
+        if allowed is not None and array("fusions: allowed", allowed, "b", "V").shape != (pieces,):
+            raise OptionError("fusions: allowed", f"shape {allowed.shape}", f"[{pieces}], one for each piece")
+    return checked

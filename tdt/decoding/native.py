@@ -13,8 +13,9 @@ import numpy as np
 
 from tdt.checks import instance
 from tdt.cuda_arrays import on_device
-from tdt.decoding.batch_check import check_batch
+from tdt.decoding.batch_check import check_batch, check_fusions
 from tdt.decoding.cores import cores, shares_of
+from tdt.decoding.fusing import begin_fusion, model_states, token_columns
 from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.spec import ModelFiles, ModelSpec
+    from tdt.stages import Fusion
     from tdt.timeline import Recorder
 
 NativeWeightsKind = Literal["auto", "float32", "int8"]
@@ -83,7 +85,11 @@ class NativeEngine(Bound):
         self.isa = self._runs.isa
 
     def decode(
-        self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, timeline: Recorder = NULL
+        self,
+        encoded: Encoded,
+        states: Sequence[DecoderState | None] | None = None,
+        timeline: Recorder = NULL,
+        fusions: Sequence[Fusion | None] | None = None,
     ) -> tuple[list[Hypothesis], list[DecoderState]]:
         """Decode a batch greedily.
 
@@ -94,6 +100,8 @@ class NativeEngine(Bound):
         states : sequence of DecoderState or None, optional
             Where each utterance stands; from the start by default.
         timeline : Recorder
+        fusions : sequence of Fusion or None, optional
+            What is added to the logits of each utterance: phrases, language models, masks.
 
         Returns
         -------
@@ -117,6 +125,7 @@ class NativeEngine(Bound):
             remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
             raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
         carried = check_batch(encoded, states, self._spec, self._joint_width)
+        added = check_fusions(fusions, carried, self._spec.blank_id)
         lengths = encoded.lengths.astype(np.int64)
         if not carried:
             return [], []
@@ -124,10 +133,11 @@ class NativeEngine(Bound):
         state = runs.begin(lengths, carried)
         capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
         out = runs.buffers.emitted_tokens(len(lengths), capacity)
+        fused = begin_fusion(added, carried, runs.row_width, capacity)
         started = time.perf_counter_ns()
         parts, helpers = runs.teams(len(lengths))
         jobs = [
-            Job([frames[u, : lengths[u]] for u in share], encoded.projected is not None, share, state, out, helpers)
+            Job([frames[u, : lengths[u]] for u in share], encoded.projected is not None, share, state, out, helpers, fused)
             for share in shares_of(lengths, parts)
         ]
         results = runs.spread(jobs)
@@ -138,7 +148,7 @@ class NativeEngine(Bound):
                 "Check the encoder: a reduced precision may overflow; the float32 model shows it."
             )
         self.counters = sum((counters for _, counters in results[1:]), results[0][1])
-        decoded = self._hypotheses(state, out, carried), self._states(state, carried)
+        decoded = self._hypotheses(state, out, carried, fused, added), self._states(state, carried, fused, added)
         if timeline is not NULL:
             self._tally(timeline, elapsed_ns, time.perf_counter_ns() - begun)
         return decoded
@@ -163,7 +173,10 @@ class NativeEngine(Bound):
         timeline.tally("joint", int(joint_ns), int(total[k.EVALUATIONS]))
         timeline.tally("rule", max(0, int(whole_ns - joint_ns - predictor_ns)), int(total[k.EVALUATIONS]))
 
-    def _hypotheses(self, state: Any, out: Any, carried: Sequence[DecoderState | None]) -> list[Hypothesis]:
+    @staticmethod
+    def _hypotheses(
+        state: Any, out: Any, carried: Sequence[DecoderState | None], fused: Any, added: Sequence[Fusion] | None
+    ) -> list[Hypothesis]:
         found = []
         for u, start in enumerate(carried):
             n = int(state.counts[u])
@@ -175,11 +188,14 @@ class NativeEngine(Bound):
                     durations=out.durations[u, :n].copy(),
                     logprobs=out.logprobs[u, :n].copy(),
                     entropy_confidences=out.entropies[u, :n].copy(),
+                    **token_columns(fused, added, u, n),
                 )
             )
         return found
 
-    def _states(self, state: Any, carried: Sequence[DecoderState | None]) -> list[DecoderState]:
+    def _states(
+        self, state: Any, carried: Sequence[DecoderState | None], fused: Any, added: Sequence[Fusion] | None
+    ) -> list[DecoderState]:
         hidden = self._spec.predictor_hidden
         return [
             DecoderState(
@@ -188,6 +204,7 @@ class NativeEngine(Bound):
                 cell=state.cell[u, :, :hidden].copy(),
                 skip=int(state.times[u] - state.stops[u]) if state.times[u] > state.stops[u] else 0,
                 frames_decoded=int(state.stops[u]) + (0 if start is None else start.frames_decoded),
+                model_states=model_states(fused, added, u),
             )
             for u, start in enumerate(carried)
         ]

@@ -54,6 +54,7 @@ class Job:
     state: Any
     out: Any
     helpers: int = 0
+    fused: Any = None
 
 
 class Runs(Bound):
@@ -162,12 +163,25 @@ class Runs(Bound):
             others = [task.copy() for _ in range(job.helpers)]
             for number, other in enumerate(others, 1):
                 fields.set_worker(other, work, counters, number)
+            rows = self._add(job, [task, *others])
             with self._assisted(others, shared):
                 status = self.kernels.run(task, self.kernels.DECODE)
+        del rows
         total = counters.sum(axis=0)
         # What others do beside the loop takes none of its time.
         total[fields.SCORE_TICKS] = counters[0, fields.SCORE_TICKS]
         return int(status), total
+
+    def _add(self, job: Job, tasks: list[Any]) -> Any:
+        """Point the tasks of a job's threads to what is added to the logits, if anything; return what is to be kept."""
+        if job.fused is None:
+            return None
+        from tdt.kernels.decoder.fused_buffers import scratch
+
+        rows = scratch(job.fused, len(tasks))
+        for task, row in zip(tasks, rows, strict=True):
+            self.fields.set_fusion(task, job.fused, row)
+        return rows
 
     def _task(self, work: Any, prepared: Any, state: Any, out: Any, counters: Any) -> tuple[Any, Any]:
         """Return the task of a run's first thread, and the job that its team shares; `counters` has a row a thread."""
@@ -270,6 +284,11 @@ class Runs(Bound):
             + counts[places.FALLBACKS] * weights.output.values.nbytes
             + counts[places.PROJECTION_BLOCKS] * encoder
         )
+
+    @property
+    def row_width(self) -> int:
+        """Floats of a row of logits, padding included."""
+        return int(self._base[self.fields.TOKENS])
 
     def close(self) -> None:
         """Release threads and buffers."""

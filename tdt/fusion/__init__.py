@@ -2,3 +2,28 @@
 
 Knows vocabularies and text. Makes automata and masks for the decoder; knows nothing of models, audio or engines.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tdt.doors import door
+
+if TYPE_CHECKING:
+    from tdt.fusion.phrases import Phrases as Phrases
+    from tdt.fusion.phrases import as_phrases as as_phrases
+    from tdt.fusion.pieces import Vocabulary as Vocabulary
+    from tdt.fusion.pieces import vocabulary_of as vocabulary_of
+    from tdt.fusion.repeating import repeats as repeats
+    from tdt.fusion.scripts import allowed_pieces as allowed_pieces
+    from tdt.fusion.scripts import count_scripts as count_scripts
+
+__getattr__, __all__ = door(
+    __name__,
+    {
+        "phrases": "Phrases as_phrases",
+        "pieces": "Vocabulary vocabulary_of",
+        "repeating": "repeats",
+        "scripts": "allowed_pieces count_scripts",
+    },
+)
