@@ -138,9 +138,13 @@ def _all_finite(task: Any, m: int) -> Any:
 def _search(task: Any) -> int:
     """Decode the COUNT utterances listed in ACTIVE to their ends; return 0, NOT_FINITE, or NO_ROOM to be called again.
 
-    The first slots of all utterances are listed in EMITTED on a first call, and their automata stand at their starts.
+    On a first call FIRSTS slots stand in EMITTED, whose automata are at their starts.
     """
     keep_apart()
+    firsts = g.of(task, g.FIRSTS)
+    if firsts > 0:
+        share_rows(task, BEAM, FUSE, firsts, ZERO, ZERO, ZERO, ZERO)
+        set_int(task[f.BEAM], g.FIRSTS, 0)
     active = _compact(task, task[f.COUNT])
     while active > 0:
         m = _list_all(task, active)

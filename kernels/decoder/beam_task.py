@@ -33,9 +33,10 @@ SLOT_NODES, SLOT_ROUNDS, MODEL_STATES, BONUSES = range(27, 31)
 ROW_SLOTS, ROW_FRAMES, ROW_ENTRIES, PLAIN = range(31, 35)
 # What is chosen in a round [W + 1] and what comes of it; descriptors of automata, and by utterance which of them.
 CHOSEN, NEXT, DESCRIPTORS, LISTED = range(35, 39)
-# Where the paths of all hypotheses are written to [U, W, capacity], and which path each begins with [U, W].
-OUT_ROOTS = 39
-FIELDS = 40
+# Which path each hypothesis's begins with [U, W]: the place of one that was carried in. How many slots stand in EMITTED
+# whose bonuses are to be made before the first round.
+OUT_ROOTS, FIRSTS = 39, 40
+FIELDS = 41
 
 # Fields of a node: its prefix, last label, first longer one, next of the same prefix, slot or -1, last entry or -1.
 PREFIX, LABEL, CHILD, SIBLING, SLOT, ENTRY, NODE_FIELDS = 0, 1, 2, 3, 4, 5, 8

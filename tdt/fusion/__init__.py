@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.fusion.beam import Beam as Beam
     from tdt.fusion.phrases import Phrases as Phrases
     from tdt.fusion.phrases import as_phrases as as_phrases
     from tdt.fusion.pieces import Vocabulary as Vocabulary
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "beam": "Beam",
         "phrases": "Phrases as_phrases",
         "pieces": "Vocabulary vocabulary_of",
         "repeating": "repeats",
