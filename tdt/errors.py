@@ -198,6 +198,31 @@ class AudioValueError(AudioError):
     """The samples are not finite numbers, or have a shape or type that is not audio."""
 
 
+# --- language models --------------------------------------------------------------------------------------------------
+
+
+class LanguageModelError(TdtError, ValueError):
+    """A language model cannot be used: another format, another vocabulary, or a damaged file.
+
+    Attributes
+    ----------
+    line : int
+        Line of the file, from 1; 0 where it is about none.
+    """
+
+    def __init__(self, path: Path, problem: str, remedy: str, line: int = 0) -> None:
+        self.line = line
+        super().__init__(f"{path}{f', line {line}' if line else ''}: {problem}. {remedy}.")
+
+
+class LanguageModelNotFoundError(LanguageModelError, FileNotFoundError):
+    """There is no such file of a language model."""
+
+
+class CorpusError(TdtError, ValueError):
+    """Text that no language model can be made of."""
+
+
 # --- phrases ----------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tdt.lifetime import Lifetime
     from tdt.live import LiveBatch, LiveStream
-    from tdt.options import LiveOptions
+    from tdt.options import FusionOptions, LiveOptions
     from tdt.pipeline import Stages
     from tdt.timeline import Recorder
 
@@ -46,6 +46,7 @@ class Listening(Closing):
         channel: int | None = None,
         timeline: Recorder | None = None,
         gate: bool = False,
+        **fusion: Unpack[FusionOptions],
     ) -> LiveStream:
         """Open a stream of speech: words within seconds, settled words that stay, utterances that close.
 
@@ -72,6 +73,8 @@ class Listening(Closing):
             Whether a speech detector listens first, and the encoder runs only where somebody speaks in the chunk, its
             right context or the second before. That is not NeMo's result any more: what the model would find where the
             detector hears nobody is lost, soft words as well as words made of noise.
+        **fusion
+            `phrases`, `lm`, `lm_weight`, `script` and `allowed` as in :meth:`Recognizer.decode_piece`.
 
         Returns
         -------
@@ -93,7 +96,7 @@ class Listening(Closing):
         from tdt.live import LiveStream, Setup, SpeechGate, Stepper, contexts_of, usual_rules
 
         with self._lifetime.use():  # a closed or forked one says so now, not at the first push
-            stages = self._stages
+            stages = self._stages.guided(fusion, 1)
         spec = stages.spec
         contexts = contexts_of(spec, left, chunk, right, latency, provider_seconds(stages.encoder))
         pauses = {

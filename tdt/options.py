@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from tdt.fusion import Beam, NgramLM
     from tdt.timeline import Recorder
 
 Errors = Literal["raise", "return"]
+
+
+class FusionOptions(TypedDict, total=False):
+    """What is known beside the sound, and how many hypotheses are kept; see :meth:`tdt.Recognizer.decode_piece`."""
+
+    phrases: Any
+    lm: NgramLM | None
+    lm_weight: float | None
+    beam: int | Beam | None
+    script: str | Iterable[str] | None
+    allowed: Iterable[int] | None
 
 
 class ReadOptions(TypedDict, total=False):
@@ -24,13 +36,13 @@ class ReadOptions(TypedDict, total=False):
     max_memory_bytes: int | None
 
 
-class StreamOptions(ReadOptions, total=False):
+class StreamOptions(ReadOptions, FusionOptions, total=False):
     """Options of :meth:`tdt.Recognizer.stream` and :meth:`tdt.Recognizer.transcribe_each`."""
 
     timeline: Recorder
 
 
-class TranscribeOptions(ReadOptions, total=False):
+class TranscribeOptions(ReadOptions, FusionOptions, total=False):
     """Options of :meth:`tdt.Recognizer.transcribe`."""
 
     errors: Errors
@@ -38,7 +50,7 @@ class TranscribeOptions(ReadOptions, total=False):
     timeline: bool | Recorder
 
 
-class LiveOptions(TypedDict, total=False):
+class LiveOptions(FusionOptions, total=False):
     """Options of :meth:`tdt.Recognizer.live` and :meth:`tdt.Recognizer.live_batch`."""
 
     left: float | None

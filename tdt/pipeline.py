@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from tdt.decoding import GuidedEngine
 from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
@@ -27,7 +28,7 @@ from tdt.text import Confidence, Transcript, build
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from tdt.audio import BlockReader, Opened
     from tdt.longform import BatchRule, LongForm
@@ -84,6 +85,30 @@ class Stages(Bound):
     works_ahead: bool = False
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
+    def guided(self, options: Mapping[str, Any], clips: int | None = None) -> Stages:
+        """Return the stages with what a call of `clips` clips knows beside the sound; themselves where that is nothing.
+
+        Raises
+        ------
+        OptionError
+            Where an option has no usable value, or the engine does not take it.
+        """
+        wanted = {name: value for name, value in options.items() if value is not None}
+        if not wanted:
+            return self
+        from tdt.fusion import fusion_plan
+
+        plan = fusion_plan(wanted, self.spec)
+        if plan is None:
+            return self
+        if clips is not None:
+            plan.check_count(clips)
+        return replace(self, engine=GuidedEngine(self.engine, plan, self.spec, [0] if clips == 1 else None))
+
+    def _engine_at(self, places: Sequence[int]) -> Engine:
+        """Return the engine for the clips at these places of the call."""
+        return self.engine.at(places) if isinstance(self.engine, GuidedEngine) else self.engine
+
     def results(
         self,
         sources: Iterable[AudioSource | Opened],
@@ -139,7 +164,8 @@ class Stages(Bound):
             return opened
         reader = opened.reader
         if opened.long and reader is not None:
-            return outcome(lambda: self._long(long_form, reader, timeline), name)
+            whole = replace(long_form, engine=self._engine_at([index]))
+            return outcome(lambda: self._long(whole, reader, timeline), name)
         loaded = outcome(lambda: opened.load(timeline), name, "reading")
         if isinstance(loaded, TdtError):
             return loaded
@@ -252,7 +278,8 @@ class Stages(Bound):
         from tdt.encoding import short_padding
 
         paddings = [short_padding(len(clip.samples)) for clip in batch.clips]
-        hypotheses, _ = self.engine.decode(batch.made, None, timeline)
+        engine = self._engine_at([clip.index for clip in batch.clips])
+        hypotheses, _ = engine.decode(batch.made, None, timeline)
         with timeline.span("text"):
             transcripts = [
                 build(

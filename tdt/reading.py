@@ -11,7 +11,7 @@ from tdt.checks import whole_option
 from tdt.errors import OptionError
 from tdt.failures import outcome, typed
 from tdt.longform import DEFAULT_CUT, CutOptions
-from tdt.options import ReadOptions, StreamOptions
+from tdt.options import FusionOptions, ReadOptions, StreamOptions
 from tdt.timeline import NULL, Recorder, as_recorder
 
 if TYPE_CHECKING:
@@ -89,7 +89,10 @@ class Reading:
 
 def reading_of(options: StreamOptions) -> tuple[Reading, Recorder]:
     """Return how the options of a call say that audio is read, and the call's recorder."""
-    unknown = set(options) - StreamOptions.__annotations__.keys() - ReadOptions.__annotations__.keys()
+    known = (
+        StreamOptions.__annotations__.keys() | ReadOptions.__annotations__.keys() | FusionOptions.__annotations__.keys()
+    )
+    unknown = set(options) - known
     if unknown:
         raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
     cutting = CutOptions(options.get("chunk_seconds"), options.get("context_seconds"), options.get("max_memory_bytes"))
@@ -97,6 +100,11 @@ def reading_of(options: StreamOptions) -> tuple[Reading, Recorder]:
         options.get("sample_rate"), options.get("channel"), options.get("batch_size"), cutting, options.get("track")
     )
     return reading, as_recorder("timeline", options.get("timeline", NULL))
+
+
+def fusion_of(options: StreamOptions) -> dict[str, Any]:
+    """Return those options of a call that say what is known beside the sound."""
+    return {name: value for name, value in options.items() if name in FusionOptions.__annotations__}
 
 
 def label(source: object) -> str:

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from tdt.checks import WHOLE, number, one_of, whole_number
+from tdt.checks import WHOLE, one_of, whole_number
 from tdt.errors import OptionError, TdtError, TranscriptionError
 from tdt.lifetime import Lifetime
 from tdt.listening import Listening
 from tdt.longform import CutOptions
 from tdt.pipeline import in_order
-from tdt.reading import Reading, reading_of, several, sources_of
+from tdt.reading import Reading, fusion_of, reading_of, several, sources_of
 from tdt.spec import SAMPLE_RATE_HZ
+from tdt.stagewise import StageByStage
 from tdt.streaming import stream_parts
-from tdt.text import Segment, Transcript, build, check_hypothesis
+from tdt.text import Segment, Transcript
 from tdt.timeline import CALL, NULL, Recorder, Timeline, as_recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from tdt.longform import LongForm
-    from tdt.options import Errors, StreamOptions, TranscribeOptions
+    from tdt.options import Errors, FusionOptions, StreamOptions, TranscribeOptions
     from tdt.pipeline import Result, Stages
     from tdt.protocols import Node
     from tdt.reading import AudioSource
     from tdt.spec import ModelFiles
-    from tdt.stages import DecoderState, Encoded, Features, Hypothesis
 
 T = TypeVar("T")
 
 
-class Recognizer(Listening):
+class Recognizer(StageByStage, Listening):
     """A loaded model; made by :func:`tdt.load`.
 
     Any number of threads may use it, with equal results; another process may not. It is a context manager.
@@ -48,115 +48,6 @@ class Recognizer(Listening):
         self.spec = stages.spec
         self._stages = stages
         self._lifetime = Lifetime(stages.close)
-
-    # --- stage by stage -----------------------------------------------------------------------------------------------
-
-    def features(
-        self,
-        audio: AudioSource | Iterable[AudioSource],
-        *,
-        sample_rate: int | None = None,
-        channel: int | None = None,
-        track: int | None = None,
-        timeline: Recorder = NULL,
-    ) -> Features:
-        """Return the log-mel features of one or several clips; nothing is padded to a second here.
-
-        Parameters
-        ----------
-        audio : source or iterable of sources
-            Arrays [n] or [n, channels] of int16, float32 or float64; paths; bytes; file objects.
-        sample_rate, channel, track : int, optional
-            As in :meth:`transcribe`.
-        timeline : Recorder, optional
-
-        Returns
-        -------
-        Features
-            `frames` [B, n_mels, T] float32 and `lengths` [B].
-
-        Raises
-        ------
-        AudioError
-            In its kinds, for the first clip that cannot be read.
-        """
-        reading, timeline = Reading(sample_rate, channel, track=track), as_recorder("timeline", timeline)
-        sources, _ = sources_of(audio)
-        with self._lifetime.use():
-            samples = [reading.samples(source, timeline)[0] for source in sources]
-            return self._stages.extractor(samples, timeline)
-
-    def encode(self, features: Features, *, timeline: Recorder = NULL) -> Encoded:
-        """Run the encoder.
-
-        Parameters
-        ----------
-        features : Features
-            From :meth:`features` or made by hand.
-        timeline : Recorder, optional
-
-        Returns
-        -------
-        Encoded
-            `frames` [B, T', D] float32, the encoder's own output, and `lengths` [B].
-
-        Raises
-        ------
-        AudioTooLongError
-            Where a clip has more encoder frames than the model's position table.
-        OptionError
-            Where the shapes do not fit the model.
-        """
-        with self._lifetime.use():
-            return self._stages.encoder.encode(features, as_recorder("timeline", timeline))
-
-    def decode(self, encoded: Encoded, *, timeline: Recorder = NULL) -> list[Hypothesis]:
-        """Decode whole utterances greedily, as NeMo's label looping does; one hypothesis each.
-
-        Raises
-        ------
-        DecodingError, OptionError
-            As :meth:`decode_piece` does.
-        """
-        return self.decode_piece(encoded, timeline=timeline)[0]
-
-    def decode_piece(
-        self, encoded: Encoded, states: Sequence[DecoderState | None] | None = None, *, timeline: Recorder = NULL
-    ) -> tuple[list[Hypothesis], list[DecoderState]]:
-        """Decode the next piece of each utterance; the pieces together give what one call over the whole gives.
-
-        Parameters
-        ----------
-        encoded : Encoded
-            The next encoder frames of B utterances.
-        states : sequence of DecoderState or None, optional
-            What the call over the piece before returned; None, or None for an utterance, starts afresh.
-        timeline : Recorder, optional
-
-        Returns
-        -------
-        hypotheses : list of Hypothesis
-            What this piece emits; frames count from the utterance's first piece.
-        states : list of DecoderState
-            For the next call.
-
-        Raises
-        ------
-        DecodingError
-            Where the networks give NaN.
-        OptionError
-            Where the shapes do not fit the model.
-        """
-        with self._lifetime.use():
-            return self._stages.engine.decode(encoded, states, as_recorder("timeline", timeline))
-
-    def transcript(self, hypothesis: Hypothesis, audio_seconds: float) -> Transcript:
-        """Return the transcript of a hypothesis over a clip of this length that was not padded."""
-        check_hypothesis(hypothesis, self.spec)
-        audio_seconds = number("audio_seconds", audio_seconds, 0, 1e9, "seconds")
-        return build(hypothesis, self.spec, audio_seconds=audio_seconds, confidence=self._stages.confidence)
-
-    # --- from audio to transcripts ------------------------------------------------------------------------------------
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]  # a str is an iterable of str, and one clip
@@ -178,6 +69,7 @@ class Recognizer(Listening):
         errors: Errors = "raise",
         progress: Callable[[int, int], object] | None = None,
         timeline: bool | Recorder = False,
+        **fusion: Unpack[FusionOptions],
     ) -> Result | list[Any]:
         """Transcribe one clip, or several in batches; whatever is longer than a window is cut by itself.
 
@@ -202,6 +94,9 @@ class Recognizer(Listening):
             Called with the number of clips done and the number of all, after each.
         timeline : bool or Recorder
             Record where the time goes: True puts a :class:`~tdt.timeline.Timeline` of the call into each transcript.
+        **fusion
+            `phrases`, `lm`, `lm_weight`, `beam`, `script` and `allowed` as in :meth:`decode_piece`; `phrases` may be a
+            list with those of each clip, or None for one.
 
         Returns
         -------
@@ -227,10 +122,11 @@ class Recognizer(Listening):
         recorder = as_recorder("timeline", made)
         cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
         reading = Reading(sample_rate, channel, batch_size, cutting, track)
-        long_form = self._stages.long_form(reading)
         sources, one = sources_of(audio)
+        stages = self._stages.guided(fusion, len(sources))
+        long_form = stages.long_form(reading)
         results: list[Any] = [None] * len(sources)
-        finished = self._stages.results(sources, reading, long_form, recorder)
+        finished = stages.results(sources, reading, long_form, recorder)
         with self._lifetime.use(), recorder.span(CALL):
             for done, (index, result) in enumerate(finished, start=1):
                 results[index] = result
@@ -248,16 +144,16 @@ class Recognizer(Listening):
         ----------
         audio : iterable of sources
         **options
-            `sample_rate`, `channel`, `track`, `batch_size`, `chunk_seconds`, `context_seconds` and `max_memory_bytes`
-            as in :meth:`transcribe`; `timeline`, a Recorder.
+            `sample_rate`, `channel`, `track`, `batch_size`, `chunk_seconds`, `context_seconds`, `max_memory_bytes`,
+            `phrases`, `lm`, `lm_weight`, `beam`, `script` and `allowed` as in :meth:`transcribe`; `timeline`, a Recorder.
 
         Yields
         ------
         Transcript or TdtError
         """
         reading, timeline = reading_of(options)
-        long_form = self._stages.long_form(reading)
-        results = self._stages.results(several(audio), reading, long_form, timeline)
+        stages = self._stages.guided(fusion_of(options))
+        results = stages.results(several(audio), reading, stages.long_form(reading), timeline)
         return self._in_use(in_order(results))
 
     def stream(self, audio: AudioSource | Iterable[Any], **options: Unpack[StreamOptions]) -> Iterator[Segment]:
@@ -279,7 +175,8 @@ class Recognizer(Listening):
             In its kinds; AudioTailError where the recording breaks off, after all segments before.
         """
         reading, timeline = reading_of(options)
-        parts = stream_parts(self._stages, self._stages.long_form(reading), audio, reading, timeline)
+        stages = self._stages.guided(fusion_of(options), 1)
+        parts = stream_parts(stages, stages.long_form(reading), audio, reading, timeline)
         return self._in_use(segment for part in parts for segment in part.segments)
 
     def _in_use(self, items: Iterable[T]) -> Iterator[T]:
@@ -288,7 +185,8 @@ class Recognizer(Listening):
 
     def long_form(self, *, jobs: int = 1, **options: Unpack[StreamOptions]) -> LongForm:
         """Return the pipeline for long recordings; `jobs` of them share their batches."""
-        return self._stages.long_form(reading_of(options)[0], whole_number("jobs", jobs, *WHOLE["jobs"]))
+        stages = self._stages.guided(fusion_of(options), 1)
+        return stages.long_form(reading_of(options)[0], whole_number("jobs", jobs, *WHOLE["jobs"]))
 
     def warmup(self) -> None:
         """Run every stage once on a second of silence, so that the first call pays for nothing."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------
@@ -75,6 +76,66 @@ def tsallis_confidence(row: np.ndarray, alpha: float = 0.33) -> float:
     entropy = (1 - (np.exp(log_softmax(row)) ** alpha).sum()) / (1 - alpha)
     largest = (1 - classes ** (1 - alpha)) / (1 - alpha)
     return float((np.exp(entropy) - np.exp(largest)) / (1 - np.exp(largest)))
+
+
+# --- phrases ----------------------------------------------------------------------------------------------------------
+
+
+def byte_pair_encoding(text: str, pieces: Sequence[str]) -> list[str]:
+    """Letters of a text, joined pair by pair: of pairs that are a piece that of lowest id, the leftmost first."""
+    symbols = list(text)
+    while pairs := [(pieces.index(a + b), i) for i, (a, b) in enumerate(pairwise(symbols)) if a + b in pieces]:
+        _, i = min(pairs)
+        symbols[i : i + 2] = [symbols[i] + symbols[i + 1]]
+    return symbols
+
+
+class PhraseScores:
+    """What phrases add to a token after a history, found by looking at every suffix of the history.
+
+    `scores`: phrase (tuple of tokens) → context score, none of them 0.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[tuple[int, ...], float],
+        depth_scaling: float = 2.0,
+        unk_score: float = 0.0,
+        uniform: bool = False,
+    ) -> None:
+        self.scores, self.depth_scaling, self.unk_score, self.uniform = scores, depth_scaling, unk_score, uniform
+        self.prefixes = {phrase[:end] for phrase in scores for end in range(1, len(phrase) + 1)}
+
+    def weight(self, prefix: tuple[int, ...]) -> float:
+        """What the last token of a prefix earns."""
+        score = max(score for phrase, score in self.scores.items() if phrase[: len(prefix)] == prefix)
+        if len(prefix) == 1 or self.uniform:
+            return score
+        return score * self.depth_scaling + math.copysign(math.log(len(prefix)), score)
+
+    def total(self, prefix: tuple[int, ...]) -> float:
+        """What a prefix has earned."""
+        return sum(self.weight(prefix[:end]) for end in range(1, len(prefix) + 1))
+
+    def standing(self, history: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """The suffixes of a history with which phrases begin, the longest first, the empty one last."""
+        return [suffix for start in range(len(history)) if (suffix := history[start:]) in self.prefixes] + [()]
+
+    def keeps(self, prefix: tuple[int, ...]) -> bool:
+        """Whether what was earned is kept when the prefix is left: a whole phrase (uniform: its end had it twice)."""
+        return prefix in self.scores and not (self.uniform and len(prefix) > 1)
+
+    def __call__(self, history: tuple[int, ...], token: int) -> np.float32:
+        """The score of a token, in float32."""
+        paid = np.float32(0)
+        for suffix, shorter in pairwise([*self.standing(history), ()]):
+            spelled = (*suffix, token)
+            if spelled in self.prefixes:
+                again = self.total(spelled) if self.uniform and spelled in self.scores and len(spelled) > 1 else 0.0
+                return np.float32(paid + np.float32(self.weight(spelled) + again))
+            if not self.keeps(suffix):
+                paid += np.float32(self.total(shorter) - self.total(suffix))
+        return np.float32(paid + np.float32(self.unk_score))
 
 
 # --- features ---------------------------------------------------------------------------------------------------------

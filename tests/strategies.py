@@ -12,7 +12,6 @@ import numpy as np
 import tdt
 from tdt.audio.loading import load_audio
 from tdt.encoding.features import pad_short
-
 from tdt.fusion.phrases import Phrases
 
 if TYPE_CHECKING:

@@ -77,9 +77,7 @@ def _operands(builder: Any, logits: Any, rows: Any, stride: Any, norms: Any, add
 
 
 @intrinsic
-def best_sums(
-    _typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, added: Any, lanes: Any
-) -> Any:
+def best_sums(_typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, added: Any, lanes: Any) -> Any:
     """Store at `lanes` the best certified lower bound of logit + added in each of 16 lanes; return the best of all.
 
     The n-th best of the 16 numbers is a lower bound on the n-th best of all rows: lanes share none. `rows`, `stride`

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("tdt.commands.bench", "measure speed, memory and accuracy over models, providers and batch sizes"),
     "quantize": ("tdt.commands.quantize", "make a static int8 model for TensorRT and CPUs"),
     "compare": ("tdt.commands.compare", "compare models, providers and precisions on the same audio"),
+    "lm": ("tdt.commands.lm", "make, inspect and measure n-gram language models"),
     "build-engine": ("tdt.commands.build_engine", "build TensorRT-RTX engines ahead of time, without a GPU"),
 }
 

@@ -85,10 +85,10 @@ def _repeated(option: Option) -> Option:
 
 
 _MODEL, _AUDIO, _LONG, _LIVE, _OUTPUT = "model", "audio", "long recordings", "live", "output"
-_MEASURING, _QUANTISING, _ENGINE = "measuring", "quantising", "engine"
+_MEASURING, _QUANTISING, _ENGINE, _LANGUAGE = "measuring", "quantising", "engine", "language models"
 _PICTURE: dict[str, Any] = {"type": picture, "metavar": "FILE"}
 _FILE: dict[str, Any] = {"type": path, "metavar": "FILE"}
-_MOST_THREADS, _MOST_BATCH, _MOST_RUNS = 256, 4096, 1_000_000
+_MOST_THREADS, _MOST_BATCH, _MOST_RUNS, _MOST_ORDER = 256, 4096, 1_000_000, 5
 
 _model = _option("--model", _MODEL, "model folder, or a name such as parakeet-tdt-0.6b-v3", shown=BUNDLED,
                  type=path, metavar="MODEL")  # fmt: skip
@@ -172,6 +172,7 @@ OPTIONS: dict[str, Option] = {
                       type=path, metavar="DIR"),
     "report": _option("-o/--output", _OUTPUT, "where the result goes", shown="standard output", **_FILE),
     "model_folder": _option("-o/--output", _OUTPUT, "folder for the model that is made", type=path, metavar="OUT"),
+    "arpa": _option("-o/--output", _OUTPUT, "the language model that is made; compressed if it ends in .gz", **_FILE),
     "overwrite": _flag("--overwrite", _OUTPUT, "write into OUT though it holds something"),
     "resume": _flag("--resume", _OUTPUT, "with -o: go on where a run was stopped; what is done is skipped"),
     "skip_existing": _flag("--skip-existing", _OUTPUT, "with -o: skip inputs whose output file is there"),
@@ -235,6 +236,18 @@ OPTIONS: dict[str, Option] = {
                                    type=seconds(1), metavar="S"),
     "budget": _option("--budget", _QUANTISING, "keep the encoder's relative error below this, such as 0.03",
                       type=Number(0, 1, above=True), metavar="ERROR"),
+    # --- language models ---
+    "lm_action": _option("action", _LANGUAGE, "build a language model from texts, inspect models, or score texts by a "
+                         "model"),
+    "lm_files": _option("files", _LANGUAGE, "build: texts, a sentence a line; inspect: language models; score: one, "
+                        "then texts", nargs="+", type=path, metavar="FILE"),
+    "order": _option("--order", _LANGUAGE, "length of the longest n-grams", default=3, type=Whole(1, _MOST_ORDER),
+                     metavar="N"),
+    "prune": _option("--prune", _LANGUAGE, "leave out n-grams that occur so often or less, by order from 1 on; the "
+                     "first is 0, the last counts for all further orders", default=(0,), shown="0",
+                     type=Listed(Whole(0, 1_000_000_000)), metavar="N,…"),
+    "estimator": _option("--estimator", _LANGUAGE, "what estimates probabilities: KenLM's lmplz, or this package's own "
+                         "modified Kneser-Ney", default="auto", shown="auto: lmplz where it is installed"),
     # --- engine ---
     "target": _option("--target", _ENGINE, "cards, several with commas between", default="sm_89,sm_120",
                       type=targets, metavar="SM,…"),

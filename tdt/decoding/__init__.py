@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdt.decoding.card_engine import CardWeightsKind as CardWeightsKind
     from tdt.decoding.device_engine import make_device_engine as make_device_engine
     from tdt.decoding.greedy import OnnxEngine as OnnxEngine
+    from tdt.decoding.guided import GuidedEngine as GuidedEngine
     from tdt.decoding.native import NativeEngine as NativeEngine
     from tdt.decoding.native import NativeWeightsKind as NativeWeightsKind
 
@@ -23,6 +24,7 @@ __getattr__, __all__ = door(
         "card_engine": "CardEngine CardWeightsKind",
         "device_engine": "make_device_engine",
         "greedy": "OnnxEngine",
+        "guided": "GuidedEngine",
         "native": "NativeEngine NativeWeightsKind",
     },
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import OptionError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,19 +46,3 @@ def token_columns(fused: Fused | None, fusions: Sequence[Fusion] | None, u: int,
         return {}
     changed = fused.changed[u, :count] != 0
     return {"top_logprobs": fused.tops[u, :count].copy(), "boosted": changed if fusions[u].models else None}
-
-
-def refuse_fusions(fusions: Sequence[Fusion | None] | None, engine: str) -> None:
-    """Refuse phrases, language models and masks for an engine that cannot take them; they are never passed over.
-
-    Raises
-    ------
-    OptionError
-        Naming the engine that can.
-    """
-    if fusions is not None and any(fusion is not None for fusion in fusions):
-        raise OptionError(
-            "phrases, lm, script or allowed",
-            f"decoding by {engine}",
-            'the native engine: tdt.load(decoder="native"); with the encoder on a card, the CPU decodes then',
-        )

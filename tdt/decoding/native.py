@@ -65,6 +65,8 @@ class NativeEngine(Bound):
         Where the decoder graphs have a structure that this engine does not know.
     """
 
+    takes_fusions = True
+
     def __init__(
         self,
         files: ModelFiles,
@@ -135,7 +137,15 @@ class NativeEngine(Bound):
         started = time.perf_counter_ns()
         parts, helpers = runs.teams(len(lengths))
         jobs = [
-            Job([frames[u, : lengths[u]] for u in share], encoded.projected is not None, share, state, out, helpers, fused)
+            Job(
+                [frames[u, : lengths[u]] for u in share],
+                encoded.projected is not None,
+                share,
+                state,
+                out,
+                helpers,
+                fused,
+            )
             for share in shares_of(lengths, parts)
         ]
         results = runs.spread(jobs)

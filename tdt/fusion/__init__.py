@@ -11,6 +11,10 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.fusion.beam import Beam as Beam
+    from tdt.fusion.corpus import read_corpus as read_corpus
+    from tdt.fusion.lm_building import ESTIMATORS as ESTIMATORS
+    from tdt.fusion.lm_building import build_model as build_model
+    from tdt.fusion.ngram import NgramLM as NgramLM
     from tdt.fusion.phrases import Phrases as Phrases
     from tdt.fusion.phrases import as_phrases as as_phrases
     from tdt.fusion.pieces import Vocabulary as Vocabulary
@@ -23,6 +27,9 @@ __getattr__, __all__ = door(
     __name__,
     {
         "beam": "Beam",
+        "corpus": "read_corpus",
+        "lm_building": "ESTIMATORS build_model",
+        "ngram": "NgramLM",
         "phrases": "Phrases as_phrases",
         "pieces": "Vocabulary vocabulary_of",
         "repeating": "repeats",

@@ -14,8 +14,8 @@ from tdt.fusion.given import joined
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.fusion.phrases import Built
     from tdt.fusion.pieces import Vocabulary
+    from tdt.fusion.trie import Built
     from tdt.kernels.fusion.automaton import Automaton
 
 MOST_MISSED = 20  # phrases that a text nearly holds; more would hide the others

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import FrozenInstanceError, asdict, dataclass
+from dataclasses import FrozenInstanceError, asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from tdt.errors import OptionError
 from tdt.fusion.given import PhraseOptions, cases, checked, joined
 from tdt.fusion.phrase_files import read_phrases
 from tdt.fusion.pieces import Vocabulary, vocabulary_of
-from tdt.fusion.trie import Trie
+from tdt.fusion.trie import Built, Trie
 from tdt.lifetime import Origin, ProcessLock
 
 if TYPE_CHECKING:
@@ -24,24 +24,6 @@ if TYPE_CHECKING:
 
 VOCABULARIES_KEPT = 4
 _opening = ProcessLock()
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What phrases are for one vocabulary.
-
-    Parameters
-    ----------
-    automaton : Automaton
-    sequences : dict
-        Token ids → phrase as given.
-    scores : dict
-        Token ids → context score.
-    """
-
-    automaton: Automaton
-    sequences: dict[tuple[int, ...], str]
-    scores: dict[tuple[int, ...], float]
 
 
 class Phrases:

@@ -105,7 +105,7 @@ class Vocabulary:
         return self.pieces.index(UNKNOWN_PIECE) if UNKNOWN_PIECE in self.pieces else None
 
     def encode(self, text: str, *, unknown: bool = False) -> tuple[int, ...]:
-        """Return the token ids of a text, a word start in front.
+        """Return the token ids of a text, a word start in front; none for the empty one.
 
         Parameters
         ----------
@@ -143,6 +143,8 @@ class Vocabulary:
 
     def _merged(self, text: str) -> tuple[int, ...]:
         """Return the ids of a text whose spaces are written as symbols, -1 for what is unknown."""
+        if text == SPACE_SYMBOL:
+            return ()
         if not self._by_word:
             return tuple(self._merge(text))
         words, ids = self._words, list[int]()

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 _NAMED = {
     "cjk": "han", "ideographic": "han", "hentaigana": "hiragana", "katakana-hiragana": "",
     "kelvin": "latin", "angstrom": "latin", "feminine": "latin", "masculine": "latin", "turned": "latin",
+    "roman": "latin",
     "ohm": "greek", "modifier": "", "micro": "", "caron": "", "vertical": "", "vedic": "", "masu": "",
     "mathematical": "", "double-struck": "", "script": "", "black-letter": "", "euler": "", "planck": "",
-    "alef": "hebrew", "bet": "hebrew", "gimel": "hebrew", "dalet": "hebrew", "information": "",
+    "alef": "", "bet": "", "gimel": "", "dalet": "", "information": "",
 }  # fmt: skip
 _SHAPE = re.compile(r"(?:FULLWIDTH|HALFWIDTH|SUPERSCRIPT) ")
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")

@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     Float64 = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What phrases are for one vocabulary.
+
+    Parameters
+    ----------
+    automaton : Automaton
+    sequences : dict
+        Token ids → phrase as given.
+    scores : dict
+        Token ids → context score.
+    """
+
+    automaton: Automaton
+    sequences: dict[tuple[int, ...], str]
+    scores: dict[tuple[int, ...], float]
+
+
 @dataclass(slots=True)
 class Trie:
     """Token sequences with scores, as a tree: a node for each prefix, node 0 for the empty one.

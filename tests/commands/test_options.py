@@ -22,11 +22,11 @@ OTHER_MEANINGS = {
     "--json": {"json", "json_file"},
     "--max-seconds": {"max_seconds", "calibration_seconds", "engine_seconds"},
     "--model": {"model", "models"},
-    "--output": {"folder", "report", "model_folder"},
+    "--output": {"folder", "report", "model_folder", "arpa"},
     "--plot": {"plot", "plots"},
     "--precision": {"precision", "precisions", "numbers"},
     "--provider": {"provider", "provider_or_auto", "providers", "card"},
-    "files": {"inputs", "files"},
+    "files": {"inputs", "files", "lm_files"},
     "model": {"model_argument", "inspected"},
 }
 
@@ -95,7 +95,7 @@ def test_every_option_is_explained_below_a_heading(name: str, capsys: pytest.Cap
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_closed_says_its_choices(name: str) -> None:
     for action in command_parser(name)._actions:
-        if action.dest in {"format", "decoder", "weights", "confidence", "method", "body", "normalizer"}:
+        if action.dest in {"format", "decoder", "weights", "confidence", "method", "body", "normalizer", "estimator"}:
             assert action.choices
             assert action.default in action.choices
 

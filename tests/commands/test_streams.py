@@ -19,7 +19,8 @@ RECORDINGS = Path(tdt.__file__).parent / "models/recordings"
 CLIP, OTHER = str(RECORDINGS / "15_hello_world.flac"), str(RECORDINGS / "06_digits_theo.flac")
 TEXT = "Hello world. Testing one, two, three.\n"
 WORDS = {"transcribe": [CLIP], "profile": [CLIP], "compare": ["a", "b", "--audio", CLIP],
-         "quantize": ["a", "--audio", CLIP, "-o", "x"], "build-engine": ["a", "-o", "x"]}  # fmt: skip
+         "quantize": ["a", "--audio", CLIP, "-o", "x"], "build-engine": ["a", "-o", "x"],
+         "lm": ["inspect", "a"]}  # fmt: skip
 
 UNBUFFERED = "PYTHONUNBUFFERED"  # as -u; whoever runs the tests may have it set
 

@@ -29,6 +29,7 @@ ABSURD = [
 # Whole numbers besides take no fractions, and nothing but zero is below one where a count is meant.
 NO_WHOLE = ["1.5", "1e3", "1.0", "0.1"]
 REQUIRED = {"quantize": ["model", "--audio", "a.wav"], "compare": ["a", "b", "--audio", "a.wav"],
+            "lm": ["build", "a.txt", "-o", "b"],
             "build-engine": ["model", "-o", "out"], "transcribe": ["a.wav"], "profile": ["a.wav"]}  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def test_every_option_that_takes_a_number_is_walked() -> None:
     for option in OPTIONS.values():
         assert option.settings.get("type") not in (int, float)
     expected = {"transcribe--threads", "transcribe--max-memory", "compare--lengths", "compare--runs", "bench--soak",
-                "quantize--smoothquant", "build-engine--max-batch", "inspect--durations"}  # fmt: skip
+                "quantize--smoothquant", "build-engine--max-batch", "inspect--durations", "lm--prune"}  # fmt: skip
     assert expected <= set(OPTIONS_BY_ID)
 
 

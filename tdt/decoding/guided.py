@@ -1,0 +1,85 @@
+"""An engine with what a call adds to the logits: phrases, language model, masks, beams; an engine to whoever uses it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tdt.errors import OptionError
+from tdt.fusion import repeats
+from tdt.timeline import NULL, Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tdt.fusion import FusionPlan
+    from tdt.protocols import Engine
+    from tdt.spec import ModelSpec
+    from tdt.stages import DecoderState, Encoded, Hypothesis
+
+_log = logging.getLogger("tdt")
+
+
+class GuidedEngine:
+    """Decodes the clips of a call by its plan.
+
+    Parameters
+    ----------
+    engine : Engine
+        One that takes fusions: the native engine.
+    plan : FusionPlan
+    spec : ModelSpec
+    places : sequence of int, optional
+        Place in the call of each utterance of the batches that come; one for all where there is only one. Without, the
+        utterances are the clips of the call in order.
+
+    Raises
+    ------
+    OptionError
+        Where the engine takes none; phrases, models and masks are never passed over in silence.
+    """
+
+    def __init__(self, engine: Engine, plan: FusionPlan, spec: ModelSpec, places: Sequence[int] | None = None) -> None:
+        if not getattr(engine, "takes_fusions", False):
+            raise OptionError(
+                "phrases, lm, beam, script or allowed",
+                f"decoding by {type(engine).__name__}",
+                'the native engine: tdt.load(decoder="native"), which decodes on the CPU also beside an encoder on a card',
+            )
+        self.engine: Any = engine
+        self.plan, self.spec, self.places = plan, spec, places
+
+    def at(self, places: Sequence[int]) -> GuidedEngine:
+        """Return the engine for the clips at these places of the call."""
+        return GuidedEngine(self.engine, self.plan, self.spec, places)
+
+    def decode(
+        self, encoded: Encoded, states: Sequence[Any] | None = None, timeline: Recorder = NULL
+    ) -> tuple[list[Hypothesis], list[Any]]:
+        """Decode a batch; see :class:`tdt.protocols.Engine`."""
+        places = self._places(len(encoded.lengths))
+        fusions = [self.plan.of(place) for place in places]
+        if self.plan.beam is not None:
+            return self._best(encoded, states, timeline, fusions)
+        found: tuple[list[Hypothesis], list[DecoderState]] = self.engine.decode(encoded, states, timeline, fusions)
+        for place, hypothesis in zip(places, found[0], strict=True):
+            self._tell_repeats(place, hypothesis)
+        return found
+
+    def close(self) -> None:
+        """Release what the engine holds."""
+        self.engine.close()
+
+    def _places(self, batch: int) -> Sequence[int]:
+        if self.places is None:
+            self.plan.check_count(batch)
+            return range(batch)
+        return [self.places[0]] * batch if len(self.places) == 1 else self.places
+
+    def _tell_repeats(self, place: int, hypothesis: Hypothesis) -> None:
+        """Log what is a sign of too much weight: a phrase that comes more than eight times in a row."""
+        for phrases in self.plan.phrases_of(place):
+            for repeat in repeats(hypothesis.token_ids.tolist(), phrases.sequences(self.spec)):
+                _log.warning(
+                    "the phrase %r stands %d times in a row: its weight may be too high", repeat.phrase, repeat.times
+                )
