@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from tdt.errors import TranscriptionError as TranscriptionError
     from tdt.errors import UnrecognizedGraphError as UnrecognizedGraphError
     from tdt.errors import UnsupportedLayoutError as UnsupportedLayoutError
+    from tdt.fusion import Beam as Beam
+    from tdt.fusion import NgramLM as NgramLM
+    from tdt.fusion import Phrases as Phrases
     from tdt.live import LiveBatch as LiveBatch
     from tdt.live import LiveStream as LiveStream
     from tdt.live import LiveWord as LiveWord
@@ -70,6 +73,7 @@ _HOMES = {
     **dict.fromkeys(("Features", "Encoded", "Hypothesis", "DecoderState"), "tdt.stages"),
     **dict.fromkeys(("Transcript", "Token", "Word", "Segment"), "tdt.text.transcript"),
     **dict.fromkeys(("LiveBatch", "LiveStream", "LiveWord", "Update"), "tdt.live"),
+    **dict.fromkeys(("Beam", "NgramLM", "Phrases"), "tdt.fusion"),
     "Timeline": "tdt.timeline",
 }
 

@@ -14,7 +14,6 @@ from tdt.reading import Reading, fusion_of, reading_of, several, sources_of
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.stagewise import StageByStage
 from tdt.streaming import stream_parts
-from tdt.text import Segment, Transcript
 from tdt.timeline import CALL, NULL, Recorder, Timeline, as_recorder
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from tdt.protocols import Node
     from tdt.reading import AudioSource
     from tdt.spec import ModelFiles
+    from tdt.text import Segment, Transcript
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ class Recognizer(StageByStage, Listening):
         audio : iterable of sources
         **options
             `sample_rate`, `channel`, `track`, `batch_size`, `chunk_seconds`, `context_seconds`, `max_memory_bytes`,
-            `phrases`, `lm`, `lm_weight`, `beam`, `script` and `allowed` as in :meth:`transcribe`; `timeline`, a Recorder.
+            `phrases`, `lm`, `lm_weight`, `beam`, `script`, `allowed` as in :meth:`transcribe`; `timeline`, a Recorder.
 
         Yields
         ------

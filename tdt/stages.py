@@ -94,7 +94,8 @@ class Hypothesis:
 
     def part(self, first: int, last: int) -> Hypothesis:
         """Return tokens `first` to `last` (exclusive)."""
-        return Hypothesis(*(None if values is None else values[first:last] for values in self._columns()))
+        columns: list[Any] = [None if values is None else values[first:last] for values in self._columns()]
+        return Hypothesis(*columns)
 
     def _columns(self) -> list[Any]:
         """Return the parallel arrays, in the order of the fields."""
@@ -118,9 +119,8 @@ class Hypothesis:
         if len(spoken) == 1:
             return spoken[0]
         columns = zip(*(hypothesis._columns() for hypothesis in spoken), strict=True)
-        return Hypothesis(
-            *(None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns)
-        )
+        joined: list[Any] = [None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns]
+        return Hypothesis(*joined)
 
 
 @dataclass(frozen=True, slots=True)

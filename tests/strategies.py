@@ -12,6 +12,7 @@ import numpy as np
 import tdt
 from tdt.audio.loading import load_audio
 from tdt.encoding.features import pad_short
+from tdt.fusion.ngram import NgramLM
 from tdt.fusion.phrases import Phrases
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ FIGURE = "from common import emit; emit(decoder='card float32', batch=8, tokens=
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(SELFTEST))
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{SELFTEST}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{SELFTEST}", prepend=os.pathsep)
     import run
 
     return run

@@ -1,4 +1,4 @@
-"""An engine with what a call adds to the logits: phrases, language model, masks, beams; an engine to whoever uses it."""
+"""An engine with what a call adds to the logits: phrases, language model, masks, beams; itself an engine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GuidedEngine:
             raise OptionError(
                 "phrases, lm, beam, script or allowed",
                 f"decoding by {type(engine).__name__}",
-                'the native engine: tdt.load(decoder="native"), which decodes on the CPU also beside an encoder on a card',
+                'the native engine, which decodes on the CPU also beside an encoder on a card: decoder="native"',
             )
         self.engine: Any = engine
         self.plan, self.spec, self.places = plan, spec, places

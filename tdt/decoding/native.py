@@ -156,7 +156,8 @@ class NativeEngine(Bound):
                 "Check the encoder: a reduced precision may overflow; the float32 model shows it."
             )
         self.counters = sum((counters for _, counters in results[1:]), results[0][1])
-        decoded = self._hypotheses(state, out, carried, fused, added), self._states(state, carried, fused, added)
+        hypotheses = self._hypotheses(state, out, carried, fused, added)
+        decoded = hypotheses, self._states(state, carried, fused, added)
         if timeline is not NULL:
             self._tally(timeline, elapsed_ns, time.perf_counter_ns() - begun)
         return decoded

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tdt.fusion.phrases import as_phrases as as_phrases
     from tdt.fusion.pieces import Vocabulary as Vocabulary
     from tdt.fusion.pieces import vocabulary_of as vocabulary_of
+    from tdt.fusion.plan import FusionPlan as FusionPlan
+    from tdt.fusion.plan import fusion_plan as fusion_plan
     from tdt.fusion.repeating import repeats as repeats
     from tdt.fusion.scripts import allowed_pieces as allowed_pieces
     from tdt.fusion.scripts import count_scripts as count_scripts
@@ -32,6 +34,7 @@ __getattr__, __all__ = door(
         "ngram": "NgramLM",
         "phrases": "Phrases as_phrases",
         "pieces": "Vocabulary vocabulary_of",
+        "plan": "FusionPlan fusion_plan",
         "repeating": "repeats",
         "scripts": "allowed_pieces count_scripts",
     },

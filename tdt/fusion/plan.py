@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tdt.checks import instance, number
+from tdt.checks import instance, number, whole_number
 from tdt.errors import OptionError
-from tdt.fusion.beam import Beam, as_beam
+from tdt.fusion.beam import MOST_HYPOTHESES, Beam
 from tdt.fusion.ngram import NgramLM
 from tdt.fusion.phrases import Phrases, as_phrases
 from tdt.fusion.scripts import allowed_pieces
@@ -96,7 +96,7 @@ def fusion_plan(options: Mapping[str, Any], spec: ModelSpec) -> FusionPlan | Non
         raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
     models = _language_model(options.get("lm"), options.get("lm_weight"), spec)
     allowed = _allowed(options.get("script"), options.get("allowed"), spec)
-    beam = as_beam(options.get("beam"))
+    beam = _beam(options.get("beam"))
     given, by_clip = _listed(options.get("phrases"))
     fusions = [_fusion(models, phrases, allowed, spec) for phrases in given]
     if by_clip:
@@ -124,6 +124,12 @@ def _language_model(lm: object, weight: object, spec: ModelSpec) -> tuple[Any, .
     return () if weight == 0 else ((model.automaton(spec.blank_id), weight),)
 
 
+def _beam(beam: object) -> Beam | None:
+    if beam is None or isinstance(beam, Beam):
+        return beam
+    return Beam(whole_number("beam", beam, 1, MOST_HYPOTHESES, "hypotheses"))
+
+
 def _allowed(script: Any, allowed: Any, spec: ModelSpec) -> Any:
     """Return which pieces may be emitted, bool [V], or None for all."""
     if script is None and allowed is None:
@@ -142,8 +148,6 @@ def _allowed(script: Any, allowed: Any, spec: ModelSpec) -> Any:
 def _piece_ids(allowed: Any, spec: ModelSpec) -> list[int] | None:
     if allowed is None:
         return None
-    from tdt.checks import whole_number
-
     if isinstance(allowed, (str, bytes)) or not hasattr(allowed, "__iter__"):
         raise OptionError("allowed", allowed, f"ids of pieces, numbers from 0 to {spec.blank_id - 1}")
     return [whole_number("allowed", piece, 0, spec.blank_id - 1) for piece in allowed]
