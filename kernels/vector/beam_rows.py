@@ -83,6 +83,69 @@ def mark_reaching(
     return I8(I8, I8, I8, I8, I8, I8, F4, I8), generate
 
 
+CUTS = 4
+
+
+@intrinsic
+def cut_sums(_typing: Any, logits: Any, count: Any, top: Any, cut: Any, step: Any, out: Any) -> Any:
+    """Store 2 CUTS + 1 float32 sums over rows at `out`, with p = exp(l - top).
+
+    Σ p over all rows, then Σ p and Σ p² over those with l < top - cut - i × step, for i from 0 on.
+    """
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        features = cpu_features(context)
+        logits_, count_, top_, cut_, step_, out_ = args
+        limits, limit = [], builder.fneg(cut_)
+        for _ in range(CUTS):
+            limits.append(v.splat(builder, limit))
+            limit = builder.fsub(limit, step_)
+        tops, nothing = v.splat(builder, top_), v.constant(0.0)
+
+        def body(index: Any, carried: list[Any]) -> list[Any]:
+            below = builder.fsub(v.load(builder, logits_, v.bytes_at(builder, index, 64), v.V16F), tops)
+            value = v.exponential(builder, features, below)
+            sums = [builder.fadd(carried[0], value)]
+            for i, limit in enumerate(limits):
+                far = builder.select(builder.fcmp_ordered("<", below, limit), value, nothing)
+                sums.append(builder.fadd(carried[1 + 2 * i], far))
+                sums.append(v.multiply_add(builder, features, far, far, carried[2 + 2 * i]))
+            return sums
+
+        blocks = builder.sdiv(count_, ir.Constant(v.I64, v.LANES))
+        for i, total in enumerate(v.counted_loop(builder, blocks, [nothing] * (2 * CUTS + 1), body)):
+            scalar = v.sum_lanes(builder, v.add_floats(builder), [total])
+            v.store(builder, scalar, out_, ir.Constant(v.I64, 4 * i))
+        return context.get_dummy_value()
+
+    return types.void(I8, I8, F4, F4, F4, I8), generate
+
+
+@intrinsic
+def mark_between(_typing: Any, logits: Any, count: Any, low: Any, high: Any, masks: Any) -> Any:
+    """Store a uint16 mask for every 16 rows: where low <= logit < high; return how many there are."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        logits_, count_, low_, high_, masks_ = args
+        lows, highs = v.splat(builder, low_), v.splat(builder, high_)
+        popcount = builder.module.declare_intrinsic("llvm.ctpop", [v.I16], ir.FunctionType(v.I16, [v.I16]))
+
+        def body(index: Any, carried: list[Any]) -> list[Any]:
+            logit = v.load(builder, logits_, v.bytes_at(builder, index, 64), v.V16F)
+            within = builder.and_(
+                builder.fcmp_ordered(">=", logit, lows), builder.fcmp_ordered("<", logit, highs)
+            )
+            mask = builder.bitcast(within, v.I16)
+            v.store(builder, mask, masks_, v.bytes_at(builder, index, 2), align=2)
+            return [builder.add(carried[0], builder.zext(builder.call(popcount, [mask]), v.I64))]
+
+        blocks = builder.sdiv(count_, ir.Constant(v.I64, v.LANES))
+        (found,) = v.counted_loop(builder, blocks, [ZERO], body)
+        return found
+
+    return I8(I8, I8, F4, F4, I8), generate
+
+
 @intrinsic
 def parted_sums(_typing: Any, logits: Any, count: Any, top: Any, power: Any, cut: Any, out: Any) -> Any:
     """Store six float32 sums over rows at `out`, with p = exp(l - top) and t = p^power.
