@@ -18,10 +18,10 @@ from .scores import ENTROPY_POWER
 # What a log-probability may be expected to be off: a hypothesis sums some hundreds of them up, whose errors are
 # independent, and their sum is to be within 1e-3. The errors of a row's estimates lean to no side, but their
 # exponentials do, by half of their variance; that is taken off, to a tenth or so, and this is how large it may be.
-MAX_DEVIATION = 3e-5
+MAX_DEVIATION = 2.5e-5
 MAX_LEANING = 1e-5
-CUT_STEP = 2.0
-MOST_CUTS = 8  # of CUTS steps; what is further below the top than all of them is not worth a row
+CUT_STEP = 1.0
+MOST_CUTS = 16  # of CUTS steps; what is further below the top than all of them is not worth a row
 FULL_SHARE = 4  # so many times fewer rows than there are, and they are computed one by one
 
 
