@@ -83,6 +83,8 @@ class DecodingState(NamedTuple):
         Frame of the last token, and how many tokens stand there.
     predicted : ndarray [shape=(B,)], int64
         Whether the state after `labels` and its projection are there already.
+    sources : ndarray [shape=(B,)], int64
+        Where the state before the label stands: in a greedy search, with the utterance itself.
     """
 
     hidden: Any
@@ -98,6 +100,7 @@ class DecodingState(NamedTuple):
     last_times: Any
     repeats: Any
     predicted: Any
+    sources: Any
 
 
 class Emitted(NamedTuple):
@@ -155,7 +158,8 @@ def decoding_state(weights: Weights, layers: int, batch: int) -> DecodingState:
     """Return the state of `batch` utterances: zeros."""
     shape = (4, batch, layers, weights.bias.shape[1] // 4)
     projected = aligned((batch, weights.predictor_bias.size), np.float32)
-    return DecodingState._make([*aligned(shape, np.float32), projected, *np.zeros((8, batch), np.int64)])
+    numbers = [*np.zeros((8, batch), np.int64), np.arange(batch, dtype=np.int64)]
+    return DecodingState._make([*aligned(shape, np.float32), projected, *numbers])
 
 
 def emitted_tokens(batch: int, capacity: int) -> Emitted:

@@ -6,21 +6,42 @@ for all that are active, then the prediction network for those that emitted: eac
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..vector.jit import expand, inline, njit
-from ..vector.memory import copy_floats, get_int, keep_apart, set_int, ticks
+from ..vector.jit import by_type, expand, inline, njit
+from ..vector.memory import get_int, keep_apart, set_int, ticks
 from . import task as f
-from .buffers import FRAME_BLOCK
 from .counters import count_up
-from .dense import ZERO, quantize_vectors
+from .dense import ZERO
 from .joint import FULL
 from .predictor import run_predictor
-from .team import ACTIVATE, WALK, assist, dense, dense_plain, estimate_logits, let_wait, score_waiting, share_rows
-from .walking import frames_ahead
+from .projection import project_frames
+from .scores import score_emission
+from .team import (
+    ACTIVATE, SCORE, WALK, assist, dense_plain, do_row, estimate_logits, let_wait, score_waiting, share_rows,
+)  # fmt: skip
+from .walking import activate_utterance, frames_ahead, walk_utterance
 
 NOT_FINITE = 1
 DECODE, PREDICT = 0, -1
+
+
+class Greedy(NamedTuple):
+    """The mark of this search."""
+
+
+GREEDY = Greedy()
+
+
+@by_type(do_row, Greedy)
+def _do_row(task: Any, kind: int, chunk: int) -> None:
+    """Do what a greedy search does for one utterance, or for one emission whose scores wait."""
+    if kind == ACTIVATE:
+        activate_utterance(task, chunk)
+    elif kind == SCORE:
+        score_emission(task, chunk)
+    else:
+        walk_utterance(task, chunk)
 
 
 @expand
@@ -32,18 +53,18 @@ def _joint(task: Any, active: int) -> None:
         m += frames_ahead(task, get_int(task[f.ACTIVE], i))
     count_up(task, f.ROUNDS, 1)
     count_up(task, f.EVALUATIONS, m)
-    share_rows(task, ACTIVATE, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
+    share_rows(task, GREEDY, ACTIVATE, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
     width, tokens = task[f.JOINT], task[f.TOKENS]
     if task[f.MODE] == FULL:
-        dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
+        dense_plain(task, GREEDY, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
     else:
-        estimate_logits(task, tokens, width, m)
+        estimate_logits(task, GREEDY, tokens, width, m)
 
 
 @expand
 def _walk_all(task: Any, active: int) -> Any:
     """Move every active utterance on; list those whose predictor must run in EMITTED and return how many, or -1."""
-    share_rows(task, WALK, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
+    share_rows(task, GREEDY, WALK, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
     emitted = ZERO
     for i in range(active):
         u, result = get_int(task[f.ACTIVE], i), get_int(task[f.RESULTS], i)
@@ -77,7 +98,7 @@ def _predict(task: Any, rows: int, m: int) -> None:
     started = ticks()
     count_up(task, f.PREDICTOR_ROUNDS, 1)
     count_up(task, f.PREDICTIONS, m)
-    run_predictor(task, rows, m)
+    run_predictor(task, GREEDY, rows, m)
     count_up(task, f.PREDICTOR_TICKS, ticks() - started)
 
 
@@ -110,27 +131,8 @@ def _decode(task: Any) -> int:
         active = _compact(task, active)
         if emitted > 0:
             _predict(task, task[f.EMITTED], emitted)
-        score_waiting(task)
+        score_waiting(task, GREEDY)
     return 0
-
-
-@inline
-def _project_frames(task: Any) -> None:
-    """Put the ENCODER_ROWS rows of ENCODER_FRAMES through the joint's encoder projection to FRAMES, block by block."""
-    keep_apart()
-    started = ticks()
-    joint, width = task[f.JOINT], task[f.ENCODER]
-    for start in range(0, task[f.ENCODER_ROWS], FRAME_BLOCK):
-        count_up(task, f.PROJECTION_BLOCKS, 1)
-        count = min(FRAME_BLOCK, task[f.ENCODER_ROWS] - start)
-        out = task[f.FRAMES] + 4 * start * joint
-        for row in range(count):
-            copy_floats(out + 4 * row * joint, task[f.ENCODER_BIAS], joint)
-        frames = task[f.ENCODER_FRAMES] + 4 * start * width
-        if task[f.QUANTIZED] != 0:
-            quantize_vectors(task, frames, width, ZERO, count)
-        dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)
-    count_up(task, f.PROJECTION_TICKS, ticks() - started)
 
 
 @njit
@@ -152,13 +154,13 @@ def run(task: Any, role: int) -> int:
     """
     status = 0
     if role > 0:
-        assist(task, role)
+        assist(task, GREEDY, role)
         return status
     if role == PREDICT:
-        run_predictor(task, task[f.ACTIVE], task[f.COUNT])
+        run_predictor(task, GREEDY, task[f.ACTIVE], task[f.COUNT])
         return status
     begun = ticks()
-    _project_frames(task)
+    project_frames(task, GREEDY)
     status = int(_decode(task))
     count_up(task, f.TOTAL_TICKS, ticks() - begun)
     return status

@@ -13,18 +13,18 @@ from .team import FINISH, STAGE, dense, share_rows
 
 
 @inline
-def run_predictor(task: Any, rows: int, m: int) -> None:
+def run_predictor(task: Any, search: Any, rows: int, m: int) -> None:
     """Feed the labels of `m` utterances listed at `rows` to the network: state before → state after, and PROJECTED."""
     keep_apart()
     layers, width, gates = task[f.LAYERS], task[f.HIDDEN], task[f.GATES]
     x, out, joint = task[f.GATHERED], task[f.GATE_ROWS], task[f.JOINT]
     for layer in range(layers):
         if layer > 0:
-            dense(task, layers + layer - 1, gates, width, x, m, out)
-        share_rows(task, STAGE, m, rows, layer, task[f.STATE_HIDDEN], TOKEN if layer == 0 else KEPT)
-        dense(task, layer, gates, width, x, m, out)
-        share_rows(task, FINISH, m, rows, layer, ZERO, ZERO)
+            dense(task, search, layers + layer - 1, gates, width, x, m, out)
+        share_rows(task, search, STAGE, m, rows, layer, task[f.STATE_HIDDEN], TOKEN if layer == 0 else KEPT)
+        dense(task, search, layer, gates, width, x, m, out)
+        share_rows(task, search, FINISH, m, rows, layer, ZERO, ZERO)
     projected = task[f.ACTIVATIONS]
-    dense(task, 2 * layers - 1, joint, width, x, m, projected)
+    dense(task, search, 2 * layers - 1, joint, width, x, m, projected)
     for i in range(m):
         copy_floats(task[f.PROJECTED] + 4 * get_int(rows, i) * joint, projected + 4 * i * joint, joint)

@@ -18,15 +18,15 @@ KEPT, TOKEN, PROJECTION = map(np.int64, range(3))
 
 
 @inline
-def stage_row(task: Any, rows: int, i: int, layer: int, source: int, start: int) -> None:
-    """Make row `i` ready for a product: the utterance's vector of `layer` in `source` [B, L, H16], and its start."""
+def stage_row(task: Any, rows: int, i: int, before: int, layer: int, source: int, start: int) -> None:
+    """Make row `i` ready for a product: vector `before` of `layer` in `source` [B, L, H16], and what it starts from."""
     keep_apart()
     u, width = get_int(rows, i), task[f.HIDDEN]
     if start == TOKEN:
         _input_gates(task, get_int(task[f.LABELS], u), task[f.GATE_ROWS] + 4 * i * task[f.GATES])
     elif start == PROJECTION:
         copy_floats(task[f.ACTIVATIONS] + 4 * i * task[f.JOINT], task[f.PREDICTOR_BIAS], task[f.JOINT])
-    copy_floats(task[f.GATHERED] + 4 * i * width, source + _layer_at(task, u, layer), width)
+    copy_floats(task[f.GATHERED] + 4 * i * width, source + _layer_at(task, before, layer), width)
     if task[f.QUANTIZED] != 0:
         quantize_vectors(task, task[f.GATHERED], width, i, ONE)
 
@@ -35,15 +35,16 @@ def stage_row(task: Any, rows: int, i: int, layer: int, source: int, start: int)
 def finish_layer(task: Any, rows: int, i: int, layer: int) -> None:
     """Apply the LSTM cell to row `i`, and stage it for the next layer or for the joint."""
     keep_apart()
-    at = _layer_at(task, get_int(rows, i), layer)
-    cells = task[f.STATE_CELL] + at, task[f.NEXT_CELL] + at
+    u = get_int(rows, i)
+    at, before = _layer_at(task, u, layer), _layer_at(task, get_int(task[f.SOURCES], u), layer)
+    cells = task[f.STATE_CELL] + before, task[f.NEXT_CELL] + at
     gates = task[f.GATE_ROWS] + 4 * i * task[f.GATES]
     lstm_cell(gates, task[f.HIDDEN], cells[0], cells[1], task[f.NEXT_HIDDEN] + at)
     start = PROJECTION
     if layer < task[f.LAYERS] - 1:
         start = KEPT
         copy_floats(gates, task[f.BIAS] + 4 * (layer + 1) * task[f.GATES], task[f.GATES])
-    stage_row(task, rows, i, layer, task[f.NEXT_HIDDEN], start)
+    stage_row(task, rows, i, u, layer, task[f.NEXT_HIDDEN], start)
 
 
 @inline

@@ -26,6 +26,8 @@ CHUNK_BEST_WIDTH = 18  # chunks of the output layer
 # Weights.
 TABLE, READY, EMBEDDING_ROWS, INPUT0, BIAS, PREDICTOR_BIAS, ENCODER_BIAS = 20, 21, 22, 23, 24, 25, 26
 ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, OUTPUT_COLUMNS, CONSTANTS = range(27, 34)
+# Where the state before the label of an utterance stands; what a beam search has beside (beam_task), and each thread.
+SOURCES, BEAM, BEAM_SCRATCH = 34, 35, 36
 # Buffers.
 ACTIVATIONS, LOGITS, DURATION_LOGITS, NORMS, BEST, SUMS, MASKS, ZEROS = 40, 41, 42, 43, 44, 45, 46, 47
 GATE_ROWS, GATHERED, ACTIVE, EMITTED, CHUNK_BEST, COLUMNS, COLUMN_LEVELS, COLUMN_COUNTS = range(48, 56)
@@ -104,10 +106,16 @@ def set_run(task: Any, state: DecodingState, out: Emitted, job: Any, helpers: in
 
     `helpers` threads beside the first will assist.
     """
-    task[STATE_HIDDEN : PREDICTED + 1] = [_at(array) for array in state]
+    task[STATE_HIDDEN : PREDICTED + 1] = [_at(array) for array in state[:-1]]
+    task[SOURCES] = _at(state.sources)
+    set_out(task, out)
+    task[JOB], task[HELPERS] = _at(job), helpers
+
+
+def set_out(task: Any, out: Emitted) -> None:
+    """Point to where tokens are written."""
     task[OUT_TOKENS : OUT_ENTROPIES + 1] = [_at(array) for array in out]
     task[CAPACITY] = out.tokens.shape[1]
-    task[JOB], task[HELPERS] = _at(job), helpers
 
 
 def set_worker(task: Any, work: Workspace, counters: Any, worker: int) -> None:

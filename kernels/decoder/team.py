@@ -50,12 +50,10 @@ from .products import (
     product_chunk,
 )
 from .recurrence import finish_layer, stage_row
-from .scores import score_emission
 from .tables import GROUP_ROWS
-from .walking import activate_utterance, walk_utterance
 
-# Further kinds of jobs, a chunk an utterance; those below 4 are products.
-STAGE, FINISH, ACTIVATE, WALK = map(np.int64, range(4, 8))
+# Further kinds of jobs, a chunk an utterance; those below 4 are products. From ACTIVATE on each search has its own.
+STAGE, FINISH, ACTIVATE, WALK, SCORE, FUSE = map(np.int64, range(4, 10))
 # Places in the JOB array, a cache line apart where several threads write; REMAINING has a line for each worker. The
 # places between are those of the product.
 DONE, STOP, KIND, CHUNKS, WAITING, REMAINING = 0, 8, 16, 24, 25, 32
@@ -67,31 +65,39 @@ SPINS_BEFORE_LOOKING = 16
 LEAST_TO_WALK, LEAST_ROWS = 2, 4
 
 
+def do_row(search: Any, task: Any, kind: int, chunk: int) -> None:
+    """Do what the search does for one utterance or hypothesis: see :func:`.jit.by_type`; `search` is its mark.
+
+    `search` is handed on through all functions that may come here.
+    """
+    raise NotImplementedError
+
+
 @inline
-def _run_chunk(task: Any, chunk: int) -> None:
+def _run_chunk(task: Any, search: Any, chunk: int) -> None:
     """Do one chunk of the job; in a product, the scores that wait come first, as the longest pieces."""
     keep_apart()
     job = task[f.JOB]
     kind, rows, layer, waiting = get_int(job, KIND), get_int(job, PLACE), get_int(job, N), get_int(job, WAITING)
     if kind <= BY_COLUMNS:
         if chunk < waiting:
-            score_emission(task, chunk)
+            do_row(search, task, SCORE, chunk)
         else:
             product_chunk(task, kind, chunk - waiting)
     elif kind == STAGE:
-        stage_row(task, rows, chunk, layer, get_int(job, X), get_int(job, ORDER))
+        before = get_int(task[f.SOURCES], get_int(rows, chunk))
+        stage_row(task, rows, chunk, before, layer, get_int(job, X), get_int(job, ORDER))
     elif kind == FINISH:
         finish_layer(task, rows, chunk, layer)
-    elif kind == ACTIVATE:
-        activate_utterance(task, chunk)
     else:
-        walk_utterance(task, chunk)
+        do_row(search, task, kind, chunk)
 
 
 @inline
 def _run_all(
-    task: Any, kind: int, chunks: int, place: int, order: int, n: int, k: int, x: int, m: int, out: int, alone: int
-) -> None:
+    task: Any, search: Any, kind: int, chunks: int, place: int, order: int, n: int, k: int, x: int, m: int, out: int,
+    alone: int,
+) -> None:  # fmt: skip
     """Work through a job, with the team if there is one."""
     keep_apart()
     job = task[f.JOB]
@@ -107,15 +113,15 @@ def _run_all(
     set_int(job, OUT, out)
     if alone != 0 or task[f.HELPERS] == 0:
         for chunk in range(chunks):
-            _run_chunk(task, chunk)
+            _run_chunk(task, search, chunk)
     else:
-        _run_together(task, chunks)
+        _run_together(task, search, chunks)
     if kind <= BY_COLUMNS:
         set_int(job, WAITING, 0)
 
 
 @expand
-def _run_together(task: Any, chunks: int) -> None:
+def _run_together(task: Any, search: Any, chunks: int) -> None:
     """Hand out the chunks of a job whose numbers stand, and return when all are done."""
     job, workers = task[f.JOB], task[f.HELPERS] + 1
     set_int(job, CHUNKS, chunks)
@@ -123,7 +129,7 @@ def _run_together(task: Any, chunks: int) -> None:
     for worker in range(workers):
         size = _first_chunk(chunks, workers, worker + 1) - _first_chunk(chunks, workers, worker)
         store_release(job, REMAINING + LINE * worker, size)
-    _take_chunks(task, ZERO)
+    _take_chunks(task, search, ZERO)
     while load_acquire(job, DONE) < chunks:
         pause()
 
@@ -135,7 +141,7 @@ def _first_chunk(chunks: int, workers: int, worker: int) -> int:
 
 
 @inline
-def _take_chunks(task: Any, worker: int) -> None:
+def _take_chunks(task: Any, search: Any, worker: int) -> None:
     """Take chunks until there are none: of one's own stretch, in order, then of the others'."""
     job, workers, done = task[f.JOB], task[f.HELPERS] + 1, 0
     for turn in range(workers):
@@ -144,19 +150,19 @@ def _take_chunks(task: Any, worker: int) -> None:
         while load_acquire(job, place) > 0:
             taken = fetch_add(job, place, -1)
             if taken > 0:
-                _run_chunk(task, _first_chunk(get_int(job, CHUNKS), workers, owner + 1) - taken)
+                _run_chunk(task, search, _first_chunk(get_int(job, CHUNKS), workers, owner + 1) - taken)
                 done += 1
     if done > 0:
         fetch_add(job, DONE, done)
 
 
 @inline
-def assist(task: Any, worker: int) -> None:
+def assist(task: Any, search: Any, worker: int) -> None:
     """Take chunks of whatever job is there until STOP, which the caller of the first thread sets."""
     job = task[f.JOB]
     while load_acquire(job, STOP) == 0:
         for _ in range(SPINS_BEFORE_LOOKING):
-            _take_chunks(task, worker)
+            _take_chunks(task, search, worker)
             pause()
 
 
@@ -171,40 +177,43 @@ def let_wait(task: Any, row: int, place: int) -> None:
 
 
 @expand
-def score_waiting(task: Any) -> None:
+def score_waiting(task: Any, search: Any) -> None:
     """Compute the scores that still wait, as the logits are about to be overwritten."""
     if get_int(task[f.JOB], WAITING) > 0:
-        _run_all(task, FLOATS, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
+        _run_all(task, search, FLOATS, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
 
 
 @expand
-def share_rows(task: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int) -> None:
+def share_rows(
+    task: Any, search: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int
+) -> None:
     """Do what `kind` says for each of `count` utterances listed at `rows`."""
     least = LEAST_TO_WALK if kind == WALK else LEAST_ROWS
-    _run_all(task, kind, count, rows, order, layer, ZERO, source, ZERO, ZERO, np.int64(count < least))
+    _run_all(task, search, kind, count, rows, order, layer, ZERO, source, ZERO, ZERO, np.int64(count < least))
 
 
 @expand
-def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
+def dense(task: Any, search: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add matrix number `matrix` [n, k] × x [m, k] to out [m, n]; padded sizes, addresses.
 
     In the task's precision: where that is 8-bit, `x` has been quantised.
     """
     place = f.MATRICES + 4 * matrix
     if task[f.QUANTIZED] == 0:
-        _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), task[place], INTERLEAVED, n, k, x, m, out, ZERO)
+        chunks = chunks_of(n, FLOAT_CHUNK_ROWS)
+        _run_all(task, search, FLOATS, chunks, task[place], INTERLEAVED, n, k, x, m, out, ZERO)
     else:
-        _run_all(task, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, ZERO)
+        _run_all(task, search, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, ZERO)
 
 
 @expand
-def dense_plain(task: Any, w: int, n: int, k: int, x: int, m: int, out: int) -> None:
+def dense_plain(task: Any, search: Any, w: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add float32 rows `w` that lie one after another × x [m, k] to out [m, n]."""
-    _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, PLAIN, n, k, x, m, out, ZERO)
+    _run_all(task, search, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, PLAIN, n, k, x, m, out, ZERO)
 
 
 @inline
-def estimate_logits(task: Any, n: int, k: int, m: int) -> None:
+def estimate_logits(task: Any, search: Any, n: int, k: int, m: int) -> None:
     """Write estimates of `m` quantised activations' logits from 8-bit rows, and their best certified lower bounds."""
     chunks, kind = chunks_of(n, CHUNK_ROWS), ESTIMATED
     if m <= COLUMN_VECTORS:
@@ -212,7 +221,7 @@ def estimate_logits(task: Any, n: int, k: int, m: int) -> None:
         count_up(task, f.COLUMN_ROUNDS, 1)
         for b in range(m):
             count_up(task, f.COLUMNS_READ, list_columns(task, b, k))
-    _run_all(task, kind, chunks, ZERO, INTERLEAVED, n, k, ZERO, m, ZERO, ZERO)
+    _run_all(task, search, kind, chunks, ZERO, INTERLEAVED, n, k, ZERO, m, ZERO, ZERO)
     for b in range(m):
         best = np.float32(-inf)
         for chunk in range(chunks):

@@ -19,6 +19,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 __all__ = [
     "Compiled",
+    "by_type",
     "can_compile",
     "cpu_features",
     "expand",
@@ -90,6 +91,27 @@ def expand(function: Any) -> Any:
     over much code are cheaper this way.
     """
     return cast("Compiled[Any, Any]", numba.njit(nogil=True, error_model="numpy", inline="always")(function))
+
+
+def by_type(function: Any, mark: type) -> Any:
+    """Let calls of a stub of four arguments, the first a `mark`, an empty named tuple, go to the decorated function.
+
+    It gets the other three. What is shared by several users, each with a function of its own, can so be compiled for
+    each: a function that is handed on as a value cannot be kept on disk.
+    """
+
+    def register(implementation: Any) -> Any:
+        compiled = inline(implementation)
+
+        @numba.extending.overload(function, jit_options={"nogil": True, "error_model": "numpy"}, strict=False)
+        def choose(given: Any, a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001  the types of the arguments
+            if isinstance(given, types.BaseNamedTuple) and given.instance_class is mark:
+                return lambda given, a, b, c: compiled(a, b, c)  # noqa: ARG005  Numba wants the same names
+            return None
+
+        return compiled
+
+    return register
 
 
 def intrinsic(function: Any) -> Any:

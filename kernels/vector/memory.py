@@ -51,6 +51,18 @@ def set_float(_typing: Any, address: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def get_double(_typing: Any, address: Any, index: Any) -> Any:
+    """Return float64 element `index`."""
+    return types.float64(I8, I8), _reader(v.F64, 8, None)
+
+
+@intrinsic
+def set_double(_typing: Any, address: Any, index: Any, value: Any) -> Any:
+    """Store a float64."""
+    return types.void(I8, I8, types.float64), _writer(v.F64, 8, narrow=False)
+
+
+@intrinsic
 def get_int(_typing: Any, address: Any, index: Any) -> Any:
     """Return int64 element `index`."""
     return I8(I8, I8), _reader(v.I64, 8, None)

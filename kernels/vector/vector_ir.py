@@ -20,6 +20,7 @@ I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
+F64 = ir.DoubleType()
 V16F = ir.VectorType(F32, LANES)
 V16I = ir.VectorType(I32, LANES)
 

@@ -14,12 +14,14 @@ import numpy as np
 from tdt.checks import instance
 from tdt.cuda_arrays import on_device
 from tdt.decoding.batch_check import check_batch, check_fusions
+from tdt.decoding.beam_states import check_states
 from tdt.decoding.cores import cores, shares_of
 from tdt.decoding.fusing import begin_fusion, model_states, token_columns
+from tdt.decoding.native_beam import BeamRuns, refuse_late_masks
 from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError
-from tdt.lifetime import Bound
+from tdt.lifetime import Bound, setting_up
 from tdt.stages import DecoderState, Encoded, Hypothesis
 from tdt.surgery import lift
 from tdt.timeline import NULL
@@ -27,6 +29,8 @@ from tdt.timeline import NULL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tdt.decoding.beam_states import Alternative, BeamState
+    from tdt.fusion import Beam
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Fusion
     from tdt.timeline import Recorder
@@ -85,6 +89,7 @@ class NativeEngine(Bound):
         with timeline.span("compile"):
             self._runs = Runs(packed, spec, Options(self.quantized, threads or cores(), isa, screening, window))
         self.isa = self._runs.isa
+        self._beams: BeamRuns | None = None
 
     def decode(
         self,
@@ -118,14 +123,7 @@ class NativeEngine(Bound):
             Where the shapes do not fit the model or one another.
         """
         runs = self._runs
-        runs.origin.require()
-        if runs.closed:
-            raise ClosedError
-        instance("encoded", encoded, Encoded)
-        frames = encoded.frames if encoded.projected is None else encoded.projected
-        if on_device(frames):
-            remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
-            raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
+        frames = self._frames(encoded)
         carried = check_batch(encoded, states, self._spec, self._joint_width)
         added = check_fusions(fusions, carried, self._spec.blank_id)
         lengths = encoded.lengths.astype(np.int64)
@@ -163,6 +161,64 @@ class NativeEngine(Bound):
         if timeline is not NULL:
             self._tally(timeline, elapsed_ns, time.perf_counter_ns() - begun)
         return decoded
+
+    def decode_beam(
+        self,
+        encoded: Encoded,
+        states: Sequence[BeamState | None] | None = None,
+        fusions: Sequence[Fusion | None] | None = None,
+        beam: Beam | None = None,
+    ) -> tuple[list[list[Alternative]], list[BeamState]]:
+        """Decode a batch by beam search.
+
+        In pieces, hypotheses that have reached a piece's end wait there for the others, as NeMo's do; the answer may
+        so differ from that of the whole at once, though not where it is cut at places that all hypotheses share.
+
+        Parameters
+        ----------
+        encoded, fusions
+            As in :meth:`decode`.
+        states : sequence of BeamState or None, optional
+            Where each utterance stands; from the start by default.
+        beam : Beam, optional
+
+        Returns
+        -------
+        alternatives : list of list of Alternative
+            The hypotheses of each utterance that are left, best first, with all tokens since its start.
+        states : list of BeamState
+
+        Raises
+        ------
+        DecodingError, OptionError
+            As :meth:`decode`; also for masks that hold after the blank, which beams do not know.
+        """
+        from tdt.fusion import Beam
+
+        frames = self._frames(encoded)
+        rule = instance("beam", beam or Beam(), Beam)
+        check_batch(encoded, None, self._spec, self._joint_width)
+        added = check_fusions(fusions, [None] * len(encoded.lengths), self._spec.blank_id)
+        refuse_late_masks(added)
+        carried = check_states(states, len(encoded.lengths), rule.size, self._spec, added)
+        if not carried:
+            return [], []
+        with setting_up():
+            self._beams = self._beams or BeamRuns(self._runs)
+        found, self.counters = self._beams.spread(frames, encoded, carried, added, rule)
+        return [state.ranked(score_norm=rule.score_norm) for state in found], found
+
+    def _frames(self, encoded: Encoded) -> Any:
+        """Return the frames to decode, on the host."""
+        self._runs.origin.require()
+        if self._runs.closed:
+            raise ClosedError
+        instance("encoded", encoded, Encoded)
+        frames = encoded.frames if encoded.projected is None else encoded.projected
+        if on_device(frames):
+            remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
+            raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
+        return frames
 
     def weight_bytes(self) -> int:
         """Return the bytes of weights that the latest call read: what bounds it where they do not fit a cache."""

@@ -18,7 +18,7 @@ from tdt.errors import ClosedError, OptionError
 from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tdt.kernels.decoder.tables import Weights
     from tdt.spec import ModelSpec
@@ -57,6 +57,23 @@ class Job:
     fused: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """What a job runs on: a task for each of its threads, buffers, the job that these share, a row of counters each."""
+
+    tasks: list[Any]
+    work: Any
+    shared: Any
+    counters: Any
+    score_ticks: int
+
+    def count(self) -> Any:
+        """Return the counters of all threads; what others do beside the loop takes none of its time."""
+        total = self.counters.sum(axis=0)
+        total[self.score_ticks] = self.counters[0, self.score_ticks]
+        return total
+
+
 class Runs(Bound):
     """Runs jobs on packed weights.
 
@@ -70,7 +87,7 @@ class Runs(Bound):
     def __init__(self, weights: Weights, spec: ModelSpec, options: Options) -> None:
         self.weights, self.spec, self.options = weights, spec, options
         self._idle: list[Any] = []
-        self._first: Any = None
+        self.first: Any = None
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self.closed = False
@@ -86,7 +103,7 @@ class Runs(Bound):
             notice.start()
             try:
                 self._choose(isa, screening)
-                self._first = self._first_prediction()
+                self.first = self._first_prediction()
             finally:
                 notice.cancel()
 
@@ -132,7 +149,7 @@ class Runs(Bound):
         state.labels[:] = self.spec.blank_id
         state.stops[:] = lengths
         state.last_times[:] = -1
-        first = self._first
+        first = self.first
         for u, start in enumerate(carried):
             if start is None and first is not None:
                 state.next_hidden[u], state.next_cell[u] = first.next_hidden[0], first.next_cell[0]
@@ -144,12 +161,22 @@ class Runs(Bound):
 
     def _run(self, job: Job) -> tuple[int, Any]:
         """Project the frames of the job's utterances and decode them; return the status and the counters."""
+        lengths = [len(part) for part in job.frames]
+        job.state.starts[job.utterances] = list(accumulate([0, *lengths[:-1]]))[: len(lengths)]
+        with self.lent(job, max(1, len(lengths)) * self.options.window) as lent:
+            rows = self._add(job, lent.tasks)
+            with self.assisted(self.kernels.run, lent):
+                status = self.kernels.run(lent.tasks[0], self.kernels.DECODE)
+        del rows
+        return int(status), lent.count()
+
+    @contextmanager
+    def lent(self, job: Job, rows: int) -> Iterator[Lent]:
+        """Lend what a job needs: tasks, with buffers for `rows` rows, that say to project its frames and decode."""
         fields, count = self.fields, len(job.utterances)
         counters = np.zeros((job.helpers + 1, fields.COUNTER_PLACES), np.int64)
-        lengths = [len(part) for part in job.frames]
-        job.state.starts[job.utterances] = list(accumulate([0, *lengths[:-1]]))[:count]
         given = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
-        with self._borrowed(max(1, count) * self.options.window) as (work, prepared):
+        with self._borrowed(rows) as (work, prepared):
             task, shared = self._task(work, prepared, job.state, job.out, counters)
             work.rows[:count] = job.utterances
             columns = int(task[fields.JOINT])
@@ -163,14 +190,7 @@ class Runs(Bound):
             others = [task.copy() for _ in range(job.helpers)]
             for number, other in enumerate(others, 1):
                 fields.set_worker(other, work, counters, number)
-            rows = self._add(job, [task, *others])
-            with self._assisted(others, shared):
-                status = self.kernels.run(task, self.kernels.DECODE)
-        del rows
-        total = counters.sum(axis=0)
-        # What others do beside the loop takes none of its time.
-        total[fields.SCORE_TICKS] = counters[0, fields.SCORE_TICKS]
-        return int(status), total
+            yield Lent([task, *others], work, shared, counters, fields.SCORE_TICKS)
 
     def _add(self, job: Job, tasks: list[Any]) -> Any:
         """Point the tasks of a job's threads to what is added to the logits, if anything; return what is to be kept."""
@@ -191,15 +211,15 @@ class Runs(Bound):
         return task, shared
 
     @contextmanager
-    def _assisted(self, tasks: list[Any], shared: Any) -> Iterator[None]:
+    def assisted(self, run: Any, lent: Lent) -> Iterator[None]:
         """Have other threads share the work, each with a task of its own, until it is done; none is waited for."""
         futures: list[Future[Any] | None] = []
         try:
-            for number, task in enumerate(tasks, 1):
-                futures.append(self._submit(self.kernels.run, task, number))
+            for number, task in enumerate(lent.tasks[1:], 1):
+                futures.append(self._submit(run, task, number))
             yield
         finally:
-            shared[self.team.STOP] = 1
+            lent.shared[self.team.STOP] = 1
             for future in futures:
                 if future is not None and not future.cancel():
                     future.result()
@@ -244,13 +264,12 @@ class Runs(Bound):
                 kept = sorted([*self._idle, lent], key=lambda pair: -len(pair[0].rows))
                 self._idle = kept[: self.options.threads]
 
-    def spread(self, jobs: list[Job]) -> list[tuple[int, Any]]:
-        """Run the jobs, the first in this thread."""
-        if len(jobs) == 1:
-            return [self._run(jobs[0])]
-        futures = [(job, self._submit(self._run, job)) for job in jobs[1:]]
-        first = self._run(jobs[0])
-        return [first, *(self._run(job) if future is None else future.result() for job, future in futures)]
+    def spread(self, jobs: list[Any], run: Callable[[Any], Any] | None = None) -> list[Any]:
+        """Run the jobs, the first in this thread; by `run`, or greedily."""
+        call = run or self._run
+        futures = [(job, self._submit(call, job)) for job in jobs[1:]]
+        first = call(jobs[0])
+        return [first, *(call(job) if future is None else future.result() for job, future in futures)]
 
     def teams(self, batch: int) -> tuple[int, int]:
         """Return into how many parts to cut a batch, and how many threads are to assist each."""
