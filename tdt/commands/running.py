@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,9 @@ class Run:
                 self._output.write(task.index, task.file, result.partial)
             if isinstance(result, TdtError):
                 raise result
-            self._output.write(task.index, task.file, result)
+            self._output.write(
+                task.index, task.file, replace(result, candidates=result.candidates[: self._args.nbest or 0])
+            )
             self.tally.done += 1
             self.tally.audio_seconds += result.audio_seconds
         self._advance(task.index)

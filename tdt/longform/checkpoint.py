@@ -178,13 +178,16 @@ def _plain_state(state: DecoderState) -> dict[str, Any]:
         "skip": state.skip,
         "frames": state.frames_decoded,
         **({"models": list(state.model_states)} if state.model_states else {}),
+        **({} if state.projected is None else {"projected": _packed(state.projected)}),
     }
 
 
 def _state(entry: dict[str, Any]) -> DecoderState:
     shape = entry["shape"]
     hidden, cell = _unpacked(entry["hidden"]).reshape(shape), _unpacked(entry["cell"]).reshape(shape)
-    return DecoderState(entry["label"], hidden, cell, entry["skip"], entry["frames"], tuple(entry.get("models", ())))
+    models = tuple(entry.get("models", ()))
+    projected = _unpacked(entry["projected"]) if "projected" in entry else None
+    return DecoderState(entry["label"], hidden, cell, entry["skip"], entry["frames"], models, projected)
 
 
 def _packed(values: Any) -> str:

@@ -59,6 +59,14 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """What else may have been said, by a beam search: its text and its log-probability."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What was said.
 
@@ -73,6 +81,8 @@ class Transcript:
         Length of the user's clip.
     timeline : Timeline, optional
         Where the time of the call went, where that was asked for.
+    candidates : tuple of Candidate
+        With a beam, for audio that was not cut: the hypotheses that are left, best first, the text's own among them.
     """
 
     text: str
@@ -81,6 +91,7 @@ class Transcript:
     segments: tuple[Segment, ...]
     audio_seconds: float
     timeline: Timeline | None = field(default=None, compare=False, repr=False)
+    candidates: tuple[Candidate, ...] = field(default=(), repr=False)
 
 
 class _Span(NamedTuple):
@@ -161,6 +172,10 @@ def build(
         ),
         segments=tuple(Segment(s.text, seconds(s.start), seconds(s.end)) for s in segments),
         audio_seconds=audio_seconds,
+        candidates=tuple(
+            Candidate(pieces.text(other.hypothesis.token_ids.tolist()), other.score)
+            for other in hypothesis.alternatives
+        ),
     )
 
 
