@@ -194,13 +194,13 @@ def vocabulary_of(value: object) -> Vocabulary:
     """
     if isinstance(value, Vocabulary):
         return value
-    pieces = getattr(getattr(value, "spec", value), "pieces", value)
-    return _vocabulary(_texts(pieces))
+    spec = getattr(value, "spec", value)
+    return _vocabulary(_texts(getattr(spec, "pieces", value)), getattr(spec, "tokenizer", None))
 
 
 @lru_cache(maxsize=8)
-def _vocabulary(pieces: tuple[str, ...]) -> Vocabulary:
-    return Vocabulary(pieces)
+def _vocabulary(pieces: tuple[str, ...], tokenizer: Path | None) -> Vocabulary:
+    return Vocabulary(pieces, tokenizer)
 
 
 def _texts(pieces: Sequence[str] | Any) -> tuple[str, ...]:

@@ -58,7 +58,8 @@ def as_json(transcript: Transcript, *, file: str = "") -> str:
 
     Keys: `file, text, audio_seconds, tokens[{id, piece, frame, duration, start, end, confidence}],
     words[{text, start, end, confidence}], segments[{text, start, end}]`, a word also with `boosted: true` where
-    phrases or a language model chose it, and with a beam `candidates[{text, score}]`; `frame` and `duration` count encoder frames,
+    phrases or a language model chose it, and with a beam `candidates[{text, score}]`;
+    `frame` and `duration` count encoder frames,
     `start` and `end` are seconds.
     """
     return json.dumps(as_dict(transcript, file=file), ensure_ascii=False, allow_nan=False) + "\n"

@@ -302,3 +302,60 @@ def test_no_frames_no_tokens(asr: tdt.Recognizer, clips: dict[str, tdt.Encoded])
     assert len(state.model_states) == 2
     assert answers("masked")["configs"]["nothing/before_blank"]["clips"]
     assert len(asr.decode(clips[CLIPS[0]], allowed=[])[0]) == 0
+
+
+def test_a_tokenizer_beside_the_model_splits_phrases(tmp_path: Path) -> None:
+    """It is opened for phrases only: a damaged one fails those, and nothing else."""
+    bundled = tdt.load().files.folder
+    for file in bundled.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "tokenizer.model").write_bytes(b"no tokenizer")
+    pytest.importorskip("sentencepiece")
+    with tdt.load(tmp_path) as other:
+        assert other.spec.tokenizer == tmp_path / "tokenizer.model"
+        assert other.transcribe(ANNA).text
+        with pytest.raises(tdt.ModelFileCorruptError, match="SentencePiece"):
+            other.transcribe(ANNA, phrases=["Anna"])
+
+
+# --- beams through the recogniser -------------------------------------------------------------------------------------
+
+
+def test_a_beam_answers_with_all_its_hypotheses(asr: tdt.Recognizer, clips: dict[str, tdt.Encoded]) -> None:
+    answer = answers("beam_malsd")["configs"]["malsd_batch/b4"]["clips"]
+    for name in CLIPS[:3]:
+        (found,) = asr.decode(clips[name], beam=4)
+        assert said(found) == said(found.alternatives[0].hypothesis)
+        assert [said(one.hypothesis) for one in found.alternatives] == [
+            [one["tokens"], one["frames"], one["durations"]] for one in answer[name]
+        ]
+        scores = [one.score for one in found.alternatives]
+        np.testing.assert_allclose(scores, [one["score"] for one in answer[name]], atol=1e-3)  # of logits within 1e-4
+
+
+def test_beams_go_on_over_pieces_with_all_hypotheses(asr: tdt.Recognizer, clips: dict[str, tdt.Encoded]) -> None:
+    encoded = clips["07_jfk"]
+    length = int(encoded.lengths[0])
+    states: Any = None
+    for first in range(0, length, 40):
+        piece = tdt.Encoded(encoded.frames[:, first : first + 40], np.array([min(40, length - first)]))
+        (found,), states = asr.decode_piece(piece, states, beam=4)
+    assert states[0].frames_decoded == length
+    (whole,) = asr.decode(encoded, beam=4)
+    assert said(found)[0][:20] == said(whole)[0][:20]
+    with pytest.raises(OptionError, match="beam"):
+        asr.decode_piece(encoded, states)
+
+
+def test_long_audio_and_streams_take_beams(asr: tdt.Recognizer) -> None:
+    samples = np.concatenate([samples_of(path) for path in [ANNA, *sorted(EVAL.glob("p2*.flac"))[:3]]])
+    known: Any = {"beam": 2, "phrases": tdt.Phrases(["Frank and Anna"], weight=2)}
+    whole = asr.transcribe(samples, **known)
+    assert len(whole.candidates) == 2
+    cut = asr.transcribe(samples, chunk_seconds=10, **known)
+    assert cut.candidates == ()
+    with asr.live(latency=4, **known) as live:
+        live.push(samples)
+        live.finish()
+        heard = live.transcript.text
+    assert all("Frank and Anna" in text for text in (whole.text, cut.text, heard))
