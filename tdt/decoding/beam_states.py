@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.checks import array, instance
+from tdt.decoding.fusing import start_states
 from tdt.errors import OptionError
 from tdt.stages import Alternative, DecoderState, Hypothesis
 
@@ -117,13 +118,15 @@ def check_states(
     return list(states)
 
 
-def begun(state: DecoderState, first: Any, spec: ModelSpec) -> BeamState:
+def begun(state: DecoderState, fusion: Fusion | None, first: Any, spec: ModelSpec) -> BeamState:
     """Return where a beam search stands that goes on from one hypothesis, or afresh at some frame.
 
     Parameters
     ----------
     state : DecoderState
         Left by :func:`ended`, or that of a start: no token yet.
+    fusion : Fusion or None
+        What is added for the utterance.
     first : DecodingState
         What every utterance starts from (:mod:`tdt.kernels.decoder.buffers`), with the prediction after the start symbol.
     spec : ModelSpec
@@ -147,7 +150,7 @@ def begun(state: DecoderState, first: Any, spec: ModelSpec) -> BeamState:
         hidden=hidden[None],
         cell=cell[None],
         projected=projected[None],
-        model_states=np.array([state.model_states], np.int64).reshape(1, -1),
+        model_states=np.array(() if fusion is None else start_states(fusion, state), np.int64).reshape(1, -1),
         settled=Hypothesis.empty(),
         opened=(Hypothesis.empty(),),
         frames_decoded=state.frames_decoded,

@@ -203,7 +203,7 @@ class NativeEngine(Bound):
         added = check_fusions(fusions, [None] * len(encoded.lengths), self._spec.blank_id)
         refuse_late_masks(added)
         carried = check_states(
-            None if states is None else [self._begun(state) for state in states],
+            None if states is None else self._begun(states, added),
             len(encoded.lengths),
             rule.size,
             self._spec,
@@ -220,9 +220,13 @@ class NativeEngine(Bound):
             self._tally(timeline, elapsed_ns, elapsed_ns)
         return [state.ranked(score_norm=rule.score_norm) for state in found], found
 
-    def _begun(self, state: Any) -> Any:
-        """Return the state of a beam of one for that of one hypothesis."""
-        return begun(state, self._runs.first, self._spec) if isinstance(state, DecoderState) else state
+    def _begun(self, states: Sequence[Any], added: Sequence[Fusion] | None) -> list[Any]:
+        """Return states of beam searches; those of one hypothesis are made into beams of one."""
+        fusions = dict(enumerate(added or ()))
+        return [
+            begun(state, fusions.get(u), self._runs.first, self._spec) if isinstance(state, DecoderState) else state
+            for u, state in enumerate(states)
+        ]
 
     def _frames(self, encoded: Encoded) -> Any:
         """Return the frames to decode, on the host."""

@@ -343,7 +343,7 @@ def test_beams_go_on_over_pieces_with_all_hypotheses(asr: tdt.Recognizer, clips:
     assert states[0].frames_decoded == length
     (whole,) = asr.decode(encoded, beam=4)
     assert said(found)[0][:20] == said(whole)[0][:20]
-    with pytest.raises(OptionError, match="beam"):
+    with pytest.raises(OptionError, match="DecoderState"):
         asr.decode_piece(encoded, states)
 
 
@@ -351,7 +351,7 @@ def test_long_audio_and_streams_take_beams(asr: tdt.Recognizer) -> None:
     samples = np.concatenate([samples_of(path) for path in [ANNA, *sorted(EVAL.glob("p2*.flac"))[:3]]])
     known: Any = {"beam": 2, "phrases": tdt.Phrases(["Frank and Anna"], weight=2)}
     whole = asr.transcribe(samples, **known)
-    assert len(whole.candidates) == 2
+    assert 1 <= len(whole.candidates) <= 2
     cut = asr.transcribe(samples, chunk_seconds=10, **known)
     assert cut.candidates == ()
     with asr.live(latency=4, **known) as live:
