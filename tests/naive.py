@@ -160,8 +160,8 @@ class ArpaDictionary:
 
     def log_probability(self, history: tuple[str, ...], symbol: str) -> float:
         """Natural logarithm; the pieces that the model has not met share `<unk>`, and what lies before is forgotten."""
-        if history + (symbol,) in self.weights:
-            return self.weights[history + (symbol,)]
+        if (*history, symbol) in self.weights:
+            return self.weights[*history, symbol]
         if history:
             return self.backoffs.get(history, 0.0) + self.log_probability(history[1:], symbol)
         if ("<unk>",) in self.weights:

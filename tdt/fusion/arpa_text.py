@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import zlib
 from contextlib import contextmanager
@@ -149,11 +150,8 @@ def open_text(path: Path) -> Iterator[Text]:
     except OSError as error:
         raise LanguageModelError(path, f"it cannot be read ({error.strerror})", "Pass an ARPA file") from error
     with file:
-        begin = file.read(len(GZIP))
-        file.seek(0)
-        if begin == GZIP:
-            size = file.seek(0, 2)
-            file.seek(0)
+        if file.peek(len(GZIP))[: len(GZIP)] == GZIP:  # looked at, not read: pipes do not go back
+            size = os.fstat(file.fileno()).st_size
             with gzip.GzipFile(fileobj=file) as unpacked:
                 yield Text(path, unpacked, MOST_GROWTH * size + FREE_GROWTH)  # type: ignore[arg-type]
         elif path.suffix == ".gz":

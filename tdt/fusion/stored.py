@@ -74,6 +74,8 @@ class _Header(NamedTuple):
 def is_stored(path: Path) -> bool:
     """Say whether a file is one of these, of any version, finished or not."""
     try:
+        if not path.is_file():  # a pipe gives its bytes once
+            return False
         with path.open("rb") as file:
             return file.read(len(_FAMILY)) == _FAMILY
     except OSError:

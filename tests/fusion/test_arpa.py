@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import tarfile
+import threading
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +119,17 @@ def test_blocks_of_any_size_give_the_same(
         (found,) = read_arpa(path)
     assert found.symbols[:, 0].tolist() == pieces
     assert [found.line(row) for row in range(len(pieces))] == list(range(5, 5 + len(pieces)))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("content", [TEXT.encode(), gzip.compress(TEXT.encode())], ids=["text", "gzip"])
+def test_a_pipe_is_read_once(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(content,))
+    writer.start()
+    assert NgramLM.read(path).counts == (6, 4, 2)
+    writer.join()
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -267,6 +267,7 @@ def test_an_automaton_is_made_once_and_threads_share_it() -> None:
         thread.join()
     assert len(made) == 8
     assert all(machine is lm.automaton(256) for machine in made)
+    assert lm.automaton(np.int64(256)) is lm.automaton(256)
     assert lm.automaton(list(TINY)) is lm.automaton(256)
 
 
