@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tdt.fusion.lm_building import build_model as build_model
     from tdt.fusion.ngram import NgramLM as NgramLM
     from tdt.fusion.phrases import Phrases as Phrases
-    from tdt.fusion.phrases import as_phrases as as_phrases
     from tdt.fusion.pieces import Vocabulary as Vocabulary
     from tdt.fusion.pieces import vocabulary_of as vocabulary_of
     from tdt.fusion.plan import FusionPlan as FusionPlan
@@ -33,7 +32,7 @@ __getattr__, __all__ = door(
         "corpus": "read_corpus",
         "lm_building": "ESTIMATORS build_model",
         "ngram": "NgramLM",
-        "phrases": "Phrases as_phrases",
+        "phrases": "Phrases",
         "pieces": "Vocabulary vocabulary_of",
         "plan": "FusionPlan fusion_plan",
         "repeating": "repeats",
