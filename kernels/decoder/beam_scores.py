@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..vector.memory import get_float, keep_apart
 from . import task as f
 from .counters import count_up
 from .joint import NORM_BYTES, SCREENED, best_survivor, full_row
-from .scores import ENTROPY_POWER
+from .scores import DEVIATIONS, ENTROPY_POWER, MAX_ERROR
 
 # What a log-probability may be expected to be off: a hypothesis sums some hundreds of them up, whose errors are
 # independent, and their sum is to be within 1e-3. The errors of a row's estimates lean to no side, but their
@@ -21,6 +21,7 @@ from .scores import ENTROPY_POWER
 MAX_DEVIATION = 2.5e-5
 MAX_LEANING = 1e-5
 CUT_STEP = 1.0
+ENTROPY_STEP = 3.0
 MOST_CUTS = 16  # of CUTS steps; what is further below the top than all of them is not worth a row
 FULL_SHARE = 4  # so many times fewer rows than there are, and they are computed one by one
 
@@ -43,7 +44,7 @@ def _is_good(variance: float, total: float, far: float, squares: float) -> Any:
 
 @inline
 def _measure(task: Any, b: int, top: Any, cut: float, variance: float) -> Any:
-    """Return log Σ exp(logit) - top of row `b`, its entropy confidence, and whether the first is good enough.
+    """Return log Σ exp(logit) - top of row `b`, its entropy confidence, and whether either is good enough.
 
     Logits further than `cut` below the top are estimates whose errors are independent of one another.
     """
@@ -56,7 +57,9 @@ def _measure(task: Any, b: int, top: Any, cut: float, variance: float) -> Any:
     spread = (get_float(sums, 1) + get_float(sums, 3)) * exp(-ENTROPY_POWER * log(total))
     floor = exp((1.0 - float(task[f.BLANK] + 1) ** (1.0 - ENTROPY_POWER)) / (1.0 - ENTROPY_POWER))
     entropy = (exp((1.0 - spread) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
-    return log(total), entropy, _is_good(variance, total, get_float(sums, 2), get_float(sums, 4))
+    part = ENTROPY_POWER * sqrt(variance * get_float(sums, 5)) * exp(-ENTROPY_POWER * log(total)) / (1.0 - ENTROPY_POWER)
+    sharp = DEVIATIONS * part * entropy <= MAX_ERROR
+    return log(total), entropy, _is_good(variance, total, get_float(sums, 2), get_float(sums, 4)), sharp
 
 
 @inline
@@ -84,23 +87,24 @@ def normaliser(task: Any, b: int, top: Any, known: Any) -> Any:
     keep_apart()
     variance = _variance(task, b)
     if task[f.MODE] != SCREENED:
-        total, entropy, _ = _measure(task, b, top, inf, 0.0)
+        total, entropy, _, _ = _measure(task, b, top, inf, 0.0)
         return top + total, entropy
     tokens, before = task[f.TOKENS], np.float32(inf)
     logits = task[f.LOGITS] + 4 * b * tokens
     cut = float(top - known)
     while True:
-        total, entropy, good = _measure(task, b, top, cut, variance)
-        if good:
+        total, entropy, good, sharp = _measure(task, b, top, cut, variance)
+        if good and sharp:
             return top + total, entropy
         if cut >= 0.0:
             before = top - np.float32(cut)
-        cut = _better_cut(task, b, top, max(cut, 0.0), variance)
+        cut = max(cut, 0.0)
+        cut = cut + ENTROPY_STEP if good else _better_cut(task, b, top, cut, variance)
         found = mark_between(logits, tokens, top - np.float32(cut), before, task[f.MASKS])
         if FULL_SHARE * found > tokens or not cut < inf:  # a cut that is no number ends it, too
             break
         count_up(task, f.REFINED, found)
         best_survivor(task, b)
     full_row(task, b)
-    total, entropy, _ = _measure(task, b, top, inf, 0.0)
+    total, entropy, _, _ = _measure(task, b, top, inf, 0.0)
     return top + total, entropy
