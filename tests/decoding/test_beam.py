@@ -227,10 +227,8 @@ def test_batches_threads_and_neighbours_change_nothing(models: Path, encoded: di
         engine = NativeEngine(files, spec, **options)
         together_, _ = engine.decode_beam(together(clips), None, fusions)
         for clip, fusion, found in zip(clips, fusions, together_, strict=True):
-            # Something is added to all of a batch or to none: adding nothing takes the same sums.
-            (alone,), _ = engine.decode_beam(clip, None, [fusion or Fusion()])
-            assert [said(one.hypothesis) for one in alone] == [said(one.hypothesis) for one in found]
-            assert [one.score for one in alone] == [one.score for one in found]
+            (alone,), _ = engine.decode_beam(clip, None, [fusion])
+            assert same(alone, found)
         assert engine.counters[0] > 0
 
 
@@ -266,7 +264,7 @@ def test_screened_scores_sum_up_to_the_exact_ones(monkeypatch: pytest.MonkeyPatc
     engine = engine_of(monkeypatch, model, screening=True)
     (found,), _ = engine.decode_beam(encoded)
     assert [said(one.hypothesis) for one in found] == [said(one.hypothesis) for one in exact]
-    assert [one.score for one in found] == pytest.approx([one.score for one in exact], abs=1e-3)
+    assert [one.score for one in found] == pytest.approx([one.score for one in exact], abs=1e-3, rel=1e-5)
     assert engine.counters[engine._runs.fields.REFINED] > 0
 
 
