@@ -50,6 +50,8 @@ class ModelSpec:
         Rows of the export's position table; None where the graph has no such table.
     front_channels : int
         Of the convolutions that shorten the input: most of the encoder's memory.
+    tokenizer : Path or None
+        The SentencePiece model that lies beside the graphs, where one does; it is opened only to split phrases.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ModelSpec:
     max_encoder_frames: int | None = None
     max_symbols: int = 10
     front_channels: int = FRONT_CHANNELS
+    tokenizer: Path | None = None
 
     @property
     def frame_seconds(self) -> float:

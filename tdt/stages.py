@@ -79,6 +79,8 @@ class Hypothesis:
         were any: what NeMo's confidences are of. Without them it is `logprobs`.
     boosted : ndarray [shape=(N,)], bool, optional
         Where phrases or a language model chose another token than would have been emitted without; None without them.
+    alternatives : tuple of Alternative
+        With a beam, all hypotheses that are left, best first, this one among them; else empty.
     """
 
     token_ids: Int32
@@ -88,18 +90,19 @@ class Hypothesis:
     entropy_confidences: Float32 | None = None
     top_logprobs: Float32 | None = None
     boosted: Any = None
+    alternatives: tuple[Alternative, ...] = ()
 
     def __len__(self) -> int:
         return len(self.token_ids)
 
     def part(self, first: int, last: int) -> Hypothesis:
-        """Return tokens `first` to `last` (exclusive)."""
+        """Return tokens `first` to `last` (exclusive), without alternatives."""
         columns: list[Any] = [None if values is None else values[first:last] for values in self._columns()]
         return Hypothesis(*columns)
 
     def _columns(self) -> list[Any]:
         """Return the parallel arrays, in the order of the fields."""
-        return [getattr(self, column.name) for column in fields(self)]
+        return [getattr(self, column.name) for column in fields(self) if column.name != "alternatives"]
 
     @staticmethod
     def empty() -> Hypothesis:
@@ -114,13 +117,31 @@ class Hypothesis:
 
     @staticmethod
     def concatenate(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
-        """Return the tokens of all, in order; of optional arrays those that all have."""
+        """Return the tokens of all, in order; of optional arrays those that all have, alternatives of one alone."""
         spoken = [hypothesis for hypothesis in hypotheses if len(hypothesis)] or [Hypothesis.empty()]
         if len(spoken) == 1:
             return spoken[0]
         columns = zip(*(hypothesis._columns() for hypothesis in spoken), strict=True)
-        joined: list[Any] = [None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns]
+        joined: list[Any] = [
+            None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns
+        ]
         return Hypothesis(*joined)
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One of the n best of an utterance.
+
+    Parameters
+    ----------
+    score : float
+        Log-probability of the hypothesis: of its tokens, blanks and durations, with what was added to them.
+    hypothesis : Hypothesis
+        All of its tokens, from the start of the utterance.
+    """
+
+    score: float
+    hypothesis: Hypothesis
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +163,9 @@ class DecoderState:
         Encoder frames consumed so far; added to the frames of tokens emitted later.
     model_states : tuple of int
         State of each automaton of the utterance's :class:`Fusion`, in its order; empty for their starts.
+    projected : ndarray [shape=(J,)], float32, optional
+        Where a beam search left the state: what the prediction network says after `label`, in the joint's space;
+        `hidden` and `cell` are those after it, too.
     """
 
     label: int
@@ -150,6 +174,7 @@ class DecoderState:
     skip: int = 0
     frames_decoded: int = 0
     model_states: tuple[int, ...] = ()
+    projected: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from tdt.checks import number
+from tdt.decoding import GuidedEngine
 from tdt.reading import Reading, sources_of
 from tdt.text import Transcript, build, check_hypothesis
 from tdt.timeline import NULL, Recorder, as_recorder
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tdt.pipeline import Stages
     from tdt.reading import AudioSource
     from tdt.spec import ModelSpec
-    from tdt.stages import DecoderState, Encoded, Features, Hypothesis
+    from tdt.stages import Encoded, Features, Hypothesis
 
 
 class StageByStage:
@@ -106,18 +107,18 @@ class StageByStage:
     def decode_piece(
         self,
         encoded: Encoded,
-        states: Sequence[DecoderState | None] | None = None,
+        states: Sequence[Any] | None = None,
         *,
         timeline: Recorder = NULL,
         **fusion: Unpack[FusionOptions],
-    ) -> tuple[list[Hypothesis], list[DecoderState]]:
+    ) -> tuple[list[Hypothesis], list[Any]]:
         """Decode the next piece of each utterance; the pieces together give what one call over the whole gives.
 
         Parameters
         ----------
         encoded : Encoded
             The next encoder frames of B utterances.
-        states : sequence of DecoderState or None, optional
+        states : sequence of DecoderState (with a beam, BeamState) or None, optional
             What the call over the piece before returned; None, or None for an utterance, starts afresh.
         timeline : Recorder, optional
         **fusion
@@ -130,8 +131,9 @@ class StageByStage:
         Returns
         -------
         hypotheses : list of Hypothesis
-            What this piece emits; frames count from the utterance's first piece.
-        states : list of DecoderState
+            What this piece emits; frames count from the utterance's first piece. With a beam all tokens so far, as a
+            piece may change which hypothesis is best; the others are its `alternatives`.
+        states : list of DecoderState, or of BeamState
             For the next call.
 
         Raises
@@ -143,7 +145,10 @@ class StageByStage:
         """
         timeline = as_recorder("timeline", timeline)
         with self._lifetime.use():
-            return self._stages.guided(fusion).engine.decode(encoded, states, timeline)
+            engine = self._stages.guided(fusion).engine
+            if isinstance(engine, GuidedEngine) and engine.plan.beam is not None:
+                return engine.decode_beams(encoded, states, timeline)
+            return engine.decode(encoded, states, timeline)
 
     def transcript(self, hypothesis: Hypothesis, audio_seconds: float) -> Transcript:
         """Return the transcript of a hypothesis over a clip of this length that was not padded."""

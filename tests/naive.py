@@ -138,6 +138,46 @@ class PhraseScores:
         return np.float32(paid + np.float32(self.unk_score))
 
 
+# --- language models --------------------------------------------------------------------------------------------------
+
+
+class ArpaDictionary:
+    """An n-gram model as a dictionary, read line by line; back-off by its recursive definition."""
+
+    def __init__(self, text: str, vocabulary: int) -> None:
+        self.weights: dict[tuple[str, ...], float] = {}
+        self.backoffs: dict[tuple[str, ...], float] = {}
+        self.order = 0
+        for line in text.split("\n"):
+            if line.startswith("ngram "):
+                self.order = int(line.split("=")[0].split()[1])
+            elif "\t" in line:
+                weight, symbols, *backoff = line.split("\t")
+                ngram = tuple(symbols.split(" "))
+                self.weights[ngram] = float(weight) * math.log(10)
+                self.backoffs[ngram] = float(backoff[0]) * math.log(10) if backoff else 0.0
+        self.missing = sum((chr(token + 100),) not in self.weights for token in range(vocabulary))
+
+    def log_probability(self, history: tuple[str, ...], symbol: str) -> float:
+        """Natural logarithm; the pieces that the model has not met share `<unk>`, and what lies before is forgotten."""
+        if (*history, symbol) in self.weights:
+            return self.weights[*history, symbol]
+        if history:
+            return self.backoffs.get(history, 0.0) + self.log_probability(history[1:], symbol)
+        if ("<unk>",) in self.weights:
+            return self.weights["<unk>",] - math.log(self.missing)
+        return -100 * math.log(10)
+
+    def scores(self, tokens: Sequence[int], *, bos: bool = True) -> list[float]:
+        """The score of each token after those before it."""
+        history, scores = ["<s>"] if bos else [], []
+        for token in tokens:
+            symbol = chr(token + 100)
+            scores.append(self.log_probability(tuple(history[-(self.order - 1) :] if self.order > 1 else ()), symbol))
+            history = [*history, symbol] if (symbol,) in self.weights else []
+        return scores
+
+
 # --- features ---------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +274,53 @@ class Network:
             self.next_cell[index] = f * self.cell[index] + i * np.tanh(g)
             x = self.next_hidden[index] = (o * np.tanh(self.next_cell[index])).astype(np.float32)
         return self.weights.predictor.matrix.values @ x + self.weights.predictor.bias
+
+
+# --- automata over tokens, and the greedy loop with them --------------------------------------------------------------
+
+
+def automaton_step(model: Any, state: int, token: int) -> tuple[np.float32, int]:
+    """Score of a token in a state and the next state: failures are followed until there is an arc, or the root."""
+    total = np.float32(0)
+    while state:
+        for arc in range(model.arc_starts[state], model.arc_starts[state + 1]):
+            if model.labels[arc] == token:
+                return np.float32(total + model.weights[arc]), int(model.targets[arc])
+        total = np.float32(total + model.backoff_weights[state])
+        state = int(model.backoffs[state])
+    return np.float32(total + model.root_weights[token]), int(model.root_targets[token])
+
+
+def fused_tdt(
+    network: Network, length: int, durations: Sequence[int], fusion: Any, max_symbols: int = 10
+) -> tuple[list[list[int]], list[int]]:
+    """NeMo's label looping with automata (`fusion.models`) and a mask; tokens, frames and durations, and the states."""
+    blank = network.blank
+    states = [model.start for model, _ in fusion.models]
+    allowed = np.ones(blank, bool) if fusion.allowed is None else fusion.allowed
+    emitted: list[tuple[int, int, int]] = []
+    time = 0
+    while time < length:
+        row = network(time, len(emitted))
+        duration = durations[int(row[blank + 1 :].argmax())]
+        asked = range(blank) if fusion.after_blank else np.flatnonzero(allowed)
+        if not any(row[piece] > row[blank] or (row[piece] == row[blank] and piece < blank) for piece in asked):
+            time += max(duration, 1)
+            continue
+        best, chosen = np.float32(-np.inf), -1
+        for piece in np.flatnonzero(allowed).tolist():
+            bonus = np.float32(0)
+            for place, (model, weight) in enumerate(fusion.models):
+                score = np.float32(np.float32(weight) * automaton_step(model, states[place], piece)[0])
+                bonus = score if place == 0 else np.float32(bonus + score)
+            if np.float32(row[piece] + bonus) > best:
+                best, chosen = np.float32(row[piece] + bonus), piece
+        network.best = chosen
+        states = [automaton_step(model, at, chosen)[1] for (model, _), at in zip(fusion.models, states, strict=True)]
+        emitted.append((chosen, time, duration))
+        here = sum(frame == time for _, frame, _ in emitted)
+        time += 1 if duration == 0 and here >= max_symbols else duration
+    return [[entry[column] for entry in emitted] for column in range(3)], states
 
 
 # --- quantisation -----------------------------------------------------------------------------------------------------

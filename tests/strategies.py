@@ -14,6 +14,7 @@ from tdt.audio.loading import load_audio
 from tdt.encoding.features import pad_short
 from tdt.fusion.ngram import NgramLM
 from tdt.fusion.phrases import Phrases
+from tdt.fusion.pieces import vocabulary_of
 
 if TYPE_CHECKING:
     from tdt.kernels.fusion.automaton import Automaton
@@ -77,7 +78,7 @@ def language_model() -> NgramLM:
 
 def model_of(thing: Phrases | NgramLM, pieces: tuple[str, ...]) -> Automaton:
     """Return what the decoder takes."""
-    return thing.automaton(pieces) if isinstance(thing, Phrases) else thing.automaton(len(pieces))
+    return thing.automaton(vocabulary_of(pieces))
 
 
 def said(hypothesis: tdt.Hypothesis) -> list[list[int]]:

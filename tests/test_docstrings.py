@@ -9,7 +9,7 @@ import pytest
 
 MODULES = (
     "tdt", "tdt.longform.batching", "tdt.loading", "tdt.recognizer", "tdt.listening", "tdt.text.render",
-    "tdt.commands.names",
+    "tdt.commands.names", "tdt.fusion.phrases",
 )  # fmt: skip
 
 

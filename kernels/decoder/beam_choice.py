@@ -147,9 +147,7 @@ def _insert_piece(task: Any, count: int, size: int, value: float, token: int, lo
 
 
 @inline
-def _offer_pairs(
-    task: Any, b: int, entry: int, count: int, total: float, blank: Any, weight: float, bonus: int
-) -> Any:
+def _offer_pairs(task: Any, b: int, entry: int, count: int, total: float, blank: Any, weight: float, bonus: int) -> Any:
     """Write the best pairs of the listed pieces, or the blank, with durations to the entry; False if not finite."""
     keep_apart()
     durations = task[f.DURATION_LOGITS] + 4 * b * task[f.DURATION_ROWS]

@@ -60,9 +60,7 @@ def _fuse_slot(task: Any, slot: int) -> None:
             set_int(states, place, get_int(g.of(task, g.MODEL_STATES) + 8 * models * source, place))
         advance_states(g.of(task, g.DESCRIPTORS), listed, states, models, get_int(task[f.LABELS], slot))
     mask, bonus = get_int(g.of(task, g.MASKS), u), g.of(task, g.BONUSES) + 4 * tokens * slot
-    fill_bonus(
-        g.of(task, g.DESCRIPTORS), listed, states, models, mask, task[f.BLANK], tokens, task[f.SCRATCH], bonus
-    )
+    fill_bonus(g.of(task, g.DESCRIPTORS), listed, states, models, mask, task[f.BLANK], tokens, task[f.SCRATCH], bonus)
 
 
 @expand

@@ -18,7 +18,16 @@ from .predictor import run_predictor
 from .projection import project_frames
 from .scores import score_emission
 from .team import (
-    ACTIVATE, SCORE, WALK, assist, dense_plain, do_row, estimate_logits, let_wait, score_waiting, share_rows,
+    ACTIVATE,
+    SCORE,
+    WALK,
+    assist,
+    dense_plain,
+    do_row,
+    estimate_logits,
+    let_wait,
+    score_waiting,
+    share_rows,
 )  # fmt: skip
 from .walking import activate_utterance, frames_ahead, walk_utterance
 

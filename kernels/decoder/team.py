@@ -184,9 +184,7 @@ def score_waiting(task: Any, search: Any) -> None:
 
 
 @expand
-def share_rows(
-    task: Any, search: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int
-) -> None:
+def share_rows(task: Any, search: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int) -> None:
     """Do what `kind` says for each of `count` utterances listed at `rows`."""
     least = LEAST_TO_WALK if kind == WALK else LEAST_ROWS
     _run_all(task, search, kind, count, rows, order, layer, ZERO, source, ZERO, ZERO, np.int64(count < least))

@@ -115,6 +115,8 @@ def _symbols(text: Any, at: int, end: int, out: Any) -> Any:
     for place in range(order):
         if at >= end or text[at] == _TAB:
             return at, TOO_FEW
+        if text[at] == _SPACE:
+            return at, LOW
         out[place], at = _symbol(text, at, end)
         if at < end and text[at] != _SPACE and text[at] != _TAB:
             return at, WORD

@@ -28,9 +28,7 @@ def _bounds(builder: Any, features: frozenset[str], rows: Any, stride: Any, norm
 
 
 @intrinsic
-def lane_bounds(
-    _typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, bonus: Any, out: Any
-) -> Any:
+def lane_bounds(_typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, bonus: Any, out: Any) -> Any:
     """Store at `out` 16 certified lower bounds of logit + bonus, each the best of other rows; return the top logit.
 
     Each lane keeps the best of every sixteenth row, so that the n-th best of the 16 bounds the n-th best of all.
@@ -132,9 +130,7 @@ def mark_between(_typing: Any, logits: Any, count: Any, low: Any, high: Any, mas
 
         def body(index: Any, carried: list[Any]) -> list[Any]:
             logit = v.load(builder, logits_, v.bytes_at(builder, index, 64), v.V16F)
-            within = builder.and_(
-                builder.fcmp_ordered(">=", logit, lows), builder.fcmp_ordered("<", logit, highs)
-            )
+            within = builder.and_(builder.fcmp_ordered(">=", logit, lows), builder.fcmp_ordered("<", logit, highs))
             mask = builder.bitcast(within, v.I16)
             v.store(builder, mask, masks_, v.bytes_at(builder, index, 2), align=2)
             return [builder.add(carried[0], builder.zext(builder.call(popcount, [mask]), v.I64))]

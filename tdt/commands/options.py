@@ -16,6 +16,7 @@ from tdt.commands.values import (
     Size,
     Whole,
     Words,
+    names,
     path,
     picture,
     provider,
@@ -24,6 +25,7 @@ from tdt.commands.values import (
     targets,
     variant,
 )
+from tdt.fusion import MOST_HYPOTHESES
 from tdt.loading import DECODERS, WEIGHTS
 from tdt.spec import Precision
 from tdt.text import CONFIDENCES
@@ -86,9 +88,10 @@ def _repeated(option: Option) -> Option:
 
 _MODEL, _AUDIO, _LONG, _LIVE, _OUTPUT = "model", "audio", "long recordings", "live", "output"
 _MEASURING, _QUANTISING, _ENGINE, _LANGUAGE = "measuring", "quantising", "engine", "language models"
+_KNOWN = "what is known beforehand"
 _PICTURE: dict[str, Any] = {"type": picture, "metavar": "FILE"}
 _FILE: dict[str, Any] = {"type": path, "metavar": "FILE"}
-_MOST_THREADS, _MOST_BATCH, _MOST_RUNS, _MOST_ORDER = 256, 4096, 1_000_000, 5
+_MOST_THREADS, _MOST_BATCH, _MOST_RUNS, _MOST_ORDER, _MOST_WEIGHT = 256, 4096, 1_000_000, 5, 1000
 
 _model = _option("--model", _MODEL, "model folder, or a name such as parakeet-tdt-0.6b-v3", shown=BUNDLED,
                  type=path, metavar="MODEL")  # fmt: skip
@@ -147,6 +150,22 @@ OPTIONS: dict[str, Option] = {
     "max_memory": _option("--max-memory", _LONG, "for the encoder's activations, such as 500M or 4G",
                           shown="half of what is free", type=Size(), metavar="SIZE"),
     "jobs": _option("--jobs", _LONG, "long recordings that share batches", default=1, type=Whole(1, 256), metavar="N"),
+    # --- what is known beforehand ---
+    "phrases": _option("--phrases", _KNOWN, "file of phrases to listen for, one a line, perhaps a tab and a weight; "
+                       "may be repeated", action="append", **_FILE),
+    "phrase": _option("--phrase", _KNOWN, "a phrase to listen for; may be repeated", action="append", metavar="TEXT"),
+    "phrase_weight": _option("--phrase-weight", _KNOWN, "how much phrases count; below 0 they are avoided", default=1.0,
+                             shown="1", type=Number(-_MOST_WEIGHT, _MOST_WEIGHT), metavar="W"),
+    "lm": _option("--lm", _KNOWN, "n-gram language model over the model's pieces (`tdt lm build`): .arpa or .arpa.gz",
+                  **_FILE),
+    "lm_weight": _option("--lm-weight", _KNOWN, "how much the language model counts", shown="0.3",
+                         type=Number(-_MOST_WEIGHT, _MOST_WEIGHT), metavar="W"),
+    "beam": _option("--beam", _KNOWN, "search with so many hypotheses", shown="greedy",
+                    type=Whole(1, MOST_HYPOTHESES), metavar="N"),
+    "nbest": _option("--nbest", _KNOWN, "with --beam and --format json: give the best N hypotheses of each file",
+                     type=Whole(1, MOST_HYPOTHESES), metavar="N"),
+    "script": _option("--script", _KNOWN, "keep to a script, such as latin; several with commas between",
+                      type=names, metavar="NAME,…"),
     # --- live ---
     "heard": _option("source", _AUDIO, "an audio file, - for standard input, or mic:DEVICE", nargs="?",
                      shown="the microphone", type=path, metavar="FILE"),
@@ -259,6 +278,9 @@ OPTIONS: dict[str, Option] = {
     "engine_seconds": _option("--max-seconds", _ENGINE, "longest clip", default=40.0, shown="40",
                               type=seconds(0.2, 3600), metavar="S"),
 }  # fmt: skip
+
+
+FUSION = ("phrases", "phrase", "phrase_weight", "lm", "lm_weight", "beam", "nbest", "script")
 
 
 def add(parser: argparse.ArgumentParser, *names: str, **special: Mapping[str, Any]) -> None:

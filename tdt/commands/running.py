@@ -6,12 +6,13 @@ import sys
 import time
 from collections import deque
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.audio import open_source
+from tdt.commands.known import identity
 from tdt.commands.names import fitting
 from tdt.commands.streams import print_out
 from tdt.errors import AudioNotFoundError, AudioTailError, OutputError, TdtError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tdt.commands.outputs import Output
     from tdt.commands.progress import Bars
     from tdt.longform import Pace, Part, Recording
-    from tdt.options import StreamOptions
+    from tdt.options import FusionOptions, StreamOptions
     from tdt.pipeline import Result
     from tdt.recognizer import Recognizer
 
@@ -75,10 +76,18 @@ class Run:
     output : Output
     messages : Messages
     bars : Bars
+    fusion : FusionOptions
+        What is known beforehand.
     """
 
     def __init__(
-        self, recognizer: Recognizer, args: argparse.Namespace, output: Output, messages: Messages, bars: Bars
+        self,
+        recognizer: Recognizer,
+        args: argparse.Namespace,
+        output: Output,
+        messages: Messages,
+        bars: Bars,
+        fusion: FusionOptions,
     ) -> None:
         self._recognizer = recognizer
         self._args = args
@@ -93,6 +102,7 @@ class Run:
             "context_seconds": args.context_seconds,
             "max_memory_bytes": args.max_memory,
         }
+        self._options |= fusion  # type: ignore[typeddict-item]  # its keys are among the options
         self._long_form = recognizer.long_form(**self._options, jobs=args.jobs)
         self._journals: dict[int, Journal] = {}
         self._writers: dict[int, FileWriter | ConsoleWriter] = {}
@@ -130,7 +140,9 @@ class Run:
                 self._output.write(task.index, task.file, result.partial)
             if isinstance(result, TdtError):
                 raise result
-            self._output.write(task.index, task.file, result)
+            self._output.write(
+                task.index, task.file, replace(result, candidates=result.candidates[: self._args.nbest or 0])
+            )
             self.tally.done += 1
             self.tally.audio_seconds += result.audio_seconds
         self._advance(task.index)
@@ -231,14 +243,15 @@ class Run:
         args, files = self._args, self._recognizer.files
         graphs = [files.encoder, files.decoder_joint, files.decoder, files.joiner, files.vocabulary]
         options = ("format", "provider", "precision", "decoder", "weights", "confidence", "channel", "track")
-        identity = {
+        same = {
             "source": source_identity(Path(task.file)),
             "model": [[str(graph), graph.stat().st_size] for graph in graphs if graph is not None],
             "options": {name: getattr(args, name) for name in options},
+            "known": identity(args),
             "plan": str(self._long_form.plan),
             "batches": self._long_form.batches.clips_of(DEFAULT_CHUNK_SECONDS),
         }
-        return Journal(journal_path(path), identity)
+        return Journal(journal_path(path), same)
 
     # --- both -----------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from tdt.audio import expand
 from tdt.commands.interrupts import end_in_order
+from tdt.commands.known import fusion_options
 from tdt.commands.messages import Messages
-from tdt.commands.options import add
+from tdt.commands.options import FUSION, add
 from tdt.commands.outputs import Folder, Output, Stream
 from tdt.commands.progress import Bars
 from tdt.commands.running import STDIN, Run, journal_path, load_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from tdt.options import FusionOptions
     from tdt.recognizer import Recognizer
 
 _ORDERLY_SECONDS = 5.0  # to write what is known of long recordings
@@ -32,6 +34,7 @@ examples:
   tdt transcribe lecture.mp3 --format srt -o subtitles  writes subtitles/lecture.srt
   tdt transcribe talks --recursive --format vtt -o out  a folder of talks, subfolders and all
   tdt transcribe meeting.flac --format srt -o . --resume  goes on where a run was stopped
+  tdt transcribe visit.wav --phrase amlodipine --phrases names.txt  words that are likely to be said
   ffmpeg -i film.mkv -f wav - | tdt transcribe -        audio from standard input
 
 Results appear in the order of the files, as they are done, those of recordings longer than a minute while they run;
@@ -50,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         parser, "inputs", "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "recursive",
         "channel", "track", "batch_size", "chunk_seconds", "context_seconds", "max_memory", "jobs", "format", "folder",
-        "confidence", "resume", "skip_existing", "quiet",
+        "confidence", "resume", "skip_existing", "quiet", *FUSION,
         format={"choices": tuple(FORMATS), "default": "txt"},
     )  # fmt: skip
 
@@ -62,13 +65,14 @@ def run(args: argparse.Namespace) -> int:
             _check(args)
             files, parents, refused = _inputs(args, messages)
             output: Output = Folder(args.output, files, args.format, parents) if args.output else Stream(args.format)
+            fusion = fusion_options(args)
             if not files:
                 return 1
             if isinstance(output, Stream) and len(files) > 1 and args.format in {"srt", "vtt"}:
                 messages.warn("the subtitles of several files follow one another; -o DIR gives each its own file")
             with load_model(args, confidence=args.confidence) as recognizer:
                 end_in_order(_ORDERLY_SECONDS)
-                return _transcribe(recognizer, args, output, messages, files, refused)
+                return _transcribe(recognizer, args, output, messages, (files, refused), fusion)
         except KeyboardInterrupt:
             messages.error("interrupted; the results so far are complete")
             return 130
@@ -105,13 +109,14 @@ def _transcribe(
     args: argparse.Namespace,
     output: Output,
     messages: Messages,
-    files: Sequence[str],
-    refused: int,
+    inputs: tuple[Sequence[str], int],
+    fusion: FusionOptions,
 ) -> int:
-    """Write each result as it comes; return 1 where some failed."""
+    """Write each result as it comes; return 1 where some failed. `inputs`: files, and how many more were refused."""
+    files, refused = inputs
     wanted = [(index, file) for index, file in enumerate(files) if not _done_before(args, output, index, file)]
     with Bars(quiet=args.quiet or output.on_terminal) as bars:
-        run = Run(recognizer, args, output, messages, bars)
+        run = Run(recognizer, args, output, messages, bars, fusion)
         run.tally.failed = refused
         run(wanted)
     skipped = len(files) - len(wanted)

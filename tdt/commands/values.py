@@ -176,6 +176,14 @@ def path(text: str) -> str:
     return text
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Return names with commas between, in small letters."""
+    found = tuple(name.strip().lower() for name in text.split(","))
+    if not all(found):
+        raise refuse(text, "names with commas between")
+    return found
+
+
 def picture(text: str) -> str:
     """Read the name of a picture to be drawn."""
     if Path(text).suffix.lower() not in PICTURE_SUFFIXES:

@@ -62,6 +62,8 @@ def _extent(encoded: Encoded, encoder_dim: int, joint_width: int) -> tuple[int, 
 
 
 def _check_state(state: DecoderState, spec: ModelSpec) -> None:
+    if state.projected is not None:
+        raise OptionError("states", "a state of a beam search", "one of greedy decoding: they do not go together")
     whole_number("states: label", state.label, 0, spec.blank_id)
     whole_number("states: skip", state.skip, 0, _MOST_FRAMES)
     whole_number("states: frames_decoded", state.frames_decoded, 0, _MOST_FRAMES)

@@ -8,30 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.checks import array, instance
+from tdt.decoding.fusing import start_states
 from tdt.errors import OptionError
-from tdt.stages import Hypothesis
+from tdt.stages import Alternative, DecoderState, Hypothesis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.spec import ModelSpec
     from tdt.stages import Float32, Fusion, Int64
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """One of the n best of an utterance.
-
-    Parameters
-    ----------
-    score : float
-        Log-probability of the hypothesis: of its tokens, blanks and durations, with what was added to them.
-    hypothesis : Hypothesis
-        All of its tokens, from the start of the utterance.
-    """
-
-    score: float
-    hypothesis: Hypothesis
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,14 +54,19 @@ class BeamState:
     opened: tuple[Hypothesis, ...]
     frames_decoded: int
 
-    def ranked(self, *, score_norm: bool) -> list[Alternative]:
-        """Return the n-best list: by score / (tokens + 1), or by score."""
+    def order(self, *, score_norm: bool) -> list[int]:
+        """Return the hypotheses, best first: by score / (tokens + 1), or by score."""
         lengths = np.array([len(self.settled) + len(part) + 1 for part in self.opened])
         keys = self.scores / lengths if score_norm else self.scores
-        return [
+        found: list[int] = np.argsort(-keys, kind="stable").tolist()
+        return found
+
+    def ranked(self, *, score_norm: bool) -> tuple[Alternative, ...]:
+        """Return the n-best list in that order."""
+        return tuple(
             Alternative(float(self.scores[h]), Hypothesis.concatenate([self.settled, self.opened[h]]))
-            for h in np.argsort(-keys, kind="stable").tolist()
-        ]
+            for h in self.order(score_norm=score_norm)
+        )
 
 
 def settle(settled: Hypothesis, opened: Sequence[Hypothesis]) -> tuple[Hypothesis, tuple[Hypothesis, ...]]:
@@ -90,7 +80,9 @@ def settle(settled: Hypothesis, opened: Sequence[Hypothesis]) -> tuple[Hypothesi
         shared = shared if same.all() else int(same.argmin())
     if shared == 0:
         return settled, tuple(opened)
-    return Hypothesis.concatenate([settled, first.part(0, shared)]), tuple(part.part(shared, len(part)) for part in opened)
+    return Hypothesis.concatenate([settled, first.part(0, shared)]), tuple(
+        part.part(shared, len(part)) for part in opened
+    )
 
 
 def check_states(
@@ -116,9 +108,65 @@ def check_states(
             raise OptionError("states", f"a state of {alive} hypotheses", f"at most the beam's {size}")
         shape = (alive, spec.predictor_layers, spec.predictor_hidden)
         if array("states: hidden", state.hidden, "f", "N, L, H").shape != shape or state.cell.shape != shape:
-            raise OptionError("states", f"hidden of shape {state.hidden.shape}", f"{shape}: the state of another model?")
+            raise OptionError(
+                "states", f"hidden of shape {state.hidden.shape}", f"{shape}: the state of another model?"
+            )
         models = 0 if fusions is None else len(fusions[u].models)
         if state.model_states.shape[1] != models:
             given = f"a state that stands in {state.model_states.shape[1]} automata"
             raise OptionError("states", given, f"one of the same {models} phrases and language models")
     return list(states)
+
+
+def begun(state: DecoderState, fusion: Fusion | None, first: Any, spec: ModelSpec) -> BeamState:
+    """Return where a beam search stands that goes on from one hypothesis, or afresh at some frame.
+
+    Parameters
+    ----------
+    state : DecoderState
+        Left by :func:`ended`, or that of a start: no token yet.
+    fusion : Fusion or None
+        What is added for the utterance.
+    first : DecodingState
+        What every utterance starts from (:mod:`tdt.kernels.decoder.buffers`), with the prediction after the start symbol.
+    spec : ModelSpec
+
+    Raises
+    ------
+    OptionError
+        Where greedy decoding left the state amid an utterance.
+    """
+    hidden, cell, projected = state.hidden, state.cell, state.projected
+    if projected is None:
+        if state.label != spec.blank_id:
+            raise OptionError("states", "a state of greedy decoding", "one of a beam search: they do not go together")
+        width = spec.predictor_hidden
+        hidden, cell = first.next_hidden[0, :, :width], first.next_cell[0, :, :width]
+        projected = first.projected[0]
+    return BeamState(
+        scores=np.zeros(1),
+        skips=np.array([state.skip], np.int64),
+        repeats=np.zeros(1, np.int64),
+        hidden=hidden[None],
+        cell=cell[None],
+        projected=projected[None],
+        model_states=np.array(() if fusion is None else start_states(fusion, state), np.int64).reshape(1, -1),
+        settled=Hypothesis.empty(),
+        opened=(Hypothesis.empty(),),
+        frames_decoded=state.frames_decoded,
+    )
+
+
+def ended(state: BeamState, label: int, *, score_norm: bool) -> DecoderState:
+    """Return where the best hypothesis stands; `label` is the last token before this piece."""
+    best = state.order(score_norm=score_norm)[0]
+    tokens = Hypothesis.concatenate([state.settled, state.opened[best]]).token_ids
+    return DecoderState(
+        label=int(tokens[-1]) if len(tokens) else label,
+        hidden=state.hidden[best],
+        cell=state.cell[best],
+        skip=int(state.skips[best]),
+        frames_decoded=state.frames_decoded,
+        model_states=tuple(state.model_states[best].tolist()),
+        projected=state.projected[best],
+    )

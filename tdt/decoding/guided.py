@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tdt.decoding.beam_states import ended
 from tdt.errors import OptionError
 from tdt.fusion import repeats
 from tdt.timeline import NULL, Recorder
@@ -12,7 +14,8 @@ from tdt.timeline import NULL, Recorder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.fusion import FusionPlan
+    from tdt.decoding.beam_states import BeamState
+    from tdt.fusion import Beam, FusionPlan
     from tdt.protocols import Engine
     from tdt.spec import ModelSpec
     from tdt.stages import DecoderState, Encoded, Hypothesis
@@ -57,14 +60,41 @@ class GuidedEngine:
         self, encoded: Encoded, states: Sequence[Any] | None = None, timeline: Recorder = NULL
     ) -> tuple[list[Hypothesis], list[Any]]:
         """Decode a batch; see :class:`tdt.protocols.Engine`."""
+        if self.plan.beam is not None:
+            return self._best(encoded, states, timeline, self.plan.beam)
         places = self._places(len(encoded.lengths))
         fusions = [self.plan.of(place) for place in places]
-        if self.plan.beam is not None:
-            return self._best(encoded, states, timeline, fusions)
-        found: tuple[list[Hypothesis], list[DecoderState]] = self.engine.decode(encoded, states, timeline, fusions)
-        for place, hypothesis in zip(places, found[0], strict=True):
+        hypotheses: list[Hypothesis]
+        hypotheses, after = self.engine.decode(encoded, states, timeline, fusions)
+        for place, hypothesis in zip(places, hypotheses, strict=True):
             self._tell_repeats(place, hypothesis)
-        return found
+        return hypotheses, after
+
+    def decode_beams(
+        self, encoded: Encoded, states: Sequence[Any] | None, timeline: Recorder
+    ) -> tuple[list[Hypothesis], list[BeamState]]:
+        """Decode a batch with the plan's beam; the states carry all hypotheses, and the answers all tokens so far."""
+        places = self._places(len(encoded.lengths))
+        fusions = [self.plan.of(place) for place in places]
+        lists, after = self.engine.decode_beam(encoded, states, fusions, self.plan.beam, timeline)
+        hypotheses = [replace(listed[0].hypothesis, alternatives=listed) for listed in lists]
+        for place, hypothesis in zip(places, hypotheses, strict=True):
+            self._tell_repeats(place, hypothesis)
+        return hypotheses, after
+
+    def _best(
+        self, encoded: Encoded, states: Sequence[DecoderState | None] | None, timeline: Recorder, beam: Beam
+    ) -> tuple[list[Hypothesis], list[DecoderState]]:
+        """Decode a batch whose pieces go on from the best hypothesis alone: what was given out stays.
+
+        So recordings that are cut, and live streams, need no other state than in greedy decoding.
+        """
+        hypotheses, after = self.decode_beams(encoded, states, timeline)
+        before = states or [None] * len(hypotheses)
+        labels = [self.spec.blank_id if state is None else state.label for state in before]
+        return hypotheses, [
+            ended(state, label, score_norm=beam.score_norm) for state, label in zip(after, labels, strict=True)
+        ]
 
     def close(self) -> None:
         """Release what the engine holds."""

@@ -14,7 +14,7 @@ import numpy as np
 from tdt.checks import instance
 from tdt.cuda_arrays import on_device
 from tdt.decoding.batch_check import check_batch, check_fusions
-from tdt.decoding.beam_states import check_states
+from tdt.decoding.beam_states import begun, check_states
 from tdt.decoding.cores import cores, shares_of
 from tdt.decoding.fusing import begin_fusion, model_states, token_columns
 from tdt.decoding.native_beam import BeamRuns, refuse_late_masks
@@ -22,14 +22,14 @@ from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.lifetime import Bound, setting_up
-from tdt.stages import DecoderState, Encoded, Hypothesis
+from tdt.stages import Alternative, DecoderState, Encoded, Hypothesis
 from tdt.surgery import lift
 from tdt.timeline import NULL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.decoding.beam_states import Alternative, BeamState
+    from tdt.decoding.beam_states import BeamState
     from tdt.fusion import Beam
     from tdt.spec import ModelFiles, ModelSpec
     from tdt.stages import Fusion
@@ -165,10 +165,11 @@ class NativeEngine(Bound):
     def decode_beam(
         self,
         encoded: Encoded,
-        states: Sequence[BeamState | None] | None = None,
+        states: Sequence[BeamState | DecoderState | None] | None = None,
         fusions: Sequence[Fusion | None] | None = None,
         beam: Beam | None = None,
-    ) -> tuple[list[list[Alternative]], list[BeamState]]:
+        timeline: Recorder = NULL,
+    ) -> tuple[list[tuple[Alternative, ...]], list[BeamState]]:
         """Decode a batch by beam search.
 
         In pieces, hypotheses that have reached a piece's end wait there for the others, as NeMo's do; the answer may
@@ -178,13 +179,14 @@ class NativeEngine(Bound):
         ----------
         encoded, fusions
             As in :meth:`decode`.
-        states : sequence of BeamState or None, optional
-            Where each utterance stands; from the start by default.
+        states : sequence of BeamState, DecoderState or None, optional
+            Where each utterance stands; from the start by default. A DecoderState is one hypothesis to go on from.
         beam : Beam, optional
+        timeline : Recorder, optional
 
         Returns
         -------
-        alternatives : list of list of Alternative
+        alternatives : list of tuple of Alternative
             The hypotheses of each utterance that are left, best first, with all tokens since its start.
         states : list of BeamState
 
@@ -200,13 +202,31 @@ class NativeEngine(Bound):
         check_batch(encoded, None, self._spec, self._joint_width)
         added = check_fusions(fusions, [None] * len(encoded.lengths), self._spec.blank_id)
         refuse_late_masks(added)
-        carried = check_states(states, len(encoded.lengths), rule.size, self._spec, added)
+        carried = check_states(
+            None if states is None else self._begun(states, added),
+            len(encoded.lengths),
+            rule.size,
+            self._spec,
+            added,
+        )
         if not carried:
             return [], []
+        started = time.perf_counter_ns()
         with setting_up():
             self._beams = self._beams or BeamRuns(self._runs)
         found, self.counters = self._beams.spread(frames, encoded, carried, added, rule)
+        if timeline is not NULL:
+            elapsed_ns = time.perf_counter_ns() - started
+            self._tally(timeline, elapsed_ns, elapsed_ns)
         return [state.ranked(score_norm=rule.score_norm) for state in found], found
+
+    def _begun(self, states: Sequence[Any], added: Sequence[Fusion] | None) -> list[Any]:
+        """Return states of beam searches; those of one hypothesis are made into beams of one."""
+        fusions = dict(enumerate(added or ()))
+        return [
+            begun(state, fusions.get(u), self._runs.first, self._spec) if isinstance(state, DecoderState) else state
+            for u, state in enumerate(states)
+        ]
 
     def _frames(self, encoded: Encoded) -> Any:
         """Return the frames to decode, on the host."""

@@ -126,7 +126,9 @@ class BeamRuns:
         if fused is not None:
             self._buffers.set_beam_fusion(arrays.table, fused)
             arrays.hypotheses.masks[:] = fused.masks
-            arrays.hypotheses.weights[:] = [sum(weight for _, weight in fusion.models) for fusion in piece.fusions or ()]
+            arrays.hypotheses.weights[:] = [
+                sum(weight for _, weight in fusion.models) for fusion in piece.fusions or ()
+            ]
         return arrays, fused
 
     def _slots(self, arrays: Any) -> Any:

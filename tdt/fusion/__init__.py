@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.fusion.beam import MOST_HYPOTHESES as MOST_HYPOTHESES
     from tdt.fusion.beam import Beam as Beam
     from tdt.fusion.corpus import read_corpus as read_corpus
     from tdt.fusion.lm_building import ESTIMATORS as ESTIMATORS
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
-        "beam": "Beam",
+        "beam": "MOST_HYPOTHESES Beam",
         "corpus": "read_corpus",
         "lm_building": "ESTIMATORS build_model",
         "ngram": "NgramLM",

@@ -149,7 +149,7 @@ def _lines(text: Text, order: int, room: int) -> tuple[Any, Any]:
     exact = np.empty((most, 2), np.bool_)
     rows, at, reason = parse_ngrams(block, text.at, symbols, numbers, exact)
     for row, column in np.argwhere(~exact[:rows]).tolist():
-        numbers[row, column] = _plain(text, int(numbers[row, column]), text.number + row)
+        numbers[row, column] = _plain(text, int(numbers[row, column]), text.number + row, b"\n" if column else b"\t")
     with np.errstate(over="ignore"):
         natural = (numbers[:rows] / PER_NATURAL).astype(np.float32)
     if not np.isfinite(natural).all():
@@ -161,10 +161,9 @@ def _lines(text: Text, order: int, room: int) -> tuple[Any, Any]:
     return symbols[:rows], natural
 
 
-def _plain(text: Text, at: int, line: int) -> float:
+def _plain(text: Text, at: int, line: int, end: bytes) -> float:
     """Read a number as Python does."""
-    ends = [end for end in (text.data.find(b"\t", at), text.data.index(b"\n", at)) if end >= 0]
-    word = text.data[at : min(ends)]
+    word = text.data[at : text.data.index(end, at)].rstrip(b"\r")
     try:
         return float(word)
     except ValueError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
 import zlib
 from contextlib import contextmanager
 from math import inf
@@ -31,6 +33,7 @@ _FOREIGN = (
     (b"\xfe\xff", "UTF-16 text", "Write it in UTF-8"),
     (b"iARPA", "a model in IRSTLM's own format", "Write it as ARPA: compile-lm --text=yes"),
 )
+_SOMETHING = re.compile(rb"\S")
 _TAR_MARK = slice(257, 262)
 
 
@@ -104,9 +107,15 @@ class Text:
 
     def skip_empty(self) -> bytes | None:
         """Go to the next line that holds something and return it, stripped."""
-        while (line := self.peek()) is not None and not line.strip():
-            self.skip()
-        return None if line is None else line.strip()
+        while self.at < self.complete or self.refill():
+            found = _SOMETHING.search(self.data, self.at, self.complete)
+            end = found.start() if found else self.complete
+            if empty := self.data.count(b"\n", self.at, end):
+                self.number += empty
+                self.at = self.data.rindex(b"\n", self.at, end) + 1
+            if found:
+                return (self.peek() or b"").strip()
+        return None
 
     def _recognise(self) -> None:
         """Refuse formats known by their first bytes, by name."""
@@ -141,11 +150,8 @@ def open_text(path: Path) -> Iterator[Text]:
     except OSError as error:
         raise LanguageModelError(path, f"it cannot be read ({error.strerror})", "Pass an ARPA file") from error
     with file:
-        begin = file.read(len(GZIP))
-        file.seek(0)
-        if begin == GZIP:
-            size = file.seek(0, 2)
-            file.seek(0)
+        if file.peek(len(GZIP))[: len(GZIP)] == GZIP:  # looked at, not read: pipes do not go back
+            size = os.fstat(file.fileno()).st_size
             with gzip.GzipFile(fileobj=file) as unpacked:
                 yield Text(path, unpacked, MOST_GROWTH * size + FREE_GROWTH)  # type: ignore[arg-type]
         elif path.suffix == ".gz":

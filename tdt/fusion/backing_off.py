@@ -74,7 +74,9 @@ def build(path: Path, orders: Sequence[Ngrams]) -> Graph:
     builder = _Builder(path, orders[0])
     for number, ngrams in enumerate(orders[1:], start=2):
         builder.add(ngrams, highest=number == len(orders))
-    return builder.done()
+    graph = builder.done()
+    # Of the highest order a back-off means nothing, whatever stands there.
+    return graph if len(orders) > 1 else graph._replace(backoff_weights=np.zeros_like(graph.backoff_weights))
 
 
 class _Builder:
@@ -148,7 +150,7 @@ class _Builder:
         if wrong.any():
             raise self._fail(ngrams, int(np.argmax(wrong)), "has <s> or </s> within; they stand first and last only")
         strange = (symbols >= self._width) | (
-            (symbols >= 0) & (self._state_of[np.minimum(symbols, self._width - 1)] < 0)
+            (symbols >= 0) & (self._state_of[np.clip(symbols, 0, self._width - 1)] < 0)
         )
         if strange.any():
             raise self._fail(ngrams, int(np.argmax(strange.any(axis=1))), "has a piece that is no unigram of the file")

@@ -115,7 +115,7 @@ def explain(text: str, built: Built, vocabulary: Vocabulary, weight: float) -> E
         depth = tree.depth(state)
         begun = tokens[place + 1 - depth : place + 1]
         spans = (tokens[place + 1 - length : place + 1] for length in range(1, min(longest, place + 1) + 1))
-        ends = tuple(dict.fromkeys(built.sequences[span] for span in spans if span in built.sequences))
+        ends = tuple(dict.fromkeys(built.sequences[span] for span in spans if built.scores.get(span)))
         found |= dict.fromkeys(ends)
         steps.append(
             ExplainedPiece(
@@ -172,7 +172,8 @@ def _missed(text: str, built: Built, names: Sequence[str], found: dict[str, None
         bare = _bare(phrase)
         if bare and bare in folded:
             pieces = tuple(names[token] for token in tokens)
-            missed[phrase] = MissedPhrase(phrase, _reason(text, joined(phrase)), pieces)
+            reason = _reason(text, joined(phrase)) if built.scores[tokens] else "its weight is 0"
+            missed[phrase] = MissedPhrase(phrase, reason, pieces)
     return tuple(missed.values())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ class NgramLM:
         LanguageModelError
             The model has ids beyond: it was made for another vocabulary.
         """
-        size = vocabulary if isinstance(vocabulary, int) else len(vocabulary_of(vocabulary))
+        size = vocabulary if isinstance(vocabulary, Integral) else len(vocabulary_of(vocabulary))
         size = whole_number("vocabulary", size, 1, MOST_PIECES)
         if size not in self._automata:
             self._automata.setdefault(size, self._made(size))

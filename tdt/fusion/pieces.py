@@ -119,8 +119,8 @@ class Vocabulary:
             Names the characters that are outside the vocabulary, where they are refused or there is no `<unk>`.
         """
         if self._processor is not None:
-            ids = tuple(self._processor.encode(text))
-            ids = tuple(_UNKNOWN if token == self.unknown_id else token for token in ids)
+            none = self._processor.unk_id()
+            ids = tuple(_UNKNOWN if token == none else token for token in self._processor.encode(text))
         else:
             ids = self._merged(SPACE_SYMBOL + _SPACE.sub(SPACE_SYMBOL, unicodedata.normalize("NFKC", text)))
         if _UNKNOWN not in ids:
@@ -194,13 +194,13 @@ def vocabulary_of(value: object) -> Vocabulary:
     """
     if isinstance(value, Vocabulary):
         return value
-    pieces = getattr(getattr(value, "spec", value), "pieces", value)
-    return _vocabulary(_texts(pieces))
+    spec = getattr(value, "spec", value)
+    return _vocabulary(_texts(getattr(spec, "pieces", value)), getattr(spec, "tokenizer", None))
 
 
 @lru_cache(maxsize=8)
-def _vocabulary(pieces: tuple[str, ...]) -> Vocabulary:
-    return Vocabulary(pieces)
+def _vocabulary(pieces: tuple[str, ...], tokenizer: Path | None) -> Vocabulary:
+    return Vocabulary(pieces, tokenizer)
 
 
 def _texts(pieces: Sequence[str] | Any) -> tuple[str, ...]:

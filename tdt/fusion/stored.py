@@ -2,7 +2,7 @@
 
     magic text with the version       another one while the file is being written
     two numbers                       tell another byte order or another kind of floats
-    sizes, source, CRC-32             of the arrays; size and time of the ARPA text that it was made from
+    sizes, source, CRC-32             of the arrays; size and time of the ARPA text; the sum over all that is here
     arrays                            each at a multiple of 64 bytes, in the order of Graph
 
 It is written aside and renamed, so that readers see it whole or not at all. Nothing in it is trusted: sizes must fill
@@ -74,6 +74,8 @@ class _Header(NamedTuple):
 def is_stored(path: Path) -> bool:
     """Say whether a file is one of these, of any version, finished or not."""
     try:
+        if not path.is_file():  # a pipe gives its bytes once
+            return False
         with path.open("rb") as file:
             return file.read(len(_FAMILY)) == _FAMILY
     except OSError:
@@ -143,17 +145,17 @@ def _write(file: IO[bytes], source: tuple[int, int], counts: tuple[int, ...], gr
     sizes = (len(graph.backoffs), len(graph.labels), len(graph.unigrams))
     header = _Header(WRITING, _ORDER_TEST, _FLOAT_TEST, *sizes, *source, 0, counts)
     file.write(header.packed())
-    checksum = 0
+    final = header._replace(magic=MAGIC)
+    checksum = zlib.crc32(final.packed())
     for (at, _), array in zip(header.places()[0], graph, strict=True):
-        file.write(bytes(at - file.tell()))
-        data = np.ascontiguousarray(array).view(np.uint8).data
-        checksum = zlib.crc32(data, checksum)
-        file.write(data)
+        for data in (bytes(at - file.tell()), np.ascontiguousarray(array).view(np.uint8).data):
+            checksum = zlib.crc32(data, checksum)
+            file.write(data)
     file.flush()
     file.seek(0)
-    file.write(header._replace(magic=MAGIC, checksum=checksum).packed())
+    file.write(final._replace(checksum=checksum).packed())
     file.flush()
-    os.fsync(file.fileno())  # renamed files must not be empty after a loss of power
+    os.fsync(file.fileno())  # a renamed file must not be empty after a loss of power
 
 
 def _mapped(path: Path) -> tuple[_Header, tuple[int, ...], Graph]:
@@ -167,13 +169,14 @@ def _mapped(path: Path) -> tuple[_Header, tuple[int, ...], Graph]:
         raise _unfit(path, f"it cannot be mapped ({error.strerror})") from error
     header = _Header.unpacked(data[: _HEADER.size])
     _check(path, header, size)
+    checksum = zlib.crc32(header._replace(checksum=0).packed())
+    same = header.packed() == data[: _HEADER.size]
+    if not same or zlib.crc32(memoryview(data)[_HEADER.size :], checksum) != header.checksum:
+        raise _unfit(path, "its contents are damaged: the sum over them is another")
     places, _ = header.places()
     graph = Graph(*(np.frombuffer(data, kind, length, at) for (at, length), kind in zip(places, _KINDS, strict=True)))
-    checksum = 0
-    for array in graph:
-        checksum = zlib.crc32(array, checksum)
-    if checksum != header.checksum:
-        raise _unfit(path, "its contents are damaged: the sum over them is another")
+    if graph.unigrams[0] < 0 or (np.diff(graph.unigrams) <= 0).any():
+        raise _unfit(path, "its pieces do not rise")
     return header, header.counts, graph
 
 

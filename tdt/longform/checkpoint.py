@@ -134,6 +134,8 @@ def _plain_hypothesis(tokens: Hypothesis) -> dict[str, Any]:
         "durations": tokens.durations.tolist(),
         "logprobs": _packed(tokens.logprobs),
         "entropy": None if scores is None else _packed(scores),
+        **({} if tokens.top_logprobs is None else {"tops": _packed(tokens.top_logprobs)}),
+        **({} if tokens.boosted is None else {"boosted": tokens.boosted.tolist()}),
     }
 
 
@@ -144,6 +146,8 @@ def _hypothesis(entry: dict[str, Any]) -> Hypothesis:
         np.array(entry["durations"], np.int32),
         _unpacked(entry["logprobs"]),
         None if entry["entropy"] is None else _unpacked(entry["entropy"]),
+        _unpacked(entry["tops"]) if "tops" in entry else None,
+        np.array(entry["boosted"], bool) if "boosted" in entry else None,
     )
 
 
@@ -173,13 +177,17 @@ def _plain_state(state: DecoderState) -> dict[str, Any]:
         "cell": _packed(state.cell),
         "skip": state.skip,
         "frames": state.frames_decoded,
+        **({"models": list(state.model_states)} if state.model_states else {}),
+        **({} if state.projected is None else {"projected": _packed(state.projected)}),
     }
 
 
 def _state(entry: dict[str, Any]) -> DecoderState:
     shape = entry["shape"]
     hidden, cell = _unpacked(entry["hidden"]).reshape(shape), _unpacked(entry["cell"]).reshape(shape)
-    return DecoderState(entry["label"], hidden, cell, entry["skip"], entry["frames"])
+    models = tuple(entry.get("models", ()))
+    projected = _unpacked(entry["projected"]) if "projected" in entry else None
+    return DecoderState(entry["label"], hidden, cell, entry["skip"], entry["frames"], models, projected)
 
 
 def _packed(values: Any) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tdt.spec import ModelFiles
 
 MAX_CONFIG_BYTES = 1 << 20
+TOKENIZER = "tokenizer.model"  # as NeMo and the hub name it
 _SHERPA_MELS = 80  # sherpa-onnx writes no feat_dim for models of 80 mel bins
 _DEFAULT_MAX_SYMBOLS = 10  # NeMo's default
 _log = logging.getLogger("tdt")
@@ -107,6 +108,7 @@ def build_spec(
         max_encoder_frames=encoder.position_rows,
         front_channels=_front_channels(encoder),
         max_symbols=_max_symbols(max_symbols, config),
+        tokenizer=tokenizer if (tokenizer := files.folder / TOKENIZER).is_file() else None,
     )
 
 

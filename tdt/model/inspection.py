@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import ModelError
+from tdt.fusion import count_scripts
 from tdt.model.sidecar import SIDECAR, summary
 from tdt.onnxfile import read_small
 
@@ -76,6 +77,8 @@ class Description:
         The same in seconds of audio.
     quantization : mapping or None
         Content of the sidecar file `quantization.json`.
+    scripts : mapping
+        Script → pieces with letters of it, for `tdt transcribe --script`; and those without letters.
     """
 
     model: str
@@ -91,6 +94,7 @@ class Description:
     max_encoder_frames: int | None
     max_seconds: float | None
     vocabulary: int
+    scripts: Mapping[str, int]
     blank_id: int
     durations: tuple[int, ...]
     max_symbols: int
@@ -135,6 +139,7 @@ def describe(found: FoundModel) -> Description:
         max_encoder_frames=frames,
         max_seconds=None if frames is None else round(frames * spec.frame_seconds, 3),
         vocabulary=len(spec.pieces),
+        scripts=count_scripts(spec.pieces),
         blank_id=spec.blank_id,
         durations=spec.durations,
         max_symbols=spec.max_symbols,
@@ -226,6 +231,7 @@ def render(description: Description) -> str:
         ),
         ("longest audio", f"{reach} in one piece"),
         ("vocabulary", f"{d.vocabulary} pieces with the blank, which is {d.blank_id}"),
+        ("scripts", ", ".join(f"{name} {count}" for name, count in d.scripts.items())),
         ("durations", ", ".join(map(str, d.durations)) + " encoder frames"),
         ("symbols", f"at most {d.max_symbols} on a frame"),
         ("predictor", f"{d.predictor_layers} LSTM layer{'s' * (d.predictor_layers > 1)} of {d.predictor_hidden}"),

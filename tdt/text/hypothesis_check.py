@@ -22,7 +22,8 @@ def check_hypothesis(hypothesis: object, spec: ModelSpec) -> None:
     """
     found = instance("hypothesis", hypothesis, Hypothesis)
     fields = {"token_ids": "iu", "frames": "iu", "durations": "iu", "logprobs": "f"}
-    fields |= {} if found.entropy_confidences is None else {"entropy_confidences": "f"}
+    optional = {"entropy_confidences": "f", "top_logprobs": "f", "boosted": "b"}
+    fields |= {name: kinds for name, kinds in optional.items() if getattr(found, name) is not None}
     for name, kinds in fields.items():
         values = array(f"hypothesis.{name}", getattr(found, name), kinds, "N")
         if len(values) != len(found.token_ids):

@@ -13,7 +13,7 @@ from tdt.text.subtitles import Cue, cues
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tdt.text.transcript import Transcript
+    from tdt.text.transcript import Transcript, Word
 
 
 VTT_HEADER = "WEBVTT\n"
@@ -39,16 +39,27 @@ def as_dict(transcript: Transcript, *, file: str = "") -> dict[str, Any]:
         "text": transcript.text,
         "audio_seconds": rounded(transcript.audio_seconds),
         "tokens": [rounded(asdict(token)) for token in transcript.tokens],
-        "words": [rounded(asdict(word)) for word in transcript.words],
+        "words": [_word(word) for word in transcript.words],
         "segments": [rounded(asdict(segment)) for segment in transcript.segments],
+        **({"candidates": [rounded(asdict(one)) for one in transcript.candidates]} if transcript.candidates else {}),
     }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    """Return a word's fields; `boosted` only where it is, so that nothing is there that was not asked for."""
+    known: dict[str, Any] = rounded(asdict(word))
+    if not known["boosted"]:
+        del known["boosted"]
+    return known
 
 
 def as_json(transcript: Transcript, *, file: str = "") -> str:
     """Return one JSON object on one line.
 
     Keys: `file, text, audio_seconds, tokens[{id, piece, frame, duration, start, end, confidence}],
-    words[{text, start, end, confidence}], segments[{text, start, end}]`; `frame` and `duration` count encoder frames,
+    words[{text, start, end, confidence}], segments[{text, start, end}]`, a word also with `boosted: true` where
+    phrases or a language model chose it, and with a beam `candidates[{text, score}]`;
+    `frame` and `duration` count encoder frames,
     `start` and `end` are seconds.
     """
     return json.dumps(as_dict(transcript, file=file), ensure_ascii=False, allow_nan=False) + "\n"

@@ -37,12 +37,16 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word with the marks that belong to it; seconds; the least of its tokens' confidences."""
+    """A word with the marks that belong to it; seconds; the least of its tokens' confidences.
+
+    `boosted` where phrases or a language model made it another word than plain decoding would have heard there.
+    """
 
     text: str
     start: float
     end: float
     confidence: float
+    boosted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,14 @@ class Segment:
     text: str
     start: float
     end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What else may have been said, by a beam search: its text and its log-probability."""
+
+    text: str
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,8 @@ class Transcript:
         Length of the user's clip.
     timeline : Timeline, optional
         Where the time of the call went, where that was asked for.
+    candidates : tuple of Candidate
+        With a beam, for audio that was not cut: the hypotheses that are left, best first, the text's own among them.
     """
 
     text: str
@@ -77,6 +91,7 @@ class Transcript:
     segments: tuple[Segment, ...]
     audio_seconds: float
     timeline: Timeline | None = field(default=None, compare=False, repr=False)
+    candidates: tuple[Candidate, ...] = field(default=(), repr=False)
 
 
 class _Span(NamedTuple):
@@ -87,6 +102,11 @@ class _Span(NamedTuple):
     last: int
     start: int
     end: int
+
+    @property
+    def tokens(self) -> slice:
+        """Its tokens."""
+        return slice(self.first, self.last + 1)
 
 
 def build(
@@ -140,12 +160,22 @@ def build(
         value = frame * spec.frame_seconds - left_pad
         return min(max(value, 0.0), audio_seconds) if clamp else value
 
+    def boosted(word: _Span) -> bool:
+        return hypothesis.boosted is not None and bool(hypothesis.boosted[word.tokens].any())
+
     return Transcript(
         text=pieces.text(ids),
         tokens=_tokens(ids, hypothesis, spans, scores, pieces, seconds),
-        words=tuple(Word(w.text, seconds(w.start), seconds(w.end), min(scores[w.first : w.last + 1])) for w in words),
+        words=tuple(
+            Word(span.text, seconds(span.start), seconds(span.end), min(scores[span.tokens]), boosted(span))
+            for span in words
+        ),
         segments=tuple(Segment(s.text, seconds(s.start), seconds(s.end)) for s in segments),
         audio_seconds=audio_seconds,
+        candidates=tuple(
+            Candidate(pieces.text(other.hypothesis.token_ids.tolist()), other.score)
+            for other in hypothesis.alternatives
+        ),
     )
 
 
@@ -168,7 +198,8 @@ def token_confidences(hypothesis: Hypothesis, spec: ModelSpec, method: Confidenc
     """Return each token's confidence in 0..1.
 
     "max_prob" is (p·V − 1)/(V − 1) with V the size of the token slice, blank included: 0 for a uniform guess. The
-    entropy measure needs the whole distribution, so the decoder has computed it.
+    entropy measure needs the whole distribution, so the decoder has computed it. Both are of what the model itself
+    heard: with phrases, p is the probability of the token that would have been emitted without.
 
     Raises
     ------
@@ -179,7 +210,8 @@ def token_confidences(hypothesis: Hypothesis, spec: ModelSpec, method: Confidenc
         raise OptionError("confidence", method, "one of " + ", ".join(CONFIDENCES))
     if method == "max_prob":
         size = spec.blank_id + 1
-        return [_unit((math.exp(logprob) * size - 1) / (size - 1)) for logprob in hypothesis.logprobs.tolist()]
+        logprobs = hypothesis.logprobs if hypothesis.top_logprobs is None else hypothesis.top_logprobs
+        return [_unit((math.exp(logprob) * size - 1) / (size - 1)) for logprob in logprobs.tolist()]
     if hypothesis.entropy_confidences is None:
         raise OptionError("confidence", method, "'max_prob', as this hypothesis carries no entropy_confidences")
     return [_unit(score) for score in hypothesis.entropy_confidences.tolist()]

@@ -155,7 +155,7 @@ def test_what_says_nothing_does_nothing(phrases: list[Any]) -> None:
 
 def test_phrases_may_be_given_in_any_order_twice_and_with_spaces() -> None:
     plain = Phrases(["language model", ("Toronto", 2.0), "language"]).automaton(VOCABULARY)
-    listed = [("Toronto", 0.5), "language", " language \u00a0 model\n", ("Toronto", 2.0), "", ("ten", 0.0)]
+    listed = [("Toronto", 0.5), "language", " language \u00a0 model\n", ("Toronto", 2.0), "", ("ten", 0.0), "Toronto"]
     other = Phrases(listed).automaton(VOCABULARY)
     for text in ("language models in Toronto", "the lang Tor ten"):
         tokens = VOCABULARY.encode(text)
@@ -302,6 +302,7 @@ def test_a_fork_amid_building_finds_the_lock_open() -> None:
         child = context.Process(target=_ask_after_the_fork, args=(phrases, answers))
         child.start()
     child.join(60)
+    child.kill()  # where it waits for ever
     assert child.exitcode == 0
     assert answers.get() == 1 + len(VOCABULARY.encode("Toronto"))
 
@@ -430,6 +431,12 @@ def test_explanations_say_why_a_phrase_is_missed(phrase: str, text: str, reason:
     assert "holds no phrase" in str(explained)
 
 
+def test_explanations_name_phrases_of_no_weight() -> None:
+    explained = Phrases([("ten", 0.0)]).explain("ten", VOCABULARY)
+    assert explained.found == explained.pieces[-1].ends == ()
+    assert [(missed.phrase, missed.reason) for missed in explained.missed] == [("ten", "its weight is 0")]
+
+
 def test_explanations_name_unknown_letters() -> None:
     explained = Phrases(["ten"]).explain("naïve ten", VOCABULARY)
     assert explained.outside == ("ï",)
@@ -470,6 +477,7 @@ def test_repeats_are_found() -> None:
     assert repeats((1, 2) * 9 + (1,), names) == (("ab", 9, 0),)
     assert repeats((9, *(3, 4, 5) * 10, 3, *(1, 2) * 12), names) == (("cde", 10, 1), ("ab", 12, 32))
     assert repeats((1,) * 18, names) == (("a", 18, 0), ("aa", 9, 0))
+    assert repeats((1,) * 19, names) == (("a", 19, 0), ("aa", 9, 0))
     assert repeats((1,) * 3, names, most=2) == (("a", 3, 0),)
     assert repeats((), names) == ()
     assert repeats((6,) * 30, names) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ STANDING: list[tuple[str, str, str, str]] = [
     ("overlap each other", "abc bcd cde", "abcde", "a|ab|abc|bcd|cde"),
     ("failures down a chain", "aaab aab ab b", "aaax", "a|aa|aaa| "),
     ("failures down a chain, found", "aaac aac ac c", "aaac", "a|aa|aaa|aaac"),
+    ("the second failure has the piece", "abcd bce cdx", "abcdx", "a|ab|abc|abcd|cdx"),
     ("shared beginnings", "abc abd abe", "abd", "a|ab|abd"),
     ("the same twice", "ab ab", "ab", "a|ab"),
 ]  # fmt: skip
@@ -164,6 +166,16 @@ def test_scores_are_those_of_every_suffix(
         assert score == oracle(text[:place], text[place])
 
 
+@given(st.lists(st.text("ab", min_size=1, max_size=7), max_size=8))
+def test_failures_are_the_longest_suffixes_that_begin_a_phrase(phrases: list[str]) -> None:
+    machine = frozen([(tokens_of(phrase), 1.0) for phrase in phrases])
+    prefixes = {phrase[:end] for phrase in phrases for end in range(len(phrase) + 1)} | {""}
+    names = [prefix_of(machine, state) for state in range(len(machine.backoffs))]
+    assert sorted(names) == sorted(prefixes)
+    for name, failure in zip(names[1:], machine.backoffs[1:], strict=True):
+        assert names[failure] == next(name[cut:] for cut in range(1, len(name) + 1) if name[cut:] in prefixes)
+
+
 @given(PHRASES, TEXTS)
 def test_what_was_given_is_what_stands_and_what_ends_keep(
     scores: dict[tuple[int, ...], float], text: tuple[int, ...]
@@ -214,3 +226,30 @@ def test_a_phrase_of_two_hundred_pieces() -> None:
 def test_huge_scores_stay_finite(score: float) -> None:
     machine = frozen({tokens_of("abcde" * 800): score * 1e6}, depth_scaling=1e6)
     assert np.isfinite(machine.backoff_weights).all()
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_draws_the_tree_with_its_numbers() -> None:
+    page = (DATA.parents[1] / "tools/readme/fusion.md").read_text(encoding="utf-8")
+    drawing = next(block for block in page.split("```") if "root ─" in block)
+    scores = {tuple(map(ord, phrase)): 1.0 for phrase in ("he", "hers", "she")}
+    oracle, trie = PhraseScores(scores), Trie(128)
+    for tokens, score in scores.items():
+        trie.insert(tokens, score)
+    totals = [f"{oracle.total(prefix):.2f}" for prefix in oracle.prefixes]
+    assert sorted(re.findall(r"S (\d+\.\d\d)", drawing)) == sorted(totals)
+    earned = [f"{chr(prefix[-1])} +{oracle.weight(prefix):.2f}" for prefix in oracle.prefixes]
+    assert sorted(re.findall(r"\w \+\d+\.\d\d", drawing)) == sorted(earned)
+    by_state = trie.freeze().backoff_weights  # root, h, s, he, sh, her, she, hers
+    drawn = [float(number) for number in re.findall(r"┊ (-?\d+(?:\.\d+)?)", drawing)]
+    assert sorted(drawn) == sorted(round(float(by_state[state]), 2) for state in (4, 6, 5, 7))
+    assert "-1.00, -1.00 and, as `he` is a whole phrase, 0" in page
+    assert by_state[[1, 2, 3]].tolist() == [-1.0, -1.0, 0.0]
+
+
+def test_the_page_shows_an_explanation_as_it_is() -> None:
+    page = (DATA.parents[1] / "tools/readme/fusion.md").read_text(encoding="utf-8")
+    shown = str(Phrases(["Toronto"]).explain("toronto Tor is", Vocabulary(TINY)))
+    assert f"```text\n{shown}\n```" in page
