@@ -16,7 +16,7 @@ from .counters import count_up
 from .joint import BIAS_PLANE, NORM_BYTES, SCREENED, full_row
 from .scores import DEVIATIONS, ENTROPY_POWER, MAX_ERROR
 
-# What a log-probability may be expected to be off: STEADY, so that some hundreds of them, summed up by a hypothesis, are
+# What a log-probability may be expected to be off: STEADY, so that some hundreds of them that a hypothesis sums up are
 # within 1e-3 (errors of rows are independent of one another, but much the same from step to step), and a share of what
 # even the best token costs. Where models are sure of themselves, as trained ones are, the first is what counts and
 # takes few rows; in flat distributions it would take a fifth of the vocabulary, and sums are in the thousands.
@@ -97,7 +97,9 @@ def _measure(task: Any, b: int, top: Any, cut: float, variance: float) -> Any:
     spread = (get_float(sums, 1) + get_float(sums, 3)) * exp(-ENTROPY_POWER * log(total))
     floor = exp((1.0 - float(task[f.BLANK] + 1) ** (1.0 - ENTROPY_POWER)) / (1.0 - ENTROPY_POWER))
     entropy = (exp((1.0 - spread) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
-    part = ENTROPY_POWER * sqrt(variance * get_float(sums, 5)) * exp(-ENTROPY_POWER * log(total)) / (1.0 - ENTROPY_POWER)
+    part = (
+        ENTROPY_POWER * sqrt(variance * get_float(sums, 5)) * exp(-ENTROPY_POWER * log(total)) / (1.0 - ENTROPY_POWER)
+    )
     sharp = DEVIATIONS * part * entropy <= MAX_ERROR
     return log(total), entropy, _is_good(variance, total, get_float(sums, 2), get_float(sums, 4)), sharp
 

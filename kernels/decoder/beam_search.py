@@ -128,10 +128,10 @@ def _compact(task: Any, active: int) -> Any:
 
 @inline
 def _all_finite(task: Any, m: int) -> Any:
+    least = 0
     for b in range(m):
-        if get_int(task[f.RESULTS], b) < 0:
-            return False
-    return True
+        least = min(least, get_int(task[f.RESULTS], b))
+    return least == 0
 
 
 @inline

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
 from tdt.decoding import native
 from tdt.kernels.fusion.automaton import Automaton, automaton
@@ -14,6 +13,9 @@ from tdt.onnxfile.walk import Linear, Matrix
 from tdt.spec import ModelFiles, ModelSpec
 from tdt.stages import Encoded
 from tdt.surgery.lifting import DecoderWeights, LstmLayer
+
+if TYPE_CHECKING:
+    import pytest
 
 FILES = ModelFiles("onnx-asr", Path("none"), Path("none"), Path("none"))
 
@@ -47,7 +49,8 @@ def random_weights(
     weights = DecoderWeights(
         embedding=embedding,
         layers=tuple(
-            LstmLayer(matrix(4 * width, width, 2), matrix(4 * width, width, 2), vector(4 * width)) for _ in range(layers)
+            LstmLayer(matrix(4 * width, width, 2), matrix(4 * width, width, 2), vector(4 * width))
+            for _ in range(layers)
         ),
         encoder=Linear(matrix(width, width, 2), vector(width), ""),
         predictor=Linear(matrix(width, width, 2), vector(width), ""),
