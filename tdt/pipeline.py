@@ -298,7 +298,7 @@ class Stages(Bound):
         return transcripts
 
 
-def in_order(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+def in_order(results: Iterable[tuple[int, Result]]) -> Generator[Result, None, None]:
     """Yield results in the order of the inputs, each as soon as it and all before it are there."""
     waiting: dict[int, Result] = {}
     following = 0

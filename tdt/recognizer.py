@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from tdt.checks import WHOLE, one_of, whole_number
 from tdt.errors import OptionError, TdtError, TranscriptionError
@@ -14,10 +15,10 @@ from tdt.reading import Reading, fusion_of, reading_of, several, sources_of
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.stagewise import StageByStage
 from tdt.streaming import stream_parts
-from tdt.timeline import CALL, NULL, Recorder, Timeline, as_recorder
+from tdt.timeline import NULL, Recorder, Timeline, as_recorder, call_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from tdt.longform import LongForm
     from tdt.options import Errors, FusionOptions, StreamOptions, TranscribeOptions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tdt.text import Segment, Transcript
 
 T = TypeVar("T")
+_END = object()
 
 
 class Recognizer(StageByStage, Listening):
@@ -127,7 +129,7 @@ class Recognizer(StageByStage, Listening):
         long_form = stages.long_form(reading)
         results: list[Any] = [None] * len(sources)
         finished = stages.results(sources, reading, long_form, recorder)
-        with self._lifetime.use(), recorder.span(CALL):
+        with self._lifetime.use(), call_of(recorder):
             for done, (index, result) in enumerate(finished, start=1):
                 results[index] = result
                 if progress is not None:
@@ -154,7 +156,7 @@ class Recognizer(StageByStage, Listening):
         reading, timeline = reading_of(options)
         stages = self._stages.guided(fusion_of(options))
         results = stages.results(several(audio), reading, stages.long_form(reading), timeline)
-        return self._in_use(in_order(results))
+        return self._in_use(in_order(results), timeline)
 
     def stream(self, audio: AudioSource | Iterable[Any], **options: Unpack[StreamOptions]) -> Iterator[Segment]:
         """Yield the segments of one recording of any length, each as soon as nothing that follows can change it.
@@ -177,11 +179,17 @@ class Recognizer(StageByStage, Listening):
         reading, timeline = reading_of(options)
         stages = self._stages.guided(fusion_of(options), 1)
         parts = stream_parts(stages, stages.long_form(reading), audio, reading, timeline)
-        return self._in_use(segment for part in parts for segment in part.segments)
+        return self._in_use((segment for part in parts for segment in part.segments), timeline)
 
-    def _in_use(self, items: Iterable[T]) -> Iterator[T]:
-        with self._lifetime.use():
-            yield from items
+    def _in_use(self, items: Generator[T, None, None], timeline: Recorder) -> Iterator[T]:
+        """Yield items; the work for each is a call of the timeline, and the time that its user takes is none."""
+        with self._lifetime.use(), closing(items):
+            while True:
+                with call_of(timeline):
+                    item = next(items, _END)
+                if item is _END:
+                    return
+                yield cast("T", item)
 
     def long_form(self, *, jobs: int = 1, **options: Unpack[StreamOptions]) -> LongForm:
         """Return the pipeline for long recordings; `jobs` of them share their batches."""

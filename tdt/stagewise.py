@@ -8,7 +8,7 @@ from tdt.checks import number
 from tdt.decoding import GuidedEngine
 from tdt.reading import Reading, sources_of
 from tdt.text import Transcript, build, check_hypothesis
-from tdt.timeline import NULL, Recorder, as_recorder
+from tdt.timeline import NULL, Recorder, as_recorder, call_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,7 +59,7 @@ class StageByStage:
         """
         reading, timeline = Reading(sample_rate, channel, track=track), as_recorder("timeline", timeline)
         sources, _ = sources_of(audio)
-        with self._lifetime.use():
+        with self._lifetime.use(), call_of(timeline):
             samples = [reading.samples(source, timeline)[0] for source in sources]
             return self._stages.extractor(samples, timeline)
 
@@ -84,8 +84,9 @@ class StageByStage:
         OptionError
             Where the shapes do not fit the model.
         """
-        with self._lifetime.use():
-            return self._stages.encoder.encode(features, as_recorder("timeline", timeline))
+        timeline = as_recorder("timeline", timeline)
+        with self._lifetime.use(), call_of(timeline):
+            return self._stages.encoder.encode(features, timeline)
 
     def decode(
         self, encoded: Encoded, *, timeline: Recorder = NULL, **fusion: Unpack[FusionOptions]
@@ -144,7 +145,7 @@ class StageByStage:
             Where the shapes do not fit the model.
         """
         timeline = as_recorder("timeline", timeline)
-        with self._lifetime.use():
+        with self._lifetime.use(), call_of(timeline):
             engine = self._stages.guided(fusion).engine
             if isinstance(engine, GuidedEngine) and engine.plan.beam is not None:
                 return engine.decode_beams(encoded, states, timeline)

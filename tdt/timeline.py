@@ -80,6 +80,13 @@ def as_recorder(name: str, value: Any) -> Recorder:
     return recorder
 
 
+def call_of(recorder: Recorder) -> AbstractContextManager[None]:
+    """Return the span of a call, so that its wall time is known; nothing within another span of this thread."""
+    if isinstance(recorder, Timeline) and recorder.open_spans():
+        return _NOTHING
+    return recorder.span(CALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """One timed block.

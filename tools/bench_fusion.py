@@ -4,8 +4,8 @@
     tools/bench_fusion.py [--model DIR] [--encoded CACHE.npz] [--batches 1,16]
 
 DIR is in the onnx-asr layout (tools/make_bench_model writes one in the shapes of parakeet-tdt-0.6b-v3; the bundled
-model by default). Real speech goes in, the evaluation clips; their encoder output can be kept with --encoded. The phrases are
-20 000 of random pieces, the language model is one of a million n-grams of order 3.
+model by default). Real speech goes in, the evaluation clips; their encoder output can be kept with --encoded. The
+phrases are 20 000 of random pieces, the language model is one of a million n-grams of order 3.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 """Word error rates with phrases, a language model and beams on the evaluation clips, beside NeMo's own.
 
     tools/wer_fusion.py                          a table for the bundled model
-    tools/wer_fusion.py --picture weights.png    what a weight of phrases buys and costs: recall of planted words, damage
+    tools/wer_fusion.py --picture weights.png    what a weight of phrases buys and costs: planted words heard, damage
 
 NeMo's figures are those of NeMo 3.0.0 (tests/data/strategies/wer_all_eval.json), where the phrases are the same.
 """

@@ -205,14 +205,17 @@ class LongForm(Bound):
         rounds = max(len(line) for line in lines.values())
         for turn in range(rounds):
             self._step([line[turn] for line in lines.values() if turn < len(line)], steps, timeline)
-        with timeline.span("text"):
-            for recording in lines:
-                done = recording in ended
-                part = outcome(partial(self._part, recording, steps[recording], done=done), recording.name)
-                if isinstance(part, TdtError):
-                    recording.fail(part)
-                    part = Part(recording, None, [], done)
-                yield part
+        with timeline.span("text"):  # which is closed before anything is given out
+            parts = [self._told(recording, steps[recording], done=recording in ended) for recording in lines]
+        yield from parts
+
+    def _told(self, recording: Recording, steps: list[tuple[Hypothesis, bool]], *, done: bool) -> Part:
+        """Return what has become final of a recording; where that cannot be made, it has failed."""
+        part = outcome(partial(self._part, recording, steps, done=done), recording.name)
+        if isinstance(part, TdtError):
+            recording.fail(part)
+            return Part(recording, None, [], done)
+        return part
 
     def _step(
         self, turn: Sequence[Heard], steps: dict[Recording, list[tuple[Hypothesis, bool]]], timeline: Recorder
