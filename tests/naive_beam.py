@@ -83,9 +83,11 @@ class Search:
             index = int(steps.argmax())
             value = fused[self.blank] if self.pruning == "late" else plain[self.blank]
             return [self._extend(hypothesis, self.blank, index, value + steps[index], plain, walked, before)]
-        pairs = [(k, d) for k in sorted(considered) for d in range(len(steps)) if fused[k] > -math.inf]
-        pairs = sorted(pairs, key=lambda pair: -(fused[pair[0]] + steps[pair[1]]))[: self.size]
-        return [self._extend(hypothesis, k, d, fused[k] + steps[d], plain, walked, before) for k, d in pairs]
+        grid = np.full((self.blank + 1, len(steps)), -math.inf)
+        grid[considered] = fused[considered, None] + steps
+        best = np.argsort(-grid, axis=None, kind="stable")[: self.size].tolist()
+        pairs = [(*divmod(place, len(steps)), grid.flat[place]) for place in best if grid.flat[place] > -math.inf]
+        return [self._extend(hypothesis, k, d, gain, plain, walked, before) for k, d, gain in pairs]
 
     def _fuse(self, plain: np.ndarray, scores: list[np.ndarray]) -> np.ndarray:
         out, total = plain.copy(), sum(weight for weight, _ in self.fusions)
@@ -139,15 +141,14 @@ class LabelledNetwork:
 
     def __init__(self, weights: Any, frames: np.ndarray, blank: int) -> None:
         self.weights, self.blank = weights, blank
-        self.projected = frames @ weights.encoder.matrix.values.T + weights.encoder.bias
+        self.projected = np.array([_times(weights.encoder, frame) for frame in frames])
         self._fed: dict[tuple[int, ...], Any] = {}
         self._rows: dict[tuple[int, tuple[int, ...]], np.ndarray] = {}
 
     def __call__(self, frame: int, labels: tuple[int, ...]) -> np.ndarray:
         if (frame, labels) not in self._rows:
-            output = self.weights.output
             total = np.maximum(self.projected[frame] + self._feed(labels)[2], 0)
-            self._rows[frame, labels] = output.matrix.values @ total + output.bias
+            self._rows[frame, labels] = _times(self.weights.output, total)
         return self._rows[frame, labels]
 
     def _feed(self, labels: tuple[int, ...]) -> Any:
@@ -167,7 +168,12 @@ class LabelledNetwork:
             i, o, f = (1 / (1 + np.exp(-gate)) for gate in (i, o, f))
             after[1][index] = f * cell[index] + i * np.tanh(g)
             x = after[0][index] = (o * np.tanh(after[1][index])).astype(np.float32)
-        return *after, self.weights.predictor.matrix.values @ x + self.weights.predictor.bias
+        return *after, _times(self.weights.predictor, x)
+
+
+def _times(linear: Any, x: np.ndarray) -> np.ndarray:
+    """Row by row, so that equal rows give equal numbers, which BLAS does not promise."""
+    return (linear.matrix.values * x).sum(axis=1) + linear.bias
 
 
 def walker(model: Any) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:

@@ -17,9 +17,9 @@ from ..vector.memory import get_double, get_float, get_int, get_mask, keep_apart
 from ..vector.simd import float_dot
 from . import beam_task as g
 from . import task as f
-from .beam_scores import normaliser
+from .beam_scores import compute_marked, normaliser
 from .counters import count_up
-from .joint import BIAS_PLANE, MAX_SURVIVORS, NORM_BYTES, SCREENED, activate_row, best_survivor, first_largest, full_row
+from .joint import BIAS_PLANE, MAX_SURVIVORS, NORM_BYTES, SCREENED, activate_row, first_largest, full_row
 
 LANES = 16
 LEAST = np.float32(-3.4e38)  # what is not allowed is -inf, and reaches it never
@@ -44,7 +44,7 @@ def choose_candidates(task: Any, b: int) -> None:
         return
     slot, size, tokens = get_int(g.of(task, g.ROW_SLOTS), b), g.of(task, g.SIZE), task[f.TOKENS]
     u = slot // g.of(task, g.SLOTS)
-    fused, early = g.of(task, g.MODELS) > 0, g.of(task, g.EARLY) != 0
+    fused, early = g.has_models(task, u), g.of(task, g.EARLY) != 0
     bonus = g.of(task, g.BONUSES) + 4 * slot * tokens
     added = g.of(task, g.PLAIN)
     if fused and not early:
@@ -81,7 +81,7 @@ def _make_exact(task: Any, b: int, added: int, size: int) -> Any:
             full_row(task, b)
             limit = LEAST
         else:
-            best_survivor(task, b)
+            compute_marked(task, b)
     return top, limit
 
 

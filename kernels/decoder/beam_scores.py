@@ -2,27 +2,68 @@
 
 from __future__ import annotations
 
-from math import exp, inf, log
+from math import exp, inf, log, sqrt
 from typing import Any
 
 import numpy as np
 
 from ..vector.beam_rows import CUTS, cut_sums, mark_between, parted_sums
 from ..vector.jit import inline
-from ..vector.memory import get_float, keep_apart
+from ..vector.memory import get_float, get_int, get_mask, keep_apart, set_float, set_int
+from ..vector.simd import float_dots
 from . import task as f
 from .counters import count_up
-from .joint import NORM_BYTES, SCREENED, best_survivor, full_row
-from .scores import ENTROPY_POWER
+from .joint import BIAS_PLANE, NORM_BYTES, SCREENED, full_row
+from .scores import DEVIATIONS, ENTROPY_POWER, MAX_ERROR
 
-# What a log-probability may be expected to be off: a hypothesis sums some hundreds of them up, whose errors are
-# independent, and their sum is to be within 1e-3. The errors of a row's estimates lean to no side, but their
-# exponentials do, by half of their variance; that is taken off, to a tenth or so, and this is how large it may be.
-MAX_DEVIATION = 2.5e-5
-MAX_LEANING = 1e-5
+# What a log-probability may be expected to be off: STEADY, so that some hundreds of them that a hypothesis sums up are
+# within 1e-3 (errors of rows are independent of one another, but much the same from step to step), and a share of what
+# even the best token costs. Where models are sure of themselves, as trained ones are, the first is what counts and
+# takes few rows; in flat distributions it would take a fifth of the vocabulary, and sums are in the thousands.
+STEADY, SHARE = 3e-6, 2e-5
+# In the thread's scratch, in bytes: products and places of four rows.
+PRODUCTS, MARKED = 64, 96
 CUT_STEP = 1.0
+ENTROPY_STEP = 3.0
 MOST_CUTS = 16  # of CUTS steps; what is further below the top than all of them is not worth a row
 FULL_SHARE = 4  # so many times fewer rows than there are, and they are computed one by one
+
+
+@inline
+def compute_marked(task: Any, b: int) -> None:
+    """Compute the marked rows of row `b` in float32, and put them in their places; four at a time."""
+    keep_apart()
+    rows, count = task[f.BEAM_SCRATCH] + MARKED, 0
+    for block in range(task[f.TOKENS] // 16):
+        mask = get_mask(task[f.MASKS], block)
+        row = 16 * block
+        while mask != 0:
+            if mask & 1:
+                set_int(rows, count, row)
+                count += 1
+                if count == 4:
+                    _compute_four(task, b, rows)
+                    count = 0
+            mask >>= 1
+            row += 1
+    if count > 0:
+        for spare in range(count, 4):
+            set_int(rows, spare, get_int(rows, 0))
+        _compute_four(task, b, rows)
+
+
+@inline
+def _compute_four(task: Any, b: int, rows: int) -> None:
+    keep_apart()
+    width, tokens = task[f.JOINT], task[f.TOKENS]
+    values, x, out = task[f.OUTPUT_VALUES], task[f.ACTIVATIONS] + 4 * b * width, task[f.BEAM_SCRATCH] + PRODUCTS
+    first, second = values + 4 * width * get_int(rows, 0), values + 4 * width * get_int(rows, 1)
+    third, fourth = values + 4 * width * get_int(rows, 2), values + 4 * width * get_int(rows, 3)
+    float_dots(first, second, third, fourth, x, width, out)
+    for i in range(4):
+        row = get_int(rows, i)
+        logit = get_float(task[f.ROW_TABLES], BIAS_PLANE * tokens + row) + get_float(out, i)
+        set_float(task[f.LOGITS] + 4 * b * tokens, row, logit)
 
 
 @inline
@@ -37,13 +78,14 @@ def _variance(task: Any, b: int) -> Any:
 @inline
 def _is_good(variance: float, total: float, far: float, squares: float) -> Any:
     """Say whether estimates of Σ p = `far` and Σ p² = `squares` leave a sum of `total` as exact as it is to be."""
-    deviation = MAX_DEVIATION * total
-    return variance * squares <= deviation * deviation and variance * far <= 2.0 * MAX_LEANING * total
+    allowed = (STEADY + SHARE * max(log(total), 0.0)) * total
+    # Errors lean to no side, but their exponentials do, by half of their variance.
+    return variance * squares <= allowed * allowed and 0.5 * variance * far <= allowed
 
 
 @inline
 def _measure(task: Any, b: int, top: Any, cut: float, variance: float) -> Any:
-    """Return log Σ exp(logit) - top of row `b`, its entropy confidence, and whether the first is good enough.
+    """Return log Σ exp(logit) - top of row `b`, its entropy confidence, and whether either is good enough.
 
     Logits further than `cut` below the top are estimates whose errors are independent of one another.
     """
@@ -51,12 +93,15 @@ def _measure(task: Any, b: int, top: Any, cut: float, variance: float) -> Any:
     sums, tokens = task[f.BEAM_SCRATCH], task[f.TOKENS]
     logits = task[f.LOGITS] + 4 * b * tokens
     parted_sums(logits, tokens, top, np.float32(ENTROPY_POWER), np.float32(cut), sums)
-    far = get_float(sums, 2) * exp(-0.5 * variance)
-    total = get_float(sums, 0) + far
+    total = float(get_float(sums, 0)) + get_float(sums, 2)
     spread = (get_float(sums, 1) + get_float(sums, 3)) * exp(-ENTROPY_POWER * log(total))
     floor = exp((1.0 - float(task[f.BLANK] + 1) ** (1.0 - ENTROPY_POWER)) / (1.0 - ENTROPY_POWER))
     entropy = (exp((1.0 - spread) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
-    return log(total), entropy, _is_good(variance, total, get_float(sums, 2), get_float(sums, 4))
+    part = (
+        ENTROPY_POWER * sqrt(variance * get_float(sums, 5)) * exp(-ENTROPY_POWER * log(total)) / (1.0 - ENTROPY_POWER)
+    )
+    sharp = DEVIATIONS * part * entropy <= MAX_ERROR
+    return log(total), entropy, _is_good(variance, total, get_float(sums, 2), get_float(sums, 4)), sharp
 
 
 @inline
@@ -84,23 +129,24 @@ def normaliser(task: Any, b: int, top: Any, known: Any) -> Any:
     keep_apart()
     variance = _variance(task, b)
     if task[f.MODE] != SCREENED:
-        total, entropy, _ = _measure(task, b, top, inf, 0.0)
+        total, entropy, _, _ = _measure(task, b, top, inf, 0.0)
         return top + total, entropy
     tokens, before = task[f.TOKENS], np.float32(inf)
     logits = task[f.LOGITS] + 4 * b * tokens
     cut = float(top - known)
     while True:
-        total, entropy, good = _measure(task, b, top, cut, variance)
-        if good:
+        total, entropy, good, sharp = _measure(task, b, top, cut, variance)
+        if good and sharp:
             return top + total, entropy
         if cut >= 0.0:
             before = top - np.float32(cut)
-        cut = _better_cut(task, b, top, max(cut, 0.0), variance)
+        cut = max(cut, 0.0)
+        cut = cut + ENTROPY_STEP if good else _better_cut(task, b, top, cut, variance)
         found = mark_between(logits, tokens, top - np.float32(cut), before, task[f.MASKS])
         if FULL_SHARE * found > tokens or not cut < inf:  # a cut that is no number ends it, too
             break
         count_up(task, f.REFINED, found)
-        best_survivor(task, b)
+        compute_marked(task, b)
     full_row(task, b)
-    total, entropy, _ = _measure(task, b, top, inf, 0.0)
+    total, entropy, _, _ = _measure(task, b, top, inf, 0.0)
     return top + total, entropy

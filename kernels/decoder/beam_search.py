@@ -51,6 +51,8 @@ def _fuse_slot(task: Any, slot: int) -> None:
     keep_apart()
     models, tokens = g.of(task, g.MODELS), task[f.TOKENS]
     u = slot // g.of(task, g.SLOTS)
+    if not g.has_models(task, u):
+        return
     states, source = g.of(task, g.MODEL_STATES) + 8 * models * slot, get_int(task[f.SOURCES], slot)
     listed = g.of(task, g.LISTED) + 8 * models * u
     if source != slot:  # else it is the first
@@ -126,10 +128,10 @@ def _compact(task: Any, active: int) -> Any:
 
 @inline
 def _all_finite(task: Any, m: int) -> Any:
+    least = 0
     for b in range(m):
-        if get_int(task[f.RESULTS], b) < 0:
-            return False
-    return True
+        least = min(least, get_int(task[f.RESULTS], b))
+    return least == 0
 
 
 @inline

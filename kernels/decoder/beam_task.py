@@ -57,6 +57,13 @@ def of(task: Any, place: int) -> Any:
 
 
 @inline
+def has_models(task: Any, u: int) -> Any:
+    """Say whether utterance `u` has automata; where it has none, nothing is added, as in a batch without any."""
+    models = of(task, MODELS)
+    return models > 0 and get_int(of(task, LISTED) + 8 * models * u, 0) >= 0
+
+
+@inline
 def node_at(task: Any, u: int, node: int) -> Any:
     """Return the address of a node."""
     return of(task, TREE) + 8 * NODE_FIELDS * (u * of(task, NODE_ROOM) + node)

@@ -57,7 +57,7 @@ def lane_bounds(_typing: Any, logits: Any, count: Any, rows: Any, stride: Any, n
 def mark_reaching(
     _typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, bonus: Any, limit: Any, masks: Any
 ) -> Any:
-    """Store a uint16 mask for every 16 rows: where the upper bound of logit + bonus reaches `limit`; return how many."""
+    """Store a uint16 mask for every 16 rows: where upper bounds of logit + bonus reach `limit`; return how many do."""
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         features = cpu_features(context)
@@ -123,7 +123,7 @@ def cut_sums(_typing: Any, logits: Any, count: Any, top: Any, cut: Any, step: An
 def mark_between(_typing: Any, logits: Any, count: Any, low: Any, high: Any, masks: Any) -> Any:
     """Store a uint16 mask for every 16 rows: where low <= logit < high; return how many there are."""
 
-    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         logits_, count_, low_, high_, masks_ = args
         lows, highs = v.splat(builder, low_), v.splat(builder, high_)
         popcount = builder.module.declare_intrinsic("llvm.ctpop", [v.I16], ir.FunctionType(v.I16, [v.I16]))

@@ -215,3 +215,18 @@ def float_dot(_typing: Any, w: Any, x: Any, k: Any) -> Any:
         return v.sum_lanes(builder, v.add_floats(builder), [total])
 
     return types.float32(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def float_dots(_typing: Any, first: Any, second: Any, third: Any, fourth: Any, x: Any, k: Any, out: Any) -> Any:
+    """Store the float32 dot products of four rows and one vector, each with the bits that a strip gives."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        *rows, x_base, count, out_base = args
+        step = ir.Constant(v.I64, FLOAT_STEP)
+        block = Block(None, None, step, None, None, count, None, None, (len(rows), 1))
+        sums = _float_sums(builder, cpu_features(context), block, rows, [x_base])
+        v.store(builder, sums, out_base, ZERO)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), generate

@@ -128,7 +128,7 @@ def begun(state: DecoderState, fusion: Fusion | None, first: Any, spec: ModelSpe
     fusion : Fusion or None
         What is added for the utterance.
     first : DecodingState
-        What every utterance starts from (:mod:`tdt.kernels.decoder.buffers`), with the prediction after the start symbol.
+        What every utterance starts from (:mod:`tdt.kernels.decoder.buffers`), its prediction included.
     spec : ModelSpec
 
     Raises

@@ -72,7 +72,11 @@ class BeamRuns:
             for share in shares
         ]
         results = self._runs.spread(pieces, self.run)
-        found = {u: state for share, (part, _) in zip(shares, results, strict=True) for u, state in zip(share, part)}
+        found = {
+            u: state
+            for share, (part, _) in zip(shares, results, strict=True)
+            for u, state in zip(share.tolist(), part, strict=True)
+        }
         return [found[u] for u in range(len(lengths))], sum(counters for _, counters in results)
 
     def run(self, piece: Piece) -> tuple[list[BeamState], Any]:
@@ -182,7 +186,8 @@ class BeamRuns:
         now.paths[u, :alive] = -1 - np.arange(alive)
         self._new_node(arrays, u, -1, -1, -1)
         children: dict[tuple[int, int], int] = {}
-        begin, places = u * self._buffers.slots_of(now.scores.shape[1]), {}
+        begin = u * self._buffers.slots_of(now.scores.shape[1])
+        places: dict[int, int] = {}
         hidden, joint = state.hidden.shape[2], state.projected.shape[1]
         for h, part in enumerate(state.opened):
             node = 0
