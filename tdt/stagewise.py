@@ -115,6 +115,9 @@ class StageByStage:
     ) -> tuple[list[Hypothesis], list[Any]]:
         """Decode the next piece of each utterance; the pieces together give what one call over the whole gives.
 
+        With a beam, hypotheses that have come to the end of a piece wait there for the others, as in NeMo, so that the
+        last bit of it may depend on where pieces end.
+
         Parameters
         ----------
         encoded : Encoded

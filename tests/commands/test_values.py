@@ -47,7 +47,13 @@ def absurd_for(kind: Any) -> list[str]:
     whole = isinstance(kind, Whole) or (isinstance(kind, Listed) and isinstance(kind.item, Whole))
     listed = [f"2,{word}" for word in ("inf", "nan", "-1", "x", "", "1e999", "٣")] if isinstance(kind, Listed) else []
     spaced = {" 1", "1 "} if isinstance(kind, Listed) else set()  # blanks around commas are no offence
-    return [word for word in (*ABSURD, *(NO_WHOLE if whole else []), *listed) if word not in spaced]
+    below_zero = {"-1", "-0.5"} if may_be_negative(kind) else set()
+    return [word for word in (*ABSURD, *(NO_WHOLE if whole else []), *listed) if word not in spaced | below_zero]
+
+
+def may_be_negative(kind: Any) -> bool:
+    """Weights may: what they count for is avoided."""
+    return isinstance(kind, Number) and kind.least < 0
 
 
 OPTIONS_BY_ID = {f"{name}{action.option_strings[-1]}": (name, action) for name, action in numeric_options()}
@@ -86,7 +92,7 @@ def test_absurd_values_are_refused_in_a_line_before_any_work(
 @pytest.mark.parametrize("option", OPTIONS_BY_ID)
 def test_a_value_apart_from_its_option_is_refused_too(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     name, action = OPTIONS_BY_ID[option]
-    for value in ("-1", "", "inf", "0x10"):
+    for value in ("-5000" if may_be_negative(action.type) else "-1", "", "inf", "0x10"):
         with pytest.raises(SystemExit) as stop:
             main([name, *REQUIRED.get(name, []), action.option_strings[-1], value])
         assert stop.value.code == 2
