@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tdt.decoding import GuidedEngine
-from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
+from tdt.errors import AudioTailError, DeviceMemoryError, OptionError, TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform import (
@@ -24,7 +24,7 @@ from tdt.longform import (
 )
 from tdt.reading import label
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.text import Confidence, Transcript, build
+from tdt.text import ConfidenceLike, Transcript, build, confidence_of
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Stages(Bound):
     spec : ModelSpec
     extractor, encoder, engine
         The stages.
-    confidence : {"entropy", "max_prob"}
+    confidence : {"entropy", "max_prob"} or Confidence
     works_ahead : bool
         Whether features and encoder of the next batches of clips run while one is decoded, each in a thread of its own.
         It keeps a card busy; on the CPU the encoder has all cores anyway, and batches would only take memory.
@@ -81,7 +81,7 @@ class Stages(Bound):
     extractor: Extractor
     encoder: AcousticEncoder
     engine: Engine
-    confidence: Confidence = "entropy"
+    confidence: ConfidenceLike = "entropy"
     works_ahead: bool = False
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
@@ -103,6 +103,8 @@ class Stages(Bound):
             return self
         if clips is not None:
             plan.check_count(clips)
+        if plan.beam is not None and confidence_of(self.confidence).needs_steps:
+            raise OptionError("beam", plan.beam, "greedy decoding with confidences that count blanks or durations")
         return replace(self, engine=GuidedEngine(self.engine, plan, self.spec, [0] if clips == 1 else None))
 
     def _engine_at(self, places: Sequence[int]) -> Engine:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.steps import Steps
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -79,6 +81,8 @@ class Hypothesis:
         were any: what NeMo's confidences are of. Without them it is `logprobs`.
     boosted : ndarray [shape=(N,)], bool, optional
         Where phrases or a language model chose another token than would have been emitted without; None without them.
+    steps : Steps, optional
+        Measures of blanks and durations, where the confidences count them (:class:`tdt.Confidence`).
     """
 
     token_ids: Int32
@@ -88,6 +92,7 @@ class Hypothesis:
     entropy_confidences: Float32 | None = None
     top_logprobs: Float32 | None = None
     boosted: Any = None
+    steps: Steps | None = None
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -95,11 +100,11 @@ class Hypothesis:
     def part(self, first: int, last: int) -> Hypothesis:
         """Return tokens `first` to `last` (exclusive)."""
         columns: list[Any] = [None if values is None else values[first:last] for values in self._columns()]
-        return Hypothesis(*columns)
+        return Hypothesis(*columns, None if self.steps is None else self.steps.part(self.frames, first, last))
 
     def _columns(self) -> list[Any]:
         """Return the parallel arrays, in the order of the fields."""
-        return [getattr(self, column.name) for column in fields(self)]
+        return [getattr(self, column.name) for column in fields(self) if column.name != "steps"]
 
     @staticmethod
     def empty() -> Hypothesis:
@@ -116,13 +121,20 @@ class Hypothesis:
     def concatenate(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
         """Return the tokens of all, in order; of optional arrays those that all have."""
         spoken = [hypothesis for hypothesis in hypotheses if len(hypothesis)] or [Hypothesis.empty()]
-        if len(spoken) == 1:
+        stepped = [hypothesis for hypothesis in hypotheses if hypothesis.steps is not None]
+        if len(spoken) == 1 and not stepped:
             return spoken[0]
         columns = zip(*(hypothesis._columns() for hypothesis in spoken), strict=True)
         joined: list[Any] = [
             None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns
         ]
-        return Hypothesis(*joined)
+        return Hypothesis(*joined, _joined_steps(spoken, stepped))
+
+
+def _joined_steps(spoken: Sequence[Hypothesis], stepped: Sequence[Hypothesis]) -> Steps | None:
+    """Return the steps of all; a part without tokens has blanks, or none. None where a part with tokens has no steps."""
+    steps = [hypothesis.steps for hypothesis in stepped if hypothesis.steps is not None]
+    return Steps.joined(steps) if steps and all(one.steps is not None for one in spoken if len(one)) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .buffers import DecodingState, Emitted, Rule, Workspace
     from .fused_buffers import Fused
+    from .step_measures import Measured
     from .tables import Dense, Weights
 
 # What to do: instruction set (simd), evaluation of the output layer (joint), whether LSTM and projections are 8-bit.
@@ -26,6 +27,9 @@ CHUNK_BEST_WIDTH = 18  # chunks of the output layer
 # Weights.
 TABLE, READY, EMBEDDING_ROWS, INPUT0, BIAS, PREDICTOR_BIAS, ENCODER_BIAS = 20, 21, 22, 23, 24, 25, 26
 ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, OUTPUT_COLUMNS, CONSTANTS = range(27, 34)
+# What each step is measured by, where that is asked for (0 where not: the field after it is not read): by utterance and
+# frame what a blank there says, how many frames an utterance has; by utterance and token what its duration says.
+STEP_BLANKS, STEP_FRAMES, STEP_DURATIONS = 34, 35, 36
 # Buffers.
 ACTIVATIONS, LOGITS, DURATION_LOGITS, NORMS, BEST, SUMS, MASKS, ZEROS = 40, 41, 42, 43, 44, 45, 46, 47
 GATE_ROWS, GATHERED, ACTIVE, EMITTED, CHUNK_BEST, COLUMNS, COLUMN_LEVELS, COLUMN_COUNTS = range(48, 56)
@@ -132,3 +136,9 @@ def set_fusion(task: Any, fused: Fused, scratch: Any) -> None:
     by_utterance = (fused.listed, fused.states, fused.masks, fused.ways, fused.bonuses, fused.made, fused.plain)
     task[LISTED : PLAIN_TOKENS + 1] = [_at(array) for array in by_utterance]
     task[SCRATCH], task[OUT_TOPS], task[OUT_CHANGED] = _at(scratch), _at(fused.tops), _at(fused.changed)
+
+
+def set_measures(task: Any, measured: Measured) -> None:
+    """Point to where each step's measures go."""
+    task[STEP_BLANKS], task[STEP_FRAMES] = _at(measured.blanks), measured.blanks.shape[1]
+    task[STEP_DURATIONS] = _at(measured.durations)

@@ -9,7 +9,7 @@ import pytest
 
 import tdt
 from tdt.stages import Fusion
-from tdt.text.transcript import token_confidences
+
 
 from ..strategies import answers, encoded_clips, expected, language_model, model_of, phrases_of, said, together
 
