@@ -12,7 +12,7 @@ from tdt.checks import one_of, whole_option
 from tdt.dependencies import require_compiler
 from tdt.errors import DeviceMemoryError, OptionError, ProviderError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
-from tdt.text import confidence_of
+from tdt.measuring import measured
 from tdt.timeline import NULL, Recorder, as_recorder
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tdt.recognizer import Recognizer
     from tdt.runtime import Backend, WorkQueue
     from tdt.spec import ModelFiles, ModelSpec, Precision
-    from tdt.text import ConfidenceLike
+    from tdt.text import Confidence, ConfidenceLike
 
 DecoderKind = Literal["auto", "native", "onnx"]
 WeightsKind = Literal["auto", "float32", "float16", "int8"]
@@ -117,10 +117,7 @@ def load(
     """
     one_of("decoder", decoder, DECODERS)
     one_of("weights", weights, WEIGHTS)
-    measure = confidence_of(confidence)
-    if measure.needs_steps:
-        one_of("decoder (confidences count blanks or durations)", decoder, ("auto", "native"))
-        decoder = "native"
+    measure, decoder = measured(confidence, decoder)
     one_of("features", features, FEATURE_VERSIONS)
     one_of("features_on", features_on, FEATURE_PLACES)
     threads, max_symbols = whole_option("threads", threads), whole_option("max_symbols", max_symbols)
@@ -145,8 +142,7 @@ def load(
 
         def make_decoder() -> Engine:
             with timeline.span("decoder"):
-                where = (backends[1], threads, timeline, queues[1])
-                return make_engine(files, spec, decoder, weights, *where, steps=measure.needs_steps)
+                return make_engine(files, spec, decoder, weights, backends[1], threads, timeline, queues[1], measure)
 
         def make_acoustic_encoder() -> AcousticEncoder:
             with timeline.span("encoder"):
@@ -272,10 +268,9 @@ def make_engine(
     threads: int | None,
     timeline: Recorder = NULL,
     queue: WorkQueue | None = None,
-    *,
-    steps: bool = False,
+    measure: Confidence | None = None,
 ) -> Engine:
-    """Return the decoding engine that was asked for; `steps` where hypotheses are to carry them (native only).
+    """Return the decoding engine that was asked for; with `measure` one that gives what these confidences count.
 
     Raises
     ------
@@ -302,7 +297,7 @@ def make_engine(
         if decoder == "native" or (decoder == "auto" and not backend.on_device):
             from tdt.decoding import NativeEngine
 
-            kind = cast("NativeWeightsKind", weights)
+            kind, steps = cast("NativeWeightsKind", weights), measure is not None and measure.needs_steps
             return NativeEngine(files, spec, weights=kind, threads=threads, steps=steps, timeline=timeline)
     except DeviceMemoryError as short:
         sizes = (short.asked_bytes, short.free_bytes, short.total_bytes)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tdt.decoding import GuidedEngine
-from tdt.errors import AudioTailError, DeviceMemoryError, OptionError, TdtError
+from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
 from tdt.longform import (
@@ -22,9 +22,10 @@ from tdt.longform import (
     provider_seconds,
     window_size,
 )
+from tdt.measuring import check_beam
 from tdt.reading import label
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.text import ConfidenceLike, Transcript, build, confidence_of
+from tdt.text import ConfidenceLike, Transcript, build
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ class Stages(Bound):
             return self
         if clips is not None:
             plan.check_count(clips)
-        if plan.beam is not None and confidence_of(self.confidence).needs_steps:
-            raise OptionError("beam", plan.beam, "greedy decoding with confidences that count blanks or durations")
+        check_beam(self.confidence, plan.beam)
         return replace(self, engine=GuidedEngine(self.engine, plan, self.spec, [0] if clips == 1 else None))
 
     def _engine_at(self, places: Sequence[int]) -> Engine:

@@ -6,7 +6,7 @@ has a length twin; times are counted in frames (seconds appear only in :mod:`tdt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,7 +100,8 @@ class Hypothesis:
     def part(self, first: int, last: int) -> Hypothesis:
         """Return tokens `first` to `last` (exclusive)."""
         columns: list[Any] = [None if values is None else values[first:last] for values in self._columns()]
-        return Hypothesis(*columns, None if self.steps is None else self.steps.part(self.frames, first, last))
+        steps = None if self.steps is None else self.steps.part(self.frames, first, last)
+        return replace(Hypothesis(*columns), steps=steps)
 
     def _columns(self) -> list[Any]:
         """Return the parallel arrays, in the order of the fields."""
@@ -128,11 +129,11 @@ class Hypothesis:
         joined: list[Any] = [
             None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns
         ]
-        return Hypothesis(*joined, _joined_steps(spoken, stepped))
+        return replace(Hypothesis(*joined), steps=_joined_steps(spoken, stepped))
 
 
 def _joined_steps(spoken: Sequence[Hypothesis], stepped: Sequence[Hypothesis]) -> Steps | None:
-    """Return the steps of all; a part without tokens has blanks, or none. None where a part with tokens has no steps."""
+    """Return the steps of all; None where a part with tokens has none."""
     steps = [hypothesis.steps for hypothesis in stepped if hypothesis.steps is not None]
     return Steps.joined(steps) if steps and all(one.steps is not None for one in spoken if len(one)) else None
 

@@ -108,7 +108,18 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"encoding", "decoding"}),
     frozenset({"longform", "live"}),
     frozenset(
-        {"recognizer", "pipeline", "reading", "loading", "streaming", "listening", "options", "stagewise", "__init__"}
+        {
+            "recognizer",
+            "pipeline",
+            "reading",
+            "loading",
+            "streaming",
+            "listening",
+            "options",
+            "stagewise",
+            "measuring",
+            "__init__",
+        }
     ),
     frozenset({"profiling"}),
     frozenset({"quantization", "doctor"}),

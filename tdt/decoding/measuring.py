@@ -32,8 +32,6 @@ def with_steps(
         rows = measured.blanks[u, : lengths[u]]
         blanks = np.flatnonzero(~np.isnan(rows[:, 0]))
         before = 0 if start is None else start.frames_decoded
-        steps = Steps(
-            measured.durations[u, : len(hypothesis)].copy(), (blanks + before).astype(np.int32), rows[blanks]
-        )
+        steps = Steps(measured.durations[u, : len(hypothesis)].copy(), (blanks + before).astype(np.int32), rows[blanks])
         found.append(replace(hypothesis, steps=steps))
     return found

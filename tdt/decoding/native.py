@@ -16,8 +16,8 @@ from tdt.cuda_arrays import on_device
 from tdt.decoding.batch_check import check_batch, check_fusions
 from tdt.decoding.cores import cores, shares_of
 from tdt.decoding.fusing import begin_fusion, model_states, token_columns
-from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.measuring import begin_steps, with_steps
+from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.lifetime import Bound

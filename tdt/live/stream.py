@@ -272,7 +272,7 @@ class LiveStream(Closing):
         closed = self._settler.add(spoken, draft, heard_frames)
         if done:
             closed += self._settler.finish()
-        if len(spoken):
+        if len(spoken) or spoken.steps is not None:
             self._spoken.append(spoken)
         if len(self._spoken) >= _JOINED_STEPS:
             self._spoken = [Hypothesis.concatenate(self._spoken)]

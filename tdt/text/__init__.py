@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
-    from tdt.text.confidence import AGGREGATIONS as AGGREGATIONS
-    from tdt.text.confidence import CONFIDENCES as CONFIDENCES
     from tdt.text.confidence import Confidence as Confidence
     from tdt.text.confidence import ConfidenceLike as ConfidenceLike
     from tdt.text.confidence import confidence_of as confidence_of
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
-        "confidence": "AGGREGATIONS CONFIDENCES Confidence ConfidenceLike confidence_of",
+        "confidence": "Confidence ConfidenceLike confidence_of",
         "detokenizer": "Detokenizer",
         "hypothesis_check": "check_hypothesis",
         "references": "read_rows read_text",

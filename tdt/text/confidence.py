@@ -20,6 +20,7 @@ Aggregation = Literal["min", "mean", "max", "prod"]
 CONFIDENCES: tuple[str, ...] = get_args(Method)
 AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)
 
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -34,9 +35,10 @@ class Confidence:
     Parameters
     ----------
     method : {"entropy", "max_prob"}
-        Measure of one step: "entropy" is NeMo's default (Tsallis, alpha 0.33, exponential normalisation); "max_prob" the
-        probability of the best, stretched so that a uniform guess is 0 (alpha 1). Of the distribution the model itself
-        gives: with phrases, a language model or a mask it is that of the token that would have been emitted without.
+        Measure of one step: "entropy" is NeMo's default (Tsallis, alpha 0.33, exponential normalisation); "max_prob" is
+        the probability of the best, stretched so that a uniform guess is 0 (alpha 1). Both are of the distribution that
+        the model itself gives: with phrases, a language model or a mask, of the token that would have been emitted
+        without.
     aggregation : {"min", "mean", "max", "prod"}
         What makes one number of several: of the tokens of a word, and of whatever else counts.
     exclude_blank : bool
@@ -90,7 +92,7 @@ class Confidence:
         size = spec.blank_id + 1
         logprobs = hypothesis.logprobs if hypothesis.top_logprobs is None else hypothesis.top_logprobs
         values = self._measured(logprobs, hypothesis.entropy_confidences, size)
-        if not self.needs_steps:
+        if not self.needs_steps or not values:
             return values
         steps = hypothesis.steps
         if steps is None:
@@ -126,11 +128,17 @@ class Confidence:
         return [self.of_word(pair) for pair in zip(tokens, measured, strict=True)]
 
 
-ConfidenceLike: TypeAlias = Confidence | Method
+ConfidenceLike: TypeAlias = Confidence | str
+_EXPECTED = (
+    f"one of {', '.join(CONFIDENCES)}, perhaps followed by commas and {', '.join(AGGREGATIONS)}, blanks, durations; "
+    "or a tdt.Confidence"
+)
 
 
 def confidence_of(given: object) -> Confidence:
-    """Return a confidence as it is, or that of a method's name with NeMo's defaults.
+    """Return a confidence as it is, or what a text says: "max_prob", or "max_prob,mean,blanks,durations".
+
+    The method comes first; what is not said is as NeMo has it by default.
 
     Raises
     ------
@@ -139,9 +147,13 @@ def confidence_of(given: object) -> Confidence:
     """
     if isinstance(given, Confidence):
         return given
-    if isinstance(given, str) and given in CONFIDENCES:
-        return Confidence(given)  # type: ignore[arg-type]
-    raise OptionError("confidence", given, "one of " + ", ".join(CONFIDENCES) + ", or a tdt.Confidence")
+    method, *words = given.split(",") if isinstance(given, str) else [""]
+    aggregations = [word for word in words if word in AGGREGATIONS]
+    known = len(aggregations) <= 1 and len(set(words)) == len(words)
+    if method not in CONFIDENCES or not known or not {*words} <= {*AGGREGATIONS, "blanks", "durations"}:
+        raise OptionError("confidence", given, _EXPECTED)
+    aggregation: Any = aggregations[0] if aggregations else "min"
+    return Confidence(method, aggregation, "blanks" not in words, "durations" in words)  # type: ignore[arg-type]
 
 
 def _unit(value: float) -> float:

@@ -30,9 +30,9 @@ class Segmenter:
     confidence : {"entropy", "max_prob"} or Confidence
     """
 
-    def __init__(self, spec: ModelSpec, confidence: ConfidenceLikeLike) -> None:
+    def __init__(self, spec: ModelSpec, confidence: ConfidenceLike) -> None:
         self._spec = spec
-        self._confidence: ConfidenceLikeLike = confidence
+        self._confidence: ConfidenceLike = confidence
         self._held = Hypothesis.empty()
 
     def add(self, tokens: Hypothesis, *, afresh: bool = False) -> Transcript | None:
