@@ -281,7 +281,10 @@ OPTIONS: dict[str, Option] = {
 }  # fmt: skip
 
 
-FUSION = ("phrases", "phrase", "phrase_weight", "lm", "lm_weight", "beam", "nbest", "script")
+# What is known beforehand: as a stream takes it; with the hypotheses of whole recordings; and with those told.
+KNOWN = ("phrases", "phrase", "phrase_weight", "lm", "lm_weight", "script")
+SEARCHED = (*KNOWN, "beam")
+FUSION = (*SEARCHED, "nbest")
 
 
 def add(parser: argparse.ArgumentParser, *names: str, **special: Mapping[str, Any]) -> None:
