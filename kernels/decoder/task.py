@@ -27,9 +27,6 @@ CHUNK_BEST_WIDTH = 18  # chunks of the output layer
 # Weights.
 TABLE, READY, EMBEDDING_ROWS, INPUT0, BIAS, PREDICTOR_BIAS, ENCODER_BIAS = 20, 21, 22, 23, 24, 25, 26
 ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, OUTPUT_COLUMNS, CONSTANTS = range(27, 34)
-# What each step is measured by, where that is asked for (0 where not: the field after it is not read): by utterance and
-# frame what a blank there says, how many frames an utterance has; by utterance and token what its duration says.
-STEP_BLANKS, STEP_FRAMES, STEP_DURATIONS = 34, 35, 36
 # Buffers.
 ACTIVATIONS, LOGITS, DURATION_LOGITS, NORMS, BEST, SUMS, MASKS, ZEROS = 40, 41, 42, 43, 44, 45, 46, 47
 GATE_ROWS, GATHERED, ACTIVE, EMITTED, CHUNK_BEST, COLUMNS, COLUMN_LEVELS, COLUMN_COUNTS = range(48, 56)
@@ -49,6 +46,9 @@ JOB, HELPERS = 86, 87
 # log-probability of what plain decoding would have chosen, and whether that is another one.
 SLOTS, MODELS, LISTED, MODEL_STATES, TOKEN_MASKS, WAYS, BONUSES, BONUS_MADE, PLAIN_TOKENS = range(88, 97)
 SCRATCH, OUT_TOPS, OUT_CHANGED = 97, 98, 99
+# What each step is measured by, where that is asked for (0 where not: the field after it is not read): by utterance and
+# frame what a blank there says, how many frames an utterance has; by utterance and token what its duration says.
+STEP_BLANKS, STEP_FRAMES, STEP_DURATIONS = 37, 38, 39
 # Four addresses a matrix (values, levels, scales, sums): recurrent layers 0.., input layers 1.., predictor, encoder.
 MATRICES = 100
 
