@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from tdt.stages import Encoded as Encoded
     from tdt.stages import Features as Features
     from tdt.stages import Hypothesis as Hypothesis
+    from tdt.text import Confidence as Confidence
     from tdt.text import Segment as Segment
     from tdt.text import Token as Token
     from tdt.text import Transcript as Transcript
@@ -72,6 +73,7 @@ _HOMES = {
     "Recognizer": "tdt.recognizer",
     **dict.fromkeys(("Features", "Encoded", "Hypothesis", "DecoderState"), "tdt.stages"),
     **dict.fromkeys(("Transcript", "Token", "Word", "Segment"), "tdt.text.transcript"),
+    "Confidence": "tdt.text.confidence",
     **dict.fromkeys(("LiveBatch", "LiveStream", "LiveWord", "Update"), "tdt.live"),
     **dict.fromkeys(("Beam", "NgramLM", "Phrases"), "tdt.fusion"),
     "Timeline": "tdt.timeline",

@@ -12,7 +12,7 @@ from tdt.checks import one_of, whole_option
 from tdt.dependencies import require_compiler
 from tdt.errors import DeviceMemoryError, OptionError, ProviderError, UnrecognizedGraphError
 from tdt.lifetime import setting_up
-from tdt.text import CONFIDENCES, Confidence
+from tdt.measuring import measured
 from tdt.timeline import NULL, Recorder, as_recorder
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tdt.recognizer import Recognizer
     from tdt.runtime import Backend, WorkQueue
     from tdt.spec import ModelFiles, ModelSpec, Precision
+    from tdt.text import Confidence, ConfidenceLike
 
 DecoderKind = Literal["auto", "native", "onnx"]
 WeightsKind = Literal["auto", "float32", "float16", "int8"]
@@ -50,7 +51,7 @@ def load(
     decoder_provider: str | Backend | None = None,
     durations: Sequence[int] | None = None,
     max_symbols: int | None = None,
-    confidence: Confidence = "entropy",
+    confidence: ConfidenceLike = "entropy",
     features: FeatureVersion = "2.5",
     features_on: FeaturePlace = "host",
     stream: object = None,
@@ -81,8 +82,8 @@ def load(
         The model's duration table in encoder frames, where the metadata does not say it; default 0, 1, 2, …
     max_symbols : int, optional
         Most tokens on one frame; default from the model's configuration, else 10 as in NeMo.
-    confidence : {"entropy", "max_prob"}
-        Measure of the confidences in transcripts.
+    confidence : {"entropy", "max_prob"} or Confidence
+        How the confidences in transcripts are made. One that counts blanks or durations needs the native engine.
     features : {"2.5", "2.4"}
         NeMo version whose log-mel is made: from 2.5 on, or up to 2.4 (reflected edges, one frame more).
     features_on : {"host", "device"}
@@ -116,7 +117,7 @@ def load(
     """
     one_of("decoder", decoder, DECODERS)
     one_of("weights", weights, WEIGHTS)
-    one_of("confidence", confidence, CONFIDENCES)
+    measure, decoder = measured(confidence, decoder)
     one_of("features", features, FEATURE_VERSIONS)
     one_of("features_on", features_on, FEATURE_PLACES)
     threads, max_symbols = whole_option("threads", threads), whole_option("max_symbols", max_symbols)
@@ -141,7 +142,7 @@ def load(
 
         def make_decoder() -> Engine:
             with timeline.span("decoder"):
-                return make_engine(files, spec, decoder, weights, backends[1], threads, timeline, queues[1])
+                return make_engine(files, spec, decoder, weights, backends[1], threads, timeline, queues[1], measure)
 
         def make_acoustic_encoder() -> AcousticEncoder:
             with timeline.span("encoder"):
@@ -153,7 +154,7 @@ def load(
         # A profile runs one after another, so that each part is charged with its own time.
         engine, encoder = both(make_decoder, make_acoustic_encoder, together=timeline is NULL)
     _log.info("loaded %s (%s) in %.2f s", spec.name, files.layout, time.perf_counter() - began)
-    return Recognizer(files, Stages(spec, extractor, encoder, engine, confidence, backends[0].on_device))
+    return Recognizer(files, Stages(spec, extractor, encoder, engine, measure, backends[0].on_device))
 
 
 def _check_providers(both: object, encoder: object, decoder: object) -> None:
@@ -267,8 +268,9 @@ def make_engine(
     threads: int | None,
     timeline: Recorder = NULL,
     queue: WorkQueue | None = None,
+    measure: Confidence | None = None,
 ) -> Engine:
-    """Return the decoding engine that was asked for.
+    """Return the decoding engine that was asked for; with `measure` one that gives what these confidences count.
 
     Raises
     ------
@@ -295,8 +297,8 @@ def make_engine(
         if decoder == "native" or (decoder == "auto" and not backend.on_device):
             from tdt.decoding import NativeEngine
 
-            kind = cast("NativeWeightsKind", weights)
-            return NativeEngine(files, spec, weights=kind, threads=threads, timeline=timeline)
+            kind, steps = cast("NativeWeightsKind", weights), measure is not None and measure.needs_steps
+            return NativeEngine(files, spec, weights=kind, threads=threads, steps=steps, timeline=timeline)
     except DeviceMemoryError as short:
         sizes = (short.asked_bytes, short.free_bytes, short.total_bytes)
         raise DeviceMemoryError("The decoder", str(backend), *sizes, loading=True) from short

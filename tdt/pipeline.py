@@ -22,9 +22,10 @@ from tdt.longform import (
     provider_seconds,
     window_size,
 )
+from tdt.measuring import check_beam
 from tdt.reading import label
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.text import Confidence, Transcript, build
+from tdt.text import ConfidenceLike, Transcript, build
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Stages(Bound):
     spec : ModelSpec
     extractor, encoder, engine
         The stages.
-    confidence : {"entropy", "max_prob"}
+    confidence : {"entropy", "max_prob"} or Confidence
     works_ahead : bool
         Whether features and encoder of the next batches of clips run while one is decoded, each in a thread of its own.
         It keeps a card busy; on the CPU the encoder has all cores anyway, and batches would only take memory.
@@ -81,7 +82,7 @@ class Stages(Bound):
     extractor: Extractor
     encoder: AcousticEncoder
     engine: Engine
-    confidence: Confidence = "entropy"
+    confidence: ConfidenceLike = "entropy"
     works_ahead: bool = False
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
@@ -103,6 +104,7 @@ class Stages(Bound):
             return self
         if clips is not None:
             plan.check_count(clips)
+        check_beam(self.confidence, plan.beam)
         return replace(self, engine=GuidedEngine(self.engine, plan, self.spec, [0] if clips == 1 else None))
 
     def _engine_at(self, places: Sequence[int]) -> Engine:

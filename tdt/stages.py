@@ -6,10 +6,12 @@ has a length twin; times are counted in frames (seconds appear only in :mod:`tdt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tdt.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +81,8 @@ class Hypothesis:
         were any: what NeMo's confidences are of. Without them it is `logprobs`.
     boosted : ndarray [shape=(N,)], bool, optional
         Where phrases or a language model chose another token than would have been emitted without; None without them.
+    steps : Steps, optional
+        Measures of blanks and durations, where the confidences count them (:class:`tdt.Confidence`).
     alternatives : tuple of Alternative
         With a beam, all hypotheses that are left, best first, this one among them; else empty.
     """
@@ -90,6 +94,7 @@ class Hypothesis:
     entropy_confidences: Float32 | None = None
     top_logprobs: Float32 | None = None
     boosted: Any = None
+    steps: Steps | None = None
     alternatives: tuple[Alternative, ...] = ()
 
     def __len__(self) -> int:
@@ -98,11 +103,12 @@ class Hypothesis:
     def part(self, first: int, last: int) -> Hypothesis:
         """Return tokens `first` to `last` (exclusive), without alternatives."""
         columns: list[Any] = [None if values is None else values[first:last] for values in self._columns()]
-        return Hypothesis(*columns)
+        steps = None if self.steps is None else self.steps.part(self.frames, first, last)
+        return replace(Hypothesis(*columns), steps=steps)
 
     def _columns(self) -> list[Any]:
         """Return the parallel arrays, in the order of the fields."""
-        return [getattr(self, column.name) for column in fields(self) if column.name != "alternatives"]
+        return [getattr(self, column.name) for column in fields(self) if column.name not in {"alternatives", "steps"}]
 
     @staticmethod
     def empty() -> Hypothesis:
@@ -119,13 +125,20 @@ class Hypothesis:
     def concatenate(hypotheses: Sequence[Hypothesis]) -> Hypothesis:
         """Return the tokens of all, in order; of optional arrays those that all have, alternatives of one alone."""
         spoken = [hypothesis for hypothesis in hypotheses if len(hypothesis)] or [Hypothesis.empty()]
-        if len(spoken) == 1:
+        stepped = [hypothesis for hypothesis in hypotheses if hypothesis.steps is not None]
+        if len(spoken) == 1 and not stepped:
             return spoken[0]
         columns = zip(*(hypothesis._columns() for hypothesis in spoken), strict=True)
         joined: list[Any] = [
             None if any(part is None for part in parts) else np.concatenate(parts) for parts in columns
         ]
-        return Hypothesis(*joined)
+        return replace(Hypothesis(*joined), steps=_joined_steps(spoken, stepped))
+
+
+def _joined_steps(spoken: Sequence[Hypothesis], stepped: Sequence[Hypothesis]) -> Steps | None:
+    """Return the steps of all; None where a part with tokens has none."""
+    steps = [hypothesis.steps for hypothesis in stepped if hypothesis.steps is not None]
+    return Steps.joined(steps) if steps and all(one.steps is not None for one in spoken if len(one)) else None
 
 
 @dataclass(frozen=True, slots=True)

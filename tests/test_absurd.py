@@ -28,7 +28,7 @@ from tdt.live.contexts import PRESETS
 from tdt.loading import DECODERS, FEATURE_PLACES, FEATURE_VERSIONS, WEIGHTS
 from tdt.options import LiveOptions, ReadOptions, StreamOptions, TranscribeOptions
 from tdt.runtime import Backend
-from tdt.text import CONFIDENCES
+from tdt.text.confidence import CONFIDENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

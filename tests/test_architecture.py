@@ -96,7 +96,7 @@ def test_numba_is_imported_through_the_door_only() -> None:
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
-            *("errors", "stages", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
+            *("errors", "stages", "steps", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
             *("lifetime", "ending", "aside", "dependencies", "checks", "failures", "showing"),
             *("error_root", "run_errors"),
         }
@@ -108,7 +108,18 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"encoding", "decoding"}),
     frozenset({"longform", "live"}),
     frozenset(
-        {"recognizer", "pipeline", "reading", "loading", "streaming", "listening", "options", "stagewise", "__init__"}
+        {
+            "recognizer",
+            "pipeline",
+            "reading",
+            "loading",
+            "streaming",
+            "listening",
+            "options",
+            "stagewise",
+            "measuring",
+            "__init__",
+        }
     ),
     frozenset({"profiling"}),
     frozenset({"quantization", "doctor"}),

@@ -23,6 +23,13 @@ MAX_ERROR = 7e-4  # of the 1e-3 that a confidence may differ from NeMo's
 
 
 @inline
+def entropy_confidence(spread: float, classes: int) -> Any:
+    """Return NeMo's entropy confidence for Σ p^0.33 = `spread`: 0 for a uniform guess among `classes`, 1 for none."""
+    floor = exp((1.0 - float(classes) ** (1.0 - ENTROPY_POWER)) / (1.0 - ENTROPY_POWER))
+    return (exp((1.0 - spread) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
+
+
+@inline
 def _measure(task: Any, b: int, token: int, cut: float) -> Any:
     """Return log-probability and entropy confidence of `token`, and the expected error of either.
 
@@ -37,8 +44,7 @@ def _measure(task: Any, b: int, token: int, cut: float) -> Any:
     logprob = -log(get_float(sums, 0))
     shrink = exp(ENTROPY_POWER * logprob)
     spread = get_float(sums, 1) * shrink
-    floor = exp((1.0 - float(task[f.BLANK] + 1) ** (1.0 - ENTROPY_POWER)) / (1.0 - ENTROPY_POWER))
-    entropy = (exp((1.0 - spread) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
+    entropy = entropy_confidence(spread, task[f.BLANK] + 1)
     weight_part = get_float(norms, 0) * get_float(task[f.CONSTANTS], 1)
     input_part = get_float(norms, 1) * get_float(task[f.CONSTANTS], 2)
     deviation = sqrt(weight_part * weight_part + input_part * input_part)

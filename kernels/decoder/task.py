@@ -13,6 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .buffers import DecodingState, Emitted, Rule, Workspace
     from .fused_buffers import Fused
+    from .step_measures import Measured
     from .tables import Dense, Weights
 
 # What to do: instruction set (simd), evaluation of the output layer (joint), whether LSTM and projections are 8-bit.
@@ -47,6 +48,9 @@ JOB, HELPERS = 86, 87
 # log-probability of what plain decoding would have chosen, and whether that is another one.
 SLOTS, MODELS, LISTED, MODEL_STATES, TOKEN_MASKS, WAYS, BONUSES, BONUS_MADE, PLAIN_TOKENS = range(88, 97)
 SCRATCH, OUT_TOPS, OUT_CHANGED = 97, 98, 99
+# What each step is measured by, where that is asked for (0 where not: the field after it is not read): by utterance and
+# frame what a blank there says, how many frames an utterance has; by utterance and token what its duration says.
+STEP_BLANKS, STEP_FRAMES, STEP_DURATIONS = 37, 38, 39
 # Four addresses a matrix (values, levels, scales, sums): recurrent layers 0.., input layers 1.., predictor, encoder.
 MATRICES = 100
 
@@ -140,3 +144,9 @@ def set_fusion(task: Any, fused: Fused, scratch: Any) -> None:
     by_utterance = (fused.listed, fused.states, fused.masks, fused.ways, fused.bonuses, fused.made, fused.plain)
     task[LISTED : PLAIN_TOKENS + 1] = [_at(array) for array in by_utterance]
     task[SCRATCH], task[OUT_TOPS], task[OUT_CHANGED] = _at(scratch), _at(fused.tops), _at(fused.changed)
+
+
+def set_measures(task: Any, measured: Measured) -> None:
+    """Point to where each step's measures go."""
+    task[STEP_BLANKS], task[STEP_FRAMES] = _at(measured.blanks), measured.blanks.shape[1]
+    task[STEP_DURATIONS] = _at(measured.durations)

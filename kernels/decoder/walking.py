@@ -9,6 +9,7 @@ from ..vector.memory import copy_floats, get_int, keep_apart, set_int, set_int32
 from . import task as f
 from .fusing import choose_fused, fuse_emission
 from .joint import activate_row, choose_token, first_largest
+from .step_measures import measure_step
 from .tdt_rule import advance
 
 
@@ -73,6 +74,8 @@ def _walk(task: Any, u: int, first: int) -> Any:
         index = first_largest(task[f.DURATION_LOGITS] + 4 * row * task[f.DURATION_ROWS], task[f.DURATION_COUNT])
         if token < 0 or index < 0:
             return -1
+        if task[f.STEP_BLANKS] != 0:
+            measure_step(task, u, row, token)
         duration = get_int(task[f.DURATION_TABLE], index)
         if token != task[f.BLANK]:
             _record(task, u, token, duration)

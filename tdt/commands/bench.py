@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tdt.commands.options import BUNDLED, add
+from tdt.commands.known import fusion_options
+from tdt.commands.options import BUNDLED, SEARCHED, add
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +18,7 @@ examples:
   tdt bench talk.flac --batch 1,8 --length 3,30    clips joined to about 3 and 30 s, alone and in eights
   tdt bench --model DIR --precision float32,int8 --provider cpu --provider cuda:0 --format json -o bench.json
   tdt bench --report --model DIR                   load, short and long clip, CPU against GPU, and what to use
+  tdt bench talk.flac --references said.tsv --phrases names.txt   speed and word error rate with phrases
   tdt bench --soak                                 does memory grow over 1000 clips of mixed lengths?
 
 Each contender has a process of its own; within a case they run in turn, A B A B, after a warm-up: at least 10 runs and
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
     add(
         parser, "files", "models", "providers", "precisions", "decoder", "baseline", "references", "batches", "length",
-        "min_runs", "min_seconds", "max_seconds", "summary", "soak", "format", "plots", "report",
+        "min_runs", "min_seconds", "max_seconds", "summary", "soak", "format", "plots", "report", *SEARCHED,
         files={"nargs": "*", "shown": "the bundled recordings"},
         models={"shown": BUNDLED},
         providers={"shown": "cpu"},
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         from tdt.profiling import require_plotting
 
         require_plotting()
+    args.known = fusion_options(args)
     if args.soak is not None:
         return run_soak(args)
     if args.report:

@@ -22,7 +22,8 @@ def fusion_options(args: argparse.Namespace) -> FusionOptions:
     OptionError
         A file that cannot be read or holds what it should not, or options that need another one.
     """
-    if args.nbest is not None and args.beam is None:
+    beam = getattr(args, "beam", None)  # not every command takes it
+    if getattr(args, "nbest", None) is not None and beam is None:
         raise OptionError("--nbest", args.nbest, "--beam with it: there is one hypothesis without")
     if args.lm_weight is not None and args.lm is None:
         raise OptionError("--lm-weight", args.lm_weight, "--lm with it, a language model")
@@ -36,8 +37,8 @@ def fusion_options(args: argparse.Namespace) -> FusionOptions:
         options["lm"] = NgramLM.read(args.lm)
         if args.lm_weight is not None:
             options["lm_weight"] = args.lm_weight
-    if args.beam is not None:
-        options["beam"] = args.beam
+    if beam is not None:
+        options["beam"] = beam
     if args.script is not None:
         options["script"] = args.script
     return options

@@ -11,8 +11,9 @@ from tdt.audio import BlockReader
 from tdt.commands.captions import AUTO, STYLES, captions
 from tdt.commands.hearing import devices, in_pieces, microphone, paced
 from tdt.commands.keeping_up import Pace, advice
+from tdt.commands.known import fusion_options
 from tdt.commands.messages import Messages
-from tdt.commands.options import add
+from tdt.commands.options import KNOWN, add
 from tdt.commands.running import STDIN, load_model, standard_input
 from tdt.errors import AudioError, OptionError
 from tdt.live import PRESETS, contexts_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from tdt.commands.captions import Captions
     from tdt.live import LiveStream
-    from tdt.options import LiveOptions
+    from tdt.options import FusionOptions
     from tdt.recognizer import Recognizer
     from tdt.stages import Float32
 
@@ -38,6 +39,7 @@ examples:
   arecord -f S16_LE -r 16000 | tdt listen -             what another program records
   ffmpeg -i rtsp://camera -f wav - | tdt listen - --format vtt > captions.vtt
   tdt listen talk.wav --pace                            a file as if it were spoken now
+  tdt listen --phrases names.txt --script latin         words that are likely to be said, and no other script
 
 On a terminal the running line is rewritten, words that may still change set apart; elsewhere each update is one JSON
 object on a line: kind (speech, partial, final, silence), final, draft, words[{text, start, end, confidence, settled}],
@@ -52,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         parser, "heard", "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "channel", "track",
         "pace", "devices", "latency", "left", "chunk", "right", "end_of_speech", "restart", "format", "quiet",
+        *KNOWN,
         format={"choices": STYLES, "default": AUTO, "shown": "auto: text on a terminal, json elsewhere"},
     )  # fmt: skip
 
@@ -66,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError("--pace", "given", "a file: what comes from elsewhere has a pace of its own")
     with Messages("tdt listen", quiet=args.quiet) as messages, ExitStack() as opened:
         pieces = _pieces(args, device, messages, opened)  # first: a file that is not there needs no model
+        known = fusion_options(args)
         recognizer = opened.enter_context(load_model(args))
-        stream = opened.enter_context(_stream(recognizer, args))
+        stream = opened.enter_context(_stream(recognizer, args, known))
         hears = Hearing(stream, captions(args.format), messages, live=bool(args.pace) or device is not None)
         return hears(pieces, endless=device is not None)
 
@@ -140,8 +144,9 @@ def _pieces(args: argparse.Namespace, device: str | None, messages: Messages, op
     return opened.enter_context(closing(Ahead(pieces, _PIECES_AHEAD))) if reader.piped else pieces
 
 
-def _stream(recognizer: Recognizer, args: argparse.Namespace) -> LiveStream:
-    options: LiveOptions = {"left": args.left, "chunk": args.chunk, "right": args.right, "latency": args.latency}
+def _stream(recognizer: Recognizer, args: argparse.Namespace, known: FusionOptions) -> LiveStream:
+    options: dict[str, Any] = {"left": args.left, "chunk": args.chunk, "right": args.right, "latency": args.latency}
+    options |= known
     if args.end_of_speech is not None:
         options["end_of_speech"] = _pause(args.end_of_speech)
     if args.restart is not None:

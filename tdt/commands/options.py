@@ -16,6 +16,7 @@ from tdt.commands.values import (
     Size,
     Whole,
     Words,
+    confidence,
     names,
     path,
     picture,
@@ -28,7 +29,6 @@ from tdt.commands.values import (
 from tdt.fusion import MOST_HYPOTHESES
 from tdt.loading import DECODERS, WEIGHTS
 from tdt.spec import Precision
-from tdt.text import CONFIDENCES
 
 if TYPE_CHECKING:
     import argparse
@@ -185,8 +185,9 @@ OPTIONS: dict[str, Option] = {
                        type=Words(("off",), seconds(0.2, 3600)), metavar="S"),
     # --- output ---
     "format": _option("--format", _OUTPUT, "form of the result"),
-    "confidence": _option("--confidence", _OUTPUT, "measure of the confidences", default="entropy",
-                          choices=CONFIDENCES),
+    "confidence": _option("--confidence", _OUTPUT, "measure of the confidences: entropy or max_prob; perhaps with "
+                          "commas min, mean, max or prod, and what counts beside tokens: blanks, durations",
+                          default="entropy", type=confidence, metavar="MEASURE,…"),
     "folder": _option("-o/--output", _OUTPUT, "write a file for each input into this folder instead of printing",
                       type=path, metavar="DIR"),
     "report": _option("-o/--output", _OUTPUT, "where the result goes", shown="standard output", **_FILE),
@@ -280,7 +281,10 @@ OPTIONS: dict[str, Option] = {
 }  # fmt: skip
 
 
-FUSION = ("phrases", "phrase", "phrase_weight", "lm", "lm_weight", "beam", "nbest", "script")
+# What is known beforehand: as a stream takes it; with the hypotheses of whole recordings; and with those told.
+KNOWN = ("phrases", "phrase", "phrase_weight", "lm", "lm_weight", "script")
+SEARCHED = (*KNOWN, "beam")
+FUSION = (*SEARCHED, "nbest")
 
 
 def add(parser: argparse.ArgumentParser, *names: str, **special: Mapping[str, Any]) -> None:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tdt.commands.options import add
+from tdt.commands.known import fusion_options
+from tdt.commands.options import SEARCHED, add
 from tdt.errors import OptionError
 from tdt.profiling import check_writable, open_output, to_markdown, to_text
 
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
     add(
         parser, "files", "model", "provider_or_auto", "precision", "decoder", "threads", "batch_size", "runs", "nodes",
-        "memory", "live", "format", "picture", "report",
+        "memory", "live", "format", "picture", "report", *SEARCHED,
         batch_size={"default": 1, "shown": "1"},
         runs={"default": 10, "shown": "10 rounds over the files; fewer where they take longer than 20 s"},
         format={"choices": FORMATS, "default": "table"},
@@ -64,8 +65,9 @@ def _profile(args: argparse.Namespace) -> Profile:
 
     load: dict[str, Any] = {"provider": args.provider, "precision": args.precision, "decoder": args.decoder}
     options = Options(
-        args.model, {**load, "threads": args.threads}, batch_size=args.batch_size, runs=args.runs, live=args.live
-    )
+        args.model, {**load, "threads": args.threads}, batch_size=args.batch_size, runs=args.runs, live=args.live,
+        known=dict(fusion_options(args)),
+    )  # fmt: skip
     return run_profile(args.files, options, with_nodes=args.nodes, with_memory=args.memory)
 
 

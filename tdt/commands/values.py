@@ -217,6 +217,13 @@ def targets(text: str) -> str:
     return _checked(text, parse_targets)
 
 
+def confidence(text: str) -> str:
+    """Read how confidences are made; the text itself is the value."""
+    from tdt.text import confidence_of
+
+    return _checked(text, confidence_of)
+
+
 def _checked(text: str, parse: Callable[[str], object]) -> str:
     try:
         parse(text)

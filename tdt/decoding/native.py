@@ -17,6 +17,7 @@ from tdt.decoding.batch_check import check_batch, check_fusions
 from tdt.decoding.beam_states import begun, check_states
 from tdt.decoding.cores import cores, shares_of
 from tdt.decoding.fusing import begin_fusion, model_states, token_columns
+from tdt.decoding.measuring import begin_steps, with_steps
 from tdt.decoding.native_beam import BeamRuns, refuse_late_masks
 from tdt.decoding.native_runs import Job, Options, Runs
 from tdt.decoding.packing import pack
@@ -56,6 +57,9 @@ class NativeEngine(Bound):
         Whether float32 logits are screened through 8-bit rows; by default where the output layer is large.
     window : int
         Future frames evaluated at once while the prediction stays the same.
+    steps : bool
+        Whether hypotheses carry :class:`~tdt.steps.Steps`: measures of blanks and durations, for confidences that count
+        them.
     timeline : Recorder
         Where compilation is recorded.
 
@@ -77,13 +81,14 @@ class NativeEngine(Bound):
         isa: str | None = None,
         screening: bool | None = None,
         window: int = 1,
+        steps: bool = False,
         timeline: Recorder = NULL,
     ) -> None:
         if weights not in {"auto", "float32", "int8"}:
             raise OptionError("weights", weights, '"auto", "float32" or "int8"')
         lifted = lift(files, spec)
         self.quantized = weights == "int8" or (weights == "auto" and lifted.quantised)
-        self._spec = spec
+        self._spec, self._steps = spec, steps
         self._joint_width = lifted.output.matrix.values.shape[1]
         packed = pack(lifted, spec.blank_id + 1, quantized=self.quantized)
         with timeline.span("compile"):
@@ -134,6 +139,7 @@ class NativeEngine(Bound):
         capacity = max(1, int(lengths.max(initial=0))) * self._spec.max_symbols
         out = runs.buffers.emitted_tokens(len(lengths), capacity)
         fused = begin_fusion(added, carried, runs.row_width, capacity)
+        measured = begin_steps(lengths, capacity) if self._steps else None
         started = time.perf_counter_ns()
         parts, helpers = runs.teams(len(lengths))
         jobs = [
@@ -145,6 +151,7 @@ class NativeEngine(Bound):
                 out,
                 helpers,
                 fused,
+                measured,
             )
             for share in shares_of(lengths, parts)
         ]
@@ -157,6 +164,8 @@ class NativeEngine(Bound):
             )
         self.counters = sum((counters for _, counters in results[1:]), results[0][1])
         hypotheses = self._hypotheses(state, out, carried, fused, added)
+        if measured is not None:
+            hypotheses = with_steps(hypotheses, carried, lengths, measured)
         decoded = hypotheses, self._states(state, carried, fused, added)
         if timeline is not NULL:
             self._tally(timeline, elapsed_ns, time.perf_counter_ns() - begun)

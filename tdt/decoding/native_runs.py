@@ -55,6 +55,7 @@ class Job:
     out: Any
     helpers: int = 0
     fused: Any = None
+    measured: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,8 @@ class Runs(Bound):
                 frames = self.tables.aligned((len(given), columns), np.float32)
                 fields.set_projection(task, given)
             fields.set_frames(task, frames, count)
+            if job.measured is not None:
+                fields.set_measures(task, job.measured)
             others = [task.copy() for _ in range(job.helpers)]
             for number, other in enumerate(others, 1):
                 fields.set_worker(other, work, counters, number)

@@ -94,7 +94,8 @@ class Settler:
             self._end = max(self._end, frame + duration) if not mark or not self._count else self._end
             self._ends_sentence = self._pieces.alone(token)[-1:] in SEGMENT_SEPARATORS
             self._count += 1
-        self._held.append(tokens.part(first, len(tokens)))
+        if self._count:
+            self._held.append(tokens.part(first, len(tokens)))
         rule = self._ended_by_silence(draft, heard_frames)
         if rule is not None:
             closed.append(self._close(Hypothesis.empty(), rule))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tdt.live.updates import Update
     from tdt.live.windowing import Window
     from tdt.spec import ModelSpec
-    from tdt.text import Confidence, Detokenizer, Transcript
+    from tdt.text import ConfidenceLike, Detokenizer, Transcript
     from tdt.timeline import Recorder
 
 # Of so many steps the tokens are joined to one array each.
@@ -55,7 +55,7 @@ class Setup:
         Of what is pushed.
     channel : int or None
         Which one is taken of several; None for their mean.
-    confidence : {"entropy", "max_prob"}
+    confidence : {"entropy", "max_prob"} or Confidence
     lifetime : Lifetime
         The recogniser's.
     timeline : Recorder
@@ -70,7 +70,7 @@ class Setup:
     rules: Sequence[EndRule]
     rate_hz: int
     channel: int | None
-    confidence: Confidence
+    confidence: ConfidenceLike
     lifetime: Lifetime
     timeline: Recorder
     gate: Callable[[], SpeechGate] | None = None
@@ -272,7 +272,7 @@ class LiveStream(Closing):
         closed = self._settler.add(spoken, draft, heard_frames)
         if done:
             closed += self._settler.finish()
-        if len(spoken):
+        if len(spoken) or spoken.steps is not None:
             self._spoken.append(spoken)
         if len(self._spoken) >= _JOINED_STEPS:
             self._spoken = [Hypothesis.concatenate(self._spoken)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tdt.live.settling import Closed, Running
     from tdt.spec import ModelSpec
-    from tdt.text import Confidence, Transcript
+    from tdt.text import ConfidenceLike, Transcript
 
 
 class Teller:
@@ -24,12 +24,12 @@ class Teller:
     Parameters
     ----------
     spec : ModelSpec
-    confidence : {"entropy", "max_prob"}
+    confidence : {"entropy", "max_prob"} or Confidence
     course : Course
         The stream's state: tokens bring it into speech, silence out of it.
     """
 
-    def __init__(self, spec: ModelSpec, confidence: Confidence, course: Course) -> None:
+    def __init__(self, spec: ModelSpec, confidence: ConfidenceLike, course: Course) -> None:
         self._spec, self._confidence, self._course = spec, confidence, course
         self._told: Update | None = None  # the latest partial of the running utterance
         self._end = 0.0  # of the last word

@@ -16,14 +16,12 @@ import numpy as np
 from tdt.longform.chunking import Window
 from tdt.longform.stitching import Thread
 from tdt.stages import DecoderState, Hypothesis
+from tdt.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from tdt.longform.underway import Part, Recording
-
-    Steps = Sequence[tuple[Hypothesis, bool]]
 
 VERSION = 1
 
@@ -136,6 +134,7 @@ def _plain_hypothesis(tokens: Hypothesis) -> dict[str, Any]:
         "entropy": None if scores is None else _packed(scores),
         **({} if tokens.top_logprobs is None else {"tops": _packed(tokens.top_logprobs)}),
         **({} if tokens.boosted is None else {"boosted": tokens.boosted.tolist()}),
+        **({} if tokens.steps is None else {"measured": _plain_steps(tokens.steps)}),
     }
 
 
@@ -148,7 +147,18 @@ def _hypothesis(entry: dict[str, Any]) -> Hypothesis:
         None if entry["entropy"] is None else _unpacked(entry["entropy"]),
         _unpacked(entry["tops"]) if "tops" in entry else None,
         np.array(entry["boosted"], bool) if "boosted" in entry else None,
+        _measured_steps(entry["measured"]) if "measured" in entry else None,
     )
+
+
+def _plain_steps(steps: Steps) -> dict[str, Any]:
+    frames = steps.blank_frames.tolist()
+    return {"durations": _packed(steps.durations), "blank_frames": frames, "blanks": _packed(steps.blanks)}
+
+
+def _measured_steps(entry: dict[str, Any]) -> Steps:
+    frames = np.array(entry["blank_frames"], np.int32)
+    return Steps(_unpacked(entry["durations"]).reshape(-1, 2), frames, _unpacked(entry["blanks"]).reshape(-1, 4))
 
 
 def _plain_thread(thread: Thread) -> dict[str, Any]:

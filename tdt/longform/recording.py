@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.spec import ModelSpec
     from tdt.stages import Features
-    from tdt.text import Confidence
+    from tdt.text import ConfidenceLike
 
 _PIECES_AHEAD = 8
 
@@ -48,7 +48,7 @@ class LongForm(Bound):
     extractor, encoder, engine
         The stages of the recogniser.
     plan : Plan
-    confidence : {"entropy", "max_prob"}
+    confidence : {"entropy", "max_prob"} or Confidence
     batches : BatchRule, optional
         How many windows share a run; by default up to 8, fewer where they are long.
     jobs : int
@@ -64,7 +64,7 @@ class LongForm(Bound):
     encoder: AcousticEncoder
     engine: Engine
     plan: Plan
-    confidence: Confidence = "entropy"
+    confidence: ConfidenceLike = "entropy"
     batches: BatchRule = USUAL
     jobs: int = 1
     works_ahead: bool = False

@@ -13,7 +13,7 @@ from tdt.profiling.report import report_tables
 from tdt.profiling.reporting import findings_of
 from tdt.profiling.rows import bench_table, document, gpu_table
 from tdt.profiling.sampling import Budget
-from tdt.profiling.selecting import our_entries, with_base
+from tdt.profiling.selecting import known_of, our_entries, with_base
 from tdt.profiling.soaking import soak_table, soaked
 from tdt.profiling.tables import WRITERS, Table
 from tdt.profiling.worker import Worker
@@ -56,7 +56,7 @@ def run_sweep(
     entries = [
         entry
         for model in models
-        for entry in with_base([*our_entries(model, args), *peers(model)], model, args.baseline)
+        for entry in with_base([*our_entries(model, args), *peers(model)], model, args.baseline, known_of(args))
     ]
     budget = Budget(args.min_runs, args.min_seconds, args.max_seconds)
     with open_output(args.output) as stream:

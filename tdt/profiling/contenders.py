@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tdt.profiling.breakdown import break_down
 from tdt.profiling.environment import file_hashes
@@ -36,12 +36,15 @@ class Ours:
     precision : str or None
     decoder : str
         Engine: auto, native or onnx.
+    known : dict
+        Phrases, language model, script and beam of the calls, :class:`tdt.options.FusionOptions`.
     """
 
     model: str | None
     provider: str = "cpu"
     precision: Precision | None = None
     decoder: Literal["auto", "native", "onnx"] = "auto"
+    known: dict[str, Any] = field(default_factory=dict)
     _recognizer: Recognizer | None = None
     _compiled_ms: list[float] = field(default_factory=list)
     _setup: dict[str, float] = field(default_factory=dict)
@@ -65,7 +68,7 @@ class Ours:
         """Transcribe the clips; results are whole transcripts with words, times and confidences."""
         assert self._compiling is not None
         before = self._compiling()
-        transcripts = self._loaded().transcribe(list(clips), batch_size=batch)
+        transcripts = self._loaded().transcribe(list(clips), batch_size=batch, **self.known)
         self._compiled_ms.append((self._compiling() - before) * 1e3)
         return [Answer(one.text, tuple(token.id for token in one.tokens)) for one in transcripts]
 
@@ -73,7 +76,7 @@ class Ours:
         """Return active provider, files, and a stage profile and the card's figures of runs of their own."""
         recognizer = self._loaded()
         timeline = Timeline()
-        recognizer.transcribe(list(clips), batch_size=batch, timeline=timeline)
+        recognizer.transcribe(list(clips), batch_size=batch, timeline=timeline, **self.known)
         files = recognizer.files
         paths = (files.encoder, files.decoder_joint, files.decoder, files.joiner)
         on_device = self.provider != "cpu"
@@ -103,9 +106,9 @@ class Ours:
         with sampler:
             end = clock() + _WATCH_SECONDS * 1e9
             while clock() < end:
-                self._loaded().transcribe(list(clips), batch_size=batch)
+                self._loaded().transcribe(list(clips), batch_size=batch, **self.known)
         return sampler.use()
 
     def _options(self) -> Options:
         load = {"provider": self.provider, "precision": self.precision, "decoder": self.decoder}
-        return Options(self.model, load)
+        return Options(self.model, load, known=self.known)

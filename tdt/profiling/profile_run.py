@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +45,8 @@ class Options:
         Rounds over the files.
     live : {4, 2, 1}, optional
         Push the files through live streams of this latency; a call is a chunk then.
+    known : dict
+        Phrases, language model, script and beam of the calls, :class:`tdt.options.FusionOptions`.
     """
 
     model: str | None
@@ -52,6 +54,7 @@ class Options:
     batch_size: int = 1
     runs: int = 10
     live: int | None = None
+    known: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +143,18 @@ def _transcribe(recognizer: Recognizer, sources: Sequence[Source], options: Opti
     """Transcribe everything once, a call a batch; live, a call a chunk."""
     if options.live is not None:
         for source in sources:
-            _listen(recognizer, source, options.live, recorder)
+            _listen(recognizer, source, options, recorder)
         return
     size = options.batch_size
     for start in range(0, len(sources), size):
         batch = list(sources[start : start + size])
-        recognizer.transcribe(batch if size > 1 else batch[0], batch_size=size, timeline=recorder)
+        given = batch if size > 1 else batch[0]
+        recognizer.transcribe(given, batch_size=size, timeline=recorder, **options.known)
 
 
-def _listen(recognizer: Recognizer, source: Source, latency: int, recorder: Recorder) -> None:
-    with BlockReader(source) as reader, recognizer.live(latency=latency, timeline=recorder) as stream:
+def _listen(recognizer: Recognizer, source: Source, options: Options, recorder: Recorder) -> None:
+    stream = recognizer.live(latency=options.live, timeline=recorder, **options.known)
+    with BlockReader(source) as reader, stream:
         for block in reader:
             stream.push(block)
         stream.finish()

@@ -10,7 +10,7 @@ from tdt.profiling.gpu import open_sampler
 from tdt.profiling.output import say
 from tdt.profiling.report import Findings
 from tdt.profiling.sampling import Budget
-from tdt.profiling.selecting import cases_of, label_of, precisions_of, with_base
+from tdt.profiling.selecting import cases_of, known_of, label_of, precisions_of, with_base
 from tdt.profiling.worker import Worker
 
 if TYPE_CHECKING:
@@ -35,14 +35,15 @@ def findings_of(args: argparse.Namespace) -> Findings:
     model = (args.model or [None])[0]
     missing: list[str] = []
     providers: list[str] = args.provider or ["cpu", *_devices(missing)]
-    precisions = precisions_of(model, args.precision)
+    precisions, known = precisions_of(model, args.precision), known_of(args)
     entries = [
-        Entry(Ours(model, provider, precision, args.decoder), "tdt", label_of(model), provider, precision)
+        Entry(Ours(model, provider, precision, args.decoder, known), "tdt", label_of(model), provider, precision)
         for precision in precisions
         for provider in providers
     ]
+    entries = with_base(entries, model, args.baseline, known)
     budget = Budget(args.min_runs, args.min_seconds, args.max_seconds)
-    result = run_bench(with_base(entries, model, args.baseline), cases_of(args), budget, open_runner=Worker, note=say)
+    result = run_bench(entries, cases_of(args), budget, open_runner=Worker, note=say)
     refused = {(entry.precision, entry.provider): why for entry, why in result.failed}
     started = {row.facts.active for row in result.rows}
     available = [provider for provider in ("cpu", *_DEVICE_PROVIDERS) if provider in started]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tdt.audio import load_audio
 from tdt.errors import ModelFileNotFoundError, OptionError
@@ -26,12 +26,19 @@ def our_entries(model: str | None, args: argparse.Namespace) -> list[Entry]:
     entries = []
     for precision in precisions_of(model, args.precision):
         for provider in args.provider or ["cpu"]:
-            ours = Ours(model, provider, precision, args.decoder)
+            ours = Ours(model, provider, precision, args.decoder, known_of(args))
             entries.append(Entry(ours, "tdt", label_of(model), provider, precision))
     return entries
 
 
-def with_base(entries: Sequence[Entry], model: str | None, baseline: str | None) -> list[Entry]:
+def known_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return phrases and the like that a command has read; nothing where it takes none."""
+    return dict(getattr(args, "known", {}))
+
+
+def with_base(
+    entries: Sequence[Entry], model: str | None, baseline: str | None, known: dict[str, Any] | None = None
+) -> list[Entry]:
     """Return the entries of a model and, where none of them is its float32 run on the CPU, that run for comparison.
 
     Parameters
@@ -41,6 +48,8 @@ def with_base(entries: Sequence[Entry], model: str | None, baseline: str | None)
         Their model.
     baseline : str or None
         Folder of the float32 files, where the model's own folder has none.
+    known : dict, optional
+        What that run knows beforehand: as the entries do, so that files and providers are compared and nothing else.
     """
     if any((entry.who, entry.provider, entry.precision) == ("tdt", "cpu", "float32") for entry in entries):
         return list(entries)
@@ -48,7 +57,8 @@ def with_base(entries: Sequence[Entry], model: str | None, baseline: str | None)
     if find_model(source)[0].encoder_precision != "float32":
         say(f"{label_of(model)} has no float32 files: agreement is not measured. Name some: --baseline DIR")
         return list(entries)
-    base = Entry(Ours(source, "cpu", "float32"), "tdt", label_of(model), "cpu", "float32", measured=False)
+    ours = Ours(source, "cpu", "float32", known=known or {})
+    base = Entry(ours, "tdt", label_of(model), "cpu", "float32", measured=False)
     return [*entries, base]
 
 

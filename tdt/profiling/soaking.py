@@ -10,7 +10,7 @@ import numpy as np
 from tdt.loading import load
 from tdt.profiling.memory import soak
 from tdt.profiling.output import say
-from tdt.profiling.selecting import label_of, recordings_of
+from tdt.profiling.selecting import known_of, label_of, recordings_of
 from tdt.profiling.stats import format_bytes
 from tdt.profiling.tables import Table
 from tdt.spec import SAMPLE_RATE_HZ
@@ -38,7 +38,7 @@ def soaked(args: argparse.Namespace) -> dict[str, Any]:
         def transcribe(_: int) -> None:
             count = int(draw.uniform(_SHORTEST, _LONGEST) * SAMPLE_RATE_HZ)
             start = int(draw.integers(0, len(speech) - count))
-            recognizer.transcribe(speech[start : start + count])
+            recognizer.transcribe(speech[start : start + count], **known_of(args))
 
         report = soak(transcribe, args.soak, progress=lambda number: say(f"{number} of {args.soak} clips"))
     return {"model": label_of(model), "provider": provider, "precision": precision, **asdict(report)}

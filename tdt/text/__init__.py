@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.text.confidence import Confidence as Confidence
+    from tdt.text.confidence import ConfidenceLike as ConfidenceLike
+    from tdt.text.confidence import confidence_of as confidence_of
     from tdt.text.detokenizer import Detokenizer as Detokenizer
     from tdt.text.hypothesis_check import check_hypothesis as check_hypothesis
     from tdt.text.references import read_rows as read_rows
@@ -18,9 +21,7 @@ if TYPE_CHECKING:
     from tdt.text.render import rounded as rounded
     from tdt.text.segmenting import Segmenter as Segmenter
     from tdt.text.segmenting import merged as merged
-    from tdt.text.transcript import CONFIDENCES as CONFIDENCES
     from tdt.text.transcript import SEGMENT_SEPARATORS as SEGMENT_SEPARATORS
-    from tdt.text.transcript import Confidence as Confidence
     from tdt.text.transcript import Segment as Segment
     from tdt.text.transcript import Token as Token
     from tdt.text.transcript import Transcript as Transcript
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "confidence": "Confidence ConfidenceLike confidence_of",
         "detokenizer": "Detokenizer",
         "hypothesis_check": "check_hypothesis",
         "references": "read_rows read_text",
         "render": "FORMATS rounded",
         "segmenting": "Segmenter merged",
-        "transcript": "CONFIDENCES SEGMENT_SEPARATORS Confidence Segment Token Transcript Word build",
+        "transcript": "SEGMENT_SEPARATORS Segment Token Transcript Word build",
         "writers": "ConsoleWriter FileWriter",
     },
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.spec import ModelSpec
-    from tdt.text.transcript import Confidence
+    from tdt.text.confidence import ConfidenceLike
 
 # Without a full stop for so long, a segment ends with the word that is complete.
 LONGEST_SECONDS = 30.0
@@ -27,12 +27,12 @@ class Segmenter:
     Parameters
     ----------
     spec : ModelSpec
-    confidence : {"entropy", "max_prob"}
+    confidence : {"entropy", "max_prob"} or Confidence
     """
 
-    def __init__(self, spec: ModelSpec, confidence: Confidence) -> None:
+    def __init__(self, spec: ModelSpec, confidence: ConfidenceLike) -> None:
         self._spec = spec
-        self._confidence: Confidence = confidence
+        self._confidence: ConfidenceLike = confidence
         self._held = Hypothesis.empty()
 
     def add(self, tokens: Hypothesis, *, afresh: bool = False) -> Transcript | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
-from tdt.errors import OptionError
+from tdt.text.confidence import confidence_of
 from tdt.text.detokenizer import SPACE_SYMBOL, Detokenizer, detokenizer
 
 if TYPE_CHECKING:
@@ -14,10 +13,8 @@ if TYPE_CHECKING:
 
     from tdt.spec import ModelSpec
     from tdt.stages import Hypothesis
+    from tdt.text.confidence import ConfidenceLike
     from tdt.timeline import Timeline
-
-Confidence = Literal["entropy", "max_prob"]
-CONFIDENCES: tuple[str, ...] = get_args(Confidence)
 
 SEGMENT_SEPARATORS = frozenset(".?!")  # NeMo's default `segment_seperators`
 
@@ -37,7 +34,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word with the marks that belong to it; seconds; the least of its tokens' confidences.
+    """A word with the marks that belong to it; seconds; by default the least of its tokens' confidences.
 
     `boosted` where phrases or a language model made it another word than plain decoding would have heard there.
     """
@@ -114,7 +111,7 @@ def build(
     spec: ModelSpec,
     *,
     audio_seconds: float,
-    confidence: Confidence = "entropy",
+    confidence: ConfidenceLike = "entropy",
     left_pad: float = 0.0,
     clamp: bool = False,
 ) -> Transcript:
@@ -128,8 +125,7 @@ def build(
         Vocabulary and seconds per frame.
     audio_seconds : float
         Length of the user's clip, before any padding.
-    confidence : {"entropy", "max_prob"}
-        "entropy" is NeMo's default (Tsallis, alpha 0.33); "max_prob" is the token's probability stretched to 0..1.
+    confidence : {"entropy", "max_prob"} or Confidence
     left_pad : float
         Seconds of silence that were put before the clip; taken off all times.
     clamp : bool
@@ -142,16 +138,17 @@ def build(
     Raises
     ------
     OptionError
-        Unknown `confidence`, or "entropy" for a hypothesis that carries none.
+        Unknown `confidence`, or one that needs what the hypothesis does not carry.
 
     Notes
     -----
     Source: NeMo `compute_rnnt_timestamps` (rnnt_decoding.py), `get_words_offsets` and `get_segment_offsets`
-    (timestamp_utils.py), `compute_confidence`. Frames stay integers until the end.
+    (timestamp_utils.py). Frames stay integers until the end.
     """
     pieces = detokenizer(spec.pieces)
     ids = [int(token) for token in hypothesis.token_ids]
-    scores = token_confidences(hypothesis, spec, confidence)
+    measure = confidence_of(confidence)
+    scores = measure.of_tokens(hypothesis, spec)
     spans = refined_spans(ids, hypothesis.frames.tolist(), hypothesis.durations.tolist(), pieces)
     words = group_words(ids, spans, pieces)
     segments = group_segments(words)
@@ -167,7 +164,7 @@ def build(
         text=pieces.text(ids),
         tokens=_tokens(ids, hypothesis, spans, scores, pieces, seconds),
         words=tuple(
-            Word(span.text, seconds(span.start), seconds(span.end), min(scores[span.tokens]), boosted(span))
+            Word(span.text, seconds(span.start), seconds(span.end), measure.of_word(scores[span.tokens]), boosted(span))
             for span in words
         ),
         segments=tuple(Segment(s.text, seconds(s.start), seconds(s.end)) for s in segments),
@@ -192,33 +189,6 @@ def _tokens(
         Token(token, pieces.piece(token), frame, duration, seconds(start), seconds(end), score)
         for token, (frame, duration), (start, end), score in zip(ids, raw, spans, scores, strict=True)
     )
-
-
-def token_confidences(hypothesis: Hypothesis, spec: ModelSpec, method: Confidence) -> list[float]:
-    """Return each token's confidence in 0..1.
-
-    "max_prob" is (p·V − 1)/(V − 1) with V the size of the token slice, blank included: 0 for a uniform guess. The
-    entropy measure needs the whole distribution, so the decoder has computed it. Both are of what the model itself
-    heard: with phrases, p is the probability of the token that would have been emitted without.
-
-    Raises
-    ------
-    OptionError
-        Unknown `method`, or "entropy" for a hypothesis that carries none.
-    """
-    if method not in CONFIDENCES:
-        raise OptionError("confidence", method, "one of " + ", ".join(CONFIDENCES))
-    if method == "max_prob":
-        size = spec.blank_id + 1
-        logprobs = hypothesis.logprobs if hypothesis.top_logprobs is None else hypothesis.top_logprobs
-        return [_unit((math.exp(logprob) * size - 1) / (size - 1)) for logprob in logprobs.tolist()]
-    if hypothesis.entropy_confidences is None:
-        raise OptionError("confidence", method, "'max_prob', as this hypothesis carries no entropy_confidences")
-    return [_unit(score) for score in hypothesis.entropy_confidences.tolist()]
-
-
-def _unit(value: float) -> float:
-    return min(max(float(value), 0.0), 1.0)
 
 
 def refined_spans(

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import soundfile
 from rich.console import Console
 
 import tdt
-from tdt.commands import main
+from tdt.commands import command_parser, main
 from tdt.commands.captions import Objects, Screen
 from tdt.commands.hearing import BLOCK_SECONDS, in_pieces, microphone, paced
 from tdt.commands.keeping_up import Pace, advice
@@ -27,7 +28,6 @@ from tdt.live.updates import LiveWord, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SAID = ["Hello world.", "Testing one, two, three."]
 
@@ -81,6 +81,15 @@ def test_contexts_are_the_users(capsys: pytest.CaptureFixture[str], hello: str) 
                  "--restart", "off")  # fmt: skip
     assert "latency by design 1.20 s (chunk + right); a chunk of 0.80 s" in ran.err
     assert finals(ran.out) == [" ".join(SAID)]
+
+
+def test_phrases_models_and_scripts_are_listened_for(capsys: pytest.CaptureFixture[str], hello: str) -> None:
+    lm = str(Path(__file__).parents[1] / "data/strategies/lm/tiny3.arpa")
+    words = ["--phrase", "Hell owned", "--phrase-weight", "6", "--lm", lm, "--lm-weight", "0.01", "--script", "latin"]
+    ran = listen(capsys, hello, *words)
+    assert ran.status == 0
+    assert finals(ran.out)[0].startswith("Hell owned")
+    assert "--beam" not in command_parser("listen").format_help(), "a search decides when it is over"
 
 
 def test_a_terminal_shows_the_draft_apart_and_keeps_what_is_final() -> None:

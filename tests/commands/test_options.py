@@ -95,7 +95,7 @@ def test_every_option_is_explained_below_a_heading(name: str, capsys: pytest.Cap
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_closed_says_its_choices(name: str) -> None:
     for action in command_parser(name)._actions:
-        if action.dest in {"format", "decoder", "weights", "confidence", "method", "body", "normalizer", "estimator"}:
+        if action.dest in {"format", "decoder", "weights", "method", "body", "normalizer", "estimator"}:
             assert action.choices
             assert action.default in action.choices
 

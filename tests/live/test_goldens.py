@@ -15,6 +15,7 @@ import tdt
 from tdt.audio.loading import load_audio
 from tdt.timeline import NULL
 
+from ..strategies import language_model, phrases_of
 from .feeding import Watcher
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parents[1] / "data"
 NEMO = json.loads((DATA / "streaming.json").read_text(encoding="utf-8"))
 SETTINGS = NEMO["contexts"]
+FUSED = NEMO["fused"]
 # Its chunks are two frames and its windows 14 s: 765 runs, which the recordings share in lockstep below.
 COSTLY = "10-0.16-3.84"
 CLIPS = sorted(path.name for path in (DATA / "goldens").iterdir() if path.suffix in {".flac", ".wav"})
@@ -76,6 +78,42 @@ def test_every_chunk_is_nemos(name: str, restart: float | None, asr: tdt.Recogni
         assert said(live.hypothesis) == expected_of(golden)
         assert live.transcript.text == golden["text"]
         assert " ".join(watcher.finals) == golden["text"]
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_every_chunk_with_phrases_and_a_language_model_is_nemos(
+    name: str, asr: tdt.Recognizer, recordings: Any
+) -> None:
+    """The automata's states travel with the decoder's, and stand where NeMo's stand after each chunk."""
+    setting = FUSED[name]
+    left, chunk, right = setting["seconds"]
+    known: dict[str, Any] = {"phrases": phrases_of(setting["phrases"], setting["phrase_weight"])}
+    if "lm_weight" in setting:
+        known |= {"lm": language_model(), "lm_weight": setting["lm_weight"]}
+    changed = 0
+    for place, (samples, golden) in enumerate(zip(recordings, setting["recordings"], strict=True)):
+        live, watcher = asr.live(left=left, chunk=chunk, right=right, restart=None, **known), Watcher()
+        heard = count = 0
+        for end, *_, tokens, jump, label, places in _rows(golden["chunks"]):
+            watcher.see(live.push(samples[heard:end]))
+            heard = end
+            if end == len(samples):
+                watcher.see(live.finish())
+            assert said(live.hypothesis, count) == [part[count : count + tokens] for part in expected_of(golden)]
+            count += tokens
+            state = live.stand.state
+            assert state is not None
+            assert (state.skip, state.label) == (jump, label)
+            assert list(state.model_states) == places
+        assert live.transcript.text == golden["text"]
+        assert " ".join(watcher.finals) == golden["text"]
+        changed += live.transcript.text != SETTINGS[name.partition("/")[0]]["recordings"][place]["text"]
+    assert changed, "what is known changes what is heard"
+
+
+def _rows(chunks: list[list[int]]) -> Iterator[tuple[Any, ...]]:
+    """Yield the numbers of each chunk, the states of the automata together."""
+    return ((*row[:7], row[7:]) for row in chunks)
 
 
 def test_recordings_are_nemos_in_lockstep(asr: tdt.Recognizer, recordings: list[np.ndarray]) -> None:
