@@ -96,7 +96,7 @@ class Listening(Closing):
         from tdt.live import LiveStream, Setup, SpeechGate, Stepper, contexts_of, usual_rules
 
         with self._lifetime.use():  # a closed or forked one says so now, not at the first push
-            stages = self._stages.guided(fusion, 1)
+            stages = self._stages.guided(fusion).counted(1)
         spec = stages.spec
         contexts = contexts_of(spec, left, chunk, right, latency, provider_seconds(stages.encoder))
         pauses = {

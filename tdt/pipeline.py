@@ -86,8 +86,8 @@ class Stages(Bound):
     works_ahead: bool = False
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
-    def guided(self, options: Mapping[str, Any], clips: int | None = None) -> Stages:
-        """Return the stages with what a call of `clips` clips knows beside the sound; themselves where that is nothing.
+    def guided(self, options: Mapping[str, Any]) -> Stages:
+        """Return the stages with what a call knows beside the sound; themselves where that is nothing.
 
         Raises
         ------
@@ -102,10 +102,15 @@ class Stages(Bound):
         plan = fusion_plan(wanted, self.spec)
         if plan is None:
             return self
-        if clips is not None:
-            plan.check_count(clips)
         check_beam(self.confidence, plan.beam)
-        return replace(self, engine=GuidedEngine(self.engine, plan, self.spec, [0] if clips == 1 else None))
+        return replace(self, engine=GuidedEngine(self.engine, plan, self.spec))
+
+    def counted(self, clips: int) -> Stages:
+        """Return the stages for a call of so many clips; phrases given by clip for another number are refused."""
+        if not isinstance(self.engine, GuidedEngine):
+            return self
+        self.engine.plan.check_count(clips)
+        return replace(self, engine=self.engine.at([0])) if clips == 1 else self
 
     def _engine_at(self, places: Sequence[int]) -> Engine:
         """Return the engine for the clips at these places of the call."""

@@ -124,9 +124,10 @@ class Recognizer(StageByStage, Listening):
         recorder = as_recorder("timeline", made)
         cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
         reading = Reading(sample_rate, channel, batch_size, cutting, track)
-        sources, one = sources_of(audio)
-        stages = self._stages.guided(fusion, len(sources))
+        stages = self._stages.guided(fusion)
         long_form = stages.long_form(reading)
+        sources, one = sources_of(audio)
+        stages = stages.counted(len(sources))
         results: list[Any] = [None] * len(sources)
         finished = stages.results(sources, reading, long_form, recorder)
         with self._lifetime.use(), call_of(recorder):
@@ -177,7 +178,7 @@ class Recognizer(StageByStage, Listening):
             In its kinds; AudioTailError where the recording breaks off, after all segments before.
         """
         reading, timeline = reading_of(options)
-        stages = self._stages.guided(fusion_of(options), 1)
+        stages = self._stages.guided(fusion_of(options)).counted(1)
         parts = stream_parts(stages, stages.long_form(reading), audio, reading, timeline)
         return self._in_use((segment for part in parts for segment in part.segments), timeline)
 
@@ -193,7 +194,7 @@ class Recognizer(StageByStage, Listening):
 
     def long_form(self, *, jobs: int = 1, **options: Unpack[StreamOptions]) -> LongForm:
         """Return the pipeline for long recordings; `jobs` of them share their batches."""
-        stages = self._stages.guided(fusion_of(options), 1)
+        stages = self._stages.guided(fusion_of(options)).counted(1)
         return stages.long_form(reading_of(options)[0], whole_number("jobs", jobs, *WHOLE["jobs"]))
 
     def warmup(self) -> None:

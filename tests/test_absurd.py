@@ -26,8 +26,9 @@ from tdt.errors import OptionError
 from tdt.listening import MOST_STREAMS, PAUSE_BOUNDS, Listening
 from tdt.live.contexts import PRESETS
 from tdt.loading import DECODERS, FEATURE_PLACES, FEATURE_VERSIONS, WEIGHTS
-from tdt.options import LiveOptions, ReadOptions, StreamOptions, TranscribeOptions
+from tdt.options import FusionOptions, LiveOptions, ReadOptions, StreamOptions, TranscribeOptions
 from tdt.runtime import Backend
+from tdt.stagewise import StageByStage
 from tdt.text.confidence import CONFIDENCES
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ def good(option: str, value: object) -> bool:
     """Say whether an option may have this value, as far as its bounds tell."""
     if value is None:
         return option not in {"errors", "timeline", "jobs", "n", "gate"}
+    if option in {"phrases", "allowed"} and is_empty(value):
+        return True
+    if option == "allowed":
+        listed = value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "iu" else value
+        return isinstance(listed, (list, frozenset, range)) and list(listed) in ([1], [5], [0, 1, 2])
     if option in LIVE:
         return is_number(value, LIVE[option])
     if option == "latency":
@@ -140,12 +146,25 @@ OPTIONS_OF = {
 PAIRS = [(call, option) for call, options in OPTIONS_OF.items() for option in sorted(options)]
 
 
+def parameters(function: Callable[..., object]) -> set[str]:
+    """The names that a call takes, those of its `**fusion` among them."""
+    names = set(inspect.signature(function).parameters)
+    return names - {"fusion"} | set(FusionOptions.__annotations__) if "fusion" in names else names
+
+
+def is_empty(value: object) -> bool:
+    """Nothing, in something that could hold phrases or pieces."""
+    if isinstance(value, np.ndarray):
+        return value.shape == (0,)
+    return isinstance(value, (list, tuple, set, frozenset)) and not value
+
+
 def test_every_option_is_walked() -> None:
-    signature = set(inspect.signature(tdt.Recognizer.transcribe).parameters) - {"self", "audio"}
+    signature = parameters(tdt.Recognizer.transcribe) - {"self", "audio"}
     assert OPTIONS_OF["transcribe"] == signature
     assert OPTIONS_OF["features"] == set(inspect.signature(tdt.Recognizer.features).parameters) - {"self", "audio"}
-    assert OPTIONS_OF["live"] == set(inspect.signature(tdt.Recognizer.live).parameters) - {"self"}
-    members = vars(tdt.Recognizer) | vars(Listening)
+    assert OPTIONS_OF["live"] == parameters(tdt.Recognizer.live) - {"self"}
+    members = vars(tdt.Recognizer) | vars(Listening) | vars(StageByStage)
     public = {name for name, member in members.items() if callable(member) and not name.startswith("_")}
     stages = {"encode", "decode", "decode_piece", "transcript"}
     assert public == set(CALLS) | stages | {"close", "warmup", "placement"}
@@ -166,8 +185,8 @@ def test_absurd_options_are_refused_before_any_audio_is_read(call: str, option: 
 
 def test_unknown_options_are_type_errors(asr: tdt.Recognizer) -> None:
     for call in CALLS.values():
-        with pytest.raises(TypeError, match="beam"):
-            call(asr, {"beam": 4})
+        with pytest.raises(TypeError, match="beams"):
+            call(asr, {"beams": 4})
 
 
 @pytest.mark.parametrize("option", sorted(set(checks.WHOLE) | set(checks.SECONDS)))
@@ -335,18 +354,24 @@ ARRAYS: list[Any] = [
 
 def fits(made: object, name: str, value: Any) -> bool:
     """Say whether a value is one that the field may have: of one clip of silence, without a token."""
+    if isinstance(value, tuple):
+        return value == () and name in {"model_states", "alternatives"}
     if not isinstance(value, np.ndarray):
         return False
+    if name == "boosted":
+        return value.shape == (0,) and value.dtype.kind == "b"
     if name == "lengths":
         most = 25 if isinstance(made, tdt.Encoded) else 201
         return bool(value.shape == (1,) and value.dtype.kind in "iu" and 0 <= value[0] <= most)
-    return name in {"logprobs", "entropy_confidences"} and value.shape == (0,) and value.dtype.kind == "f"
+    floats = {"logprobs", "entropy_confidences", "top_logprobs"}
+    return name in floats and value.shape == (0,) and value.dtype.kind == "f"
 
 
 @pytest.mark.parametrize("decoder", ["native", "onnx"])
 def test_absurd_stages_are_refused(decoder: Any, stages: Any) -> None:
     features, encoded, hypothesis, state = stages
-    optional = {("Encoded", "projected"), ("Hypothesis", "entropy_confidences")}
+    optional = {("Encoded", "projected"), ("DecoderState", "projected")}
+    optional |= {("Hypothesis", name) for name in ("entropy_confidences", "top_logprobs", "boosted", "steps")}
     with tdt.load(decoder=decoder) as asr:
         calls: list[tuple[Any, Callable[[Any], Any]]] = [
             (features, asr.encode),

@@ -18,9 +18,16 @@ _MOST_FRAMES = (1 << 31) - 1
 
 
 def check_batch(
-    encoded: Encoded, states: Sequence[DecoderState | None] | None, spec: ModelSpec, joint_width: int
+    encoded: Encoded,
+    states: Sequence[DecoderState | None] | None,
+    spec: ModelSpec,
+    joint_width: int,
+    *,
+    automata: bool = False,
 ) -> list[DecoderState | None]:
     """Refuse a batch that does not fit the model; return the carried states, one (or None) an utterance.
+
+    `automata`: whether the engine knows phrases and language models, whose states are then checked elsewhere.
 
     Raises
     ------
@@ -40,6 +47,8 @@ def check_batch(
     for state in states:
         if state is not None:
             _check_state(instance("states", state, DecoderState, "DecoderState or None for each"), spec)
+            if state.model_states and not automata:
+                raise OptionError("states", "a state that stands in automata", "one of a decoder without them")
     return list(states)
 
 
@@ -67,6 +76,8 @@ def _check_state(state: DecoderState, spec: ModelSpec) -> None:
     whole_number("states: label", state.label, 0, spec.blank_id)
     whole_number("states: skip", state.skip, 0, _MOST_FRAMES)
     whole_number("states: frames_decoded", state.frames_decoded, 0, _MOST_FRAMES)
+    for place in instance("states: model_states", state.model_states, tuple):
+        whole_number("states: model_states", place, 0, _MOST_FRAMES)
     expected = (spec.predictor_layers, spec.predictor_hidden)
     hidden, cell = (array(f"states: {name}", getattr(state, name), "f", "L, H") for name in ("hidden", "cell"))
     if not hidden.shape == cell.shape == expected:
@@ -85,6 +96,8 @@ def check_fusions(
         Naming what does not fit.
     """
     if fusions is None or all(fusion is None for fusion in fusions):
+        if any(state is not None and state.model_states for state in states):
+            raise OptionError("states", "a state that stands in automata", "the same phrases and language models again")
         return None
     if len(fusions) != len(states):
         raise OptionError("fusions", f"{len(fusions)} entries", f"one, or None, for each of {len(states)} utterances")

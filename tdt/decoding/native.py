@@ -129,7 +129,7 @@ class NativeEngine(Bound):
         """
         runs = self._runs
         frames = self._frames(encoded)
-        carried = check_batch(encoded, states, self._spec, self._joint_width)
+        carried = check_batch(encoded, states, self._spec, self._joint_width, automata=True)
         added = check_fusions(fusions, carried, self._spec.blank_id)
         lengths = encoded.lengths.astype(np.int64)
         if not carried:

@@ -74,9 +74,14 @@ def checked(phrases: Any) -> tuple[tuple[str, float], ...]:
     OptionError
         Where it is no list of texts or pairs, or a weight is no number.
     """
-    if isinstance(phrases, (str, bytes, bytearray, Mapping)) or not isinstance(phrases, Iterable):
+    kinds = (str, bytes, bytearray, memoryview, Mapping)
+    try:
+        listed = None if isinstance(phrases, (kinds, type)) else tuple(phrases)
+    except TypeError:  # not iterable, or an array without axes
+        listed = None
+    if listed is None:
         raise OptionError("phrases", phrases, "a list of texts, or of pairs of a text and a weight")
-    return tuple(map(_pair, phrases))
+    return tuple(map(_pair, listed))
 
 
 def _pair(entry: Any) -> tuple[str, float]:

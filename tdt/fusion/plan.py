@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tdt.fusion.scripts import allowed_pieces
 from tdt.stages import Fusion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from tdt.spec import ModelSpec
 
@@ -148,9 +149,13 @@ def _allowed(script: Any, allowed: Any, spec: ModelSpec) -> Any:
 def _piece_ids(allowed: Any, spec: ModelSpec) -> list[int] | None:
     if allowed is None:
         return None
-    if isinstance(allowed, (str, bytes)) or not hasattr(allowed, "__iter__"):
+    try:
+        pieces = None if isinstance(allowed, (str, bytes, bytearray, memoryview, Mapping, type)) else list(allowed)
+    except TypeError:  # not iterable, or an array without axes
+        pieces = None
+    if pieces is None:
         raise OptionError("allowed", allowed, f"ids of pieces, numbers from 0 to {spec.blank_id - 1}")
-    return [whole_number("allowed", piece, 0, spec.blank_id - 1) for piece in allowed]
+    return [whole_number("allowed", piece, 0, spec.blank_id - 1) for piece in pieces]
 
 
 def _listed(given: Any) -> tuple[list[tuple[Phrases, ...]], bool]:

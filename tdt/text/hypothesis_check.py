@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tdt.checks import array, instance
 from tdt.errors import OptionError
-from tdt.stages import Hypothesis
+from tdt.stages import Alternative, Hypothesis
 from tdt.steps import Steps
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def check_hypothesis(hypothesis: object, spec: ModelSpec) -> None:
         if len(values) != len(found.token_ids):
             expected = f"as many as token_ids, {len(found.token_ids)}"
             raise OptionError(f"hypothesis.{name}", f"{len(values)} entries", expected)
+    for other in instance("hypothesis.alternatives", found.alternatives, tuple):
+        instance("hypothesis.alternatives", other, Alternative)
     if found.steps is not None:
         _check_steps(instance("hypothesis.steps", found.steps, Steps), len(found.token_ids))
     for name, most in (("token_ids", len(spec.pieces) - 1), ("frames", 2**31 - 1), ("durations", 2**31 - 1)):
