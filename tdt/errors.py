@@ -34,7 +34,6 @@ from tdt.run_errors import UnexpectedError as UnexpectedError
 from tdt.showing import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 

@@ -103,6 +103,8 @@ def _members(content: memoryview, path: Path) -> dict[str, memoryview]:
             if info.isreg():
                 found[name] = data
             changed = {}
+    if content[at : at + BLOCK] and at + BLOCK > len(content):
+        raise ModelFileCorruptError(path, "it was cut short within a header, or is no tar archive")
     if not found:
         raise ModelFileCorruptError(path, "it is an archive without files")
     return found

@@ -47,7 +47,9 @@ def check_model(folder: Path, checkpoint: Checkpoint | None, precision: Precisio
             ("subsampling", spec.subsampling, stated.subsampling),
         ):
             if here != there:
-                raise CheckpointError(path, f"its {what} are {there}, those of the graph {here}", "Take another --graph")
+                raise CheckpointError(
+                    path, f"its {what} are {there}, those of the graph {here}", "Take another --graph"
+                )
         if found.files.decoder_precision == "float32":
             lift(found.files, spec)
     random = np.random.default_rng(SEED)
@@ -62,7 +64,9 @@ def check_model(folder: Path, checkpoint: Checkpoint | None, precision: Precisio
 def _encoded(found: FoundModel, mels: Array, path: Path) -> Array:
     session = _open(found.files.encoder)
     try:
-        feeds = dict(zip((port.name for port in session.inputs), (mels, np.array([mels.shape[2]], np.int64)), strict=True))
+        feeds = dict(
+            zip((port.name for port in session.inputs), (mels, np.array([mels.shape[2]], np.int64)), strict=True)
+        )
         frames, lengths = session.run(feeds)
     finally:
         session.close()

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: `model_config.yaml` of NeMo, `config.json` of Transformers, as one set of numbers.
+"""What a checkpoint says of itself, in NeMo's `model_config.yaml` or Transformers' `config.json`: one set of numbers.
 
 Whatever the tensors cannot show and the graph must do alike is compared here: local attention, causal convolutions,
 other features, other activations are refused by name.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_BYTES = 4 << 20  # v3's, with its vocabulary three times, has 0.6 MB
-MOST_EVENTS = 400_000
+MOST_EVENTS = 200_000
 MOST_DEPTH = 40
 INSTALL = "pip install 'parakeet-tdt[convert]'"
 _FEATURES: dict[str, tuple[Any, Any]] = {

@@ -1,4 +1,4 @@
-"""Where the encoder's weights are, found from its output backwards: a FastConformer's residual branches, layer by layer.
+"""Where the encoder's weights are, found from its output backwards: a FastConformer's branches, layer by layer.
 
 A branch is known by its end: its layer norm must read the very value that the branch is added to. What a layer is
 called in the graph does not matter.

@@ -173,7 +173,7 @@ def _fused(decoder: EditableGraph, joiner: EditableGraph, path: Path) -> Editabl
             )
     _prefix(joiner, "joint/")
     _prefix(decoder, "decoder/")
-    prediction, *states = (port.name for port in decoder.graph.output)
+    prediction = decoder.graph.output[0].name
     frames, projected = joiner.graph.input
     inputs = [_like(frames), *(_like(port) for port in decoder.graph.input)]
     outputs = [_like(joiner.graph.output[0]), *(_like(port) for port in decoder.graph.output[1:])]

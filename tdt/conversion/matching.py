@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from tdt.conversion.decoder_places import joint_places, predictor_places
 from tdt.conversion.encoder_places import encoder_places
-from tdt.conversion.recipes import Recipe
 from tdt.conversion.tracing import Place, Tracer
-from tdt.errors import CheckpointError, OtherModelError
+from tdt.errors import CheckpointError
 from tdt.onnxfile import StructureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tdt.conversion.checkpoint import Checkpoint
+    from tdt.conversion.recipes import Recipe
     from tdt.conversion.tensors import StoredTensor
     from tdt.surgery import EditableGraph
 
@@ -62,12 +62,13 @@ def match(checkpoint: Checkpoint, graphs: Graphs) -> Match:
     Raises
     ------
     CheckpointError
-        Where the graphs are built in an unknown way, tensors are missing or left over, or shapes differ.
-    OtherModelError
-        Where the checkpoint is that of another architecture than the graphs'.
+        Where the graphs are built in an unknown way or are of another architecture than the checkpoint: tensors are
+        missing or left over, shapes differ.
     """
     try:
         places = _places(checkpoint, graphs)
+    except CheckpointError:
+        raise
     except (StructureError, *_MALFORMED) as error:
         raise CheckpointError(
             checkpoint.path,
@@ -98,7 +99,7 @@ def _places(checkpoint: Checkpoint, graphs: Graphs) -> dict[str, tuple[Place, ..
         ("scaling of the encoder's input", encoder.scaled, stated.scaled),
     ):
         if ours != theirs:
-            raise OtherModelError(checkpoint.path, f"it has {theirs} {what}, the graph {ours}; it is {stated}")
+            raise _misfit(checkpoint, f"it has {theirs} {what}, the graph {ours}")
     found = {"encoder": encoder.places, joint_role: joint.places}
     found["decoder_joint" if fused else "decoder"] = (*(joint.places if fused else ()), *predictor)
     return {role: _once(places) for role, places in found.items()}
@@ -115,15 +116,13 @@ def _once(places: Sequence[Place]) -> tuple[Place, ...]:
 
 
 def _check_tensors(checkpoint: Checkpoint, recipes: Sequence[Recipe], used: Sequence[str]) -> None:
-    tensors, path, stated = checkpoint.tensors, checkpoint.path, checkpoint.architecture
+    tensors = checkpoint.tensors
     needed = dict.fromkeys(name for recipe in recipes for name in recipe.names)
     missing = [name for name in needed if name not in tensors]
     if missing:
-        raise CheckpointError(
-            path,
-            f"{len(missing)} of the {len(needed)} tensors that the graph needs are missing: {_listed(missing)}. "
-            f"It says that it is {stated}",
-            "Take the whole checkpoint, or a graph of its architecture (--graph)",
+        raise _misfit(
+            checkpoint,
+            f"{len(missing)} of the {len(needed)} tensors that the graph needs are missing: {_listed(missing)}",
         )
     known = set(used)
     extra = [
@@ -132,12 +131,20 @@ def _check_tensors(checkpoint: Checkpoint, recipes: Sequence[Recipe], used: Sequ
         if name not in known and name.startswith(_TRANSDUCER) and not name.endswith(_BESIDE) and _matters(tensor)
     ]
     if extra:
-        raise OtherModelError(
-            path, f"the graph has no place for {len(extra)} of its tensors: {_listed(extra)}. It is {stated}"
-        )
+        raise _misfit(checkpoint, f"the graph has no place for {len(extra)} of its tensors: {_listed(extra)}")
     wrong = [name for name in needed if not tensors[name].is_float]
     if wrong:
-        raise CheckpointError(path, f"{_listed(wrong)} are no floating-point numbers", "Take the model's float weights")
+        raise CheckpointError(
+            checkpoint.path, f"{_listed(wrong)} are no floating-point numbers", "Take the model's float weights"
+        )
+
+
+def _misfit(checkpoint: Checkpoint, problem: str) -> CheckpointError:
+    return CheckpointError(
+        checkpoint.path,
+        f"{problem}. It says that it is {checkpoint.architecture}",
+        "Take the whole checkpoint and a graph of its architecture (--graph)",
+    )
 
 
 def _matters(tensor: StoredTensor) -> bool:
@@ -176,10 +183,9 @@ def _shape(trace: Tracer, name: str, place: Place, checkpoint: Checkpoint) -> tu
         return (1, *needed) if place.recipe.way.startswith("gate") else needed
     plain = [tuple(size for size in shape if size != 1) for shape in (needed, there)]
     if plain[0] != plain[1] or prod(needed) != prod(there):
-        raise OtherModelError(
-            checkpoint.path,
-            f"{' and '.join(place.recipe.names[:2])} give {list(needed)}, where the graph has {list(there)} "
-            f"({name}). It is {checkpoint.architecture}",
+        raise _misfit(
+            checkpoint,
+            f"{' and '.join(place.recipe.names[:2])} give {list(needed)}, where the graph has {list(there)} ({name})",
         )
     return there
 
@@ -204,12 +210,12 @@ def _own(graph: EditableGraph, name: str, place: Place, shape: tuple[int, ...]) 
 
 
 def _kept(graph: EditableGraph, replaced: Mapping[str, Recipe]) -> tuple[str, ...]:
-    """Return the floating-point constants that stay, those of a single number left out."""
+    """Return the floating-point constants that stay, with their shapes; those of a single number left out."""
     import onnx
 
     floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16}
     return tuple(
-        name
+        f"{name} {list(tensor.dims)}"
         for name, tensor in graph.initializers.items()
         if name not in replaced and tensor.data_type in floats and prod(tensor.dims) > 1
     )

@@ -43,7 +43,9 @@ def read_safetensors(content: memoryview, path: Path) -> Mapping[str, StoredTens
     """
     length = int.from_bytes(content[:8], "little")
     if length > MOST_HEADER_BYTES or 8 + length > len(content):
-        raise ModelFileCorruptError(path, f"it says that its header has {length} bytes, and is no safetensors file then")
+        raise ModelFileCorruptError(
+            path, f"it says that its header has {length} bytes, and is no safetensors file then"
+        )
     try:
         header = json.loads(bytes(content[8 : 8 + length]))
     except (ValueError, RecursionError) as error:
@@ -51,9 +53,7 @@ def read_safetensors(content: memoryview, path: Path) -> Mapping[str, StoredTens
     if not isinstance(header, dict):
         raise ModelFileCorruptError(path, "its header is no JSON object")
     numbers = content[8 + length :]
-    return {
-        name: _tensor(name, entry, numbers, path) for name, entry in header.items() if name != "__metadata__"
-    }
+    return {name: _tensor(name, entry, numbers, path) for name, entry in header.items() if name != "__metadata__"}
 
 
 def _tensor(name: str, entry: Any, numbers: memoryview, path: Path) -> StoredTensor:
@@ -65,7 +65,7 @@ def _tensor(name: str, entry: Any, numbers: memoryview, path: Path) -> StoredTen
     )
     if not whole or len(offsets) != 2 or not offsets[0] <= offsets[1] <= len(numbers):
         raise ModelFileCorruptError(path, f"the tensor {shown(name, 80)} is not where the header says, or cut short")
-    if kind not in _NAMES:
+    if not isinstance(kind, str) or kind not in _NAMES:
         raise CheckpointError(
             path, f"the tensor {shown(name, 80)} is of type {shown(kind, 20)}, which no float model has",
             "Take the model's float weights",

@@ -73,7 +73,7 @@ class Tracer:
         StructureError
             Where it is an input or a constant.
         """
-        node = self.graph.producers.get(name)
+        node: onnx.NodeProto | None = self.graph.producers.get(name)
         if node is None:
             raise StructureError(f"{name!r} is an input or a constant where a layer is expected")
         return node
@@ -85,7 +85,7 @@ class Tracer:
 
     def constant(self, name: str) -> bool:
         """Return whether a value depends on no input of the graph."""
-        pending, order = [name], []
+        pending, seen = [name], 0
         while pending:
             value = pending.pop()
             if value in self._constant:
@@ -94,10 +94,10 @@ class Tracer:
             if node is None or not node.input:
                 self._constant[value] = node is not None or value in self.graph.initializers
                 continue
-            if len(order) > _MOST_ANCESTORS:
+            seen += 1
+            if seen > _MOST_ANCESTORS:
                 raise StructureError(f"{name!r} depends on very many values, or on itself")
             unknown = [item for item in node.input if item and item not in self._constant]
-            order.append(value)
             if unknown:
                 pending.extend([value, *unknown])
             else:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_PICKLE_BYTES = 8 << 20  # 1 700 tensors take 300 KB
-MOST_INSTRUCTIONS = 600_000
+MOST_INSTRUCTIONS = 300_000  # 1 700 tensors take 80 000
 _STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
@@ -87,6 +87,8 @@ def read_state(content: memoryview, path: Path) -> Mapping[str, StoredTensor]:
     machine = _Machine(members, path, big_endian=order == b"big")
     try:
         state = machine.run(bytes(program))
+    except CheckpointError:
+        raise
     except (_MalformedError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise ModelFileCorruptError(path, f"its pickle is damaged ({error})") from error
     return _tensors(state, path)

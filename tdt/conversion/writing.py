@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 4096  # a page, so that runtimes can map a weight
 _AHEAD = 4  # tensors made while one is written: 64 MB for the largest published models
-_ELEMENTS = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
+_ELEMENTS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2"), 11: np.dtype("<f8")}
 
 
 class Weights:
@@ -142,7 +142,7 @@ def _append(tensor: onnx.TensorProto, values: Array, stream: BinaryIO, data: str
 
     start = -(-stream.tell() // ALIGNMENT) * ALIGNMENT
     stream.seek(start)
-    stream.write(memoryview(np.ascontiguousarray(values)).cast("B"))
+    stream.write(np.ascontiguousarray(values).data)
     _clear(tensor)
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", data), ("offset", str(start)), ("length", str(values.nbytes))):

@@ -43,7 +43,9 @@ def tensor(kind: str, key: str, shape: Any, *, offset: int = 0, strides: Any = N
     shape = tuple(shape)
     strides = tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))) if strides is None else strides
     count = int(np.prod(shape)) if held is None else held
-    storage = b"(" + text("storage") + named(f"torch {STORAGES[kind]}") + text(key) + text("cpu") + number(count) + b"tQ"
+    storage = (
+        b"(" + text("storage") + named(f"torch {STORAGES[kind]}") + text(key) + text("cpu") + number(count) + b"tQ"
+    )
     arguments = storage + number(offset) + numbers(shape) + numbers(strides) + b"\x89" + ORDERED
     return named("torch._utils _rebuild_tensor_v2") + b"(" + arguments + b"tR"
 
@@ -93,7 +95,11 @@ def safetensors(tensors: dict[str, np.ndarray[Any, Any]]) -> bytes:
     kinds = {"float32": "F32", "float16": "F16", "int64": "I64", "uint16": "BF16"}
     for name, array in tensors.items():
         data = array.tobytes()
-        header[name] = {"dtype": kinds[str(array.dtype)], "shape": list(array.shape), "data_offsets": [at, at + len(data)]}
+        header[name] = {
+            "dtype": kinds[str(array.dtype)],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + len(data)],
+        }
         content += data
         at += len(data)
     head = json.dumps(header).encode()
