@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
-FRAMES = 16  # of the encoder
+FRAMES = 4  # of the encoder
 SEED = 20
 
 

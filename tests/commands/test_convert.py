@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tdt.commands import main
 from tests.conversion import making, micro
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NEMO, GRAPH = str(micro.NEMO), str(micro.GRAPH)
 

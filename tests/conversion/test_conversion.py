@@ -16,8 +16,8 @@ from onnx import helper, numpy_helper
 import tdt
 from tdt.conversion import convert
 from tdt.conversion.checkpoint import read_checkpoint
-from tdt.decoding.native import NativeEngine
 from tdt.decoding.greedy import OnnxEngine
+from tdt.decoding.native import NativeEngine
 from tdt.errors import CheckpointError, OptionError, OtherModelError
 from tdt.model import find_model
 from tdt.runtime import Backend
@@ -177,6 +177,65 @@ def test_weights_find_their_places_in_any_form(tmp_path: Path, graph: Path, form
     micro.agree(tmp_path / "out")
 
 
+BIASED = (
+    *(f"feed_forward{half}.linear{layer}" for half in (1, 2) for layer in (1, 2)),
+    *(f"self_attn.linear_{part}" for part in ("q", "k", "v", "out")),
+    *(f"conv.{part}" for part in ("pointwise_conv1", "pointwise_conv2", "depthwise_conv")),
+)
+
+
+def with_biases(model: onnx.ModelProto) -> None:
+    """An encoder of `use_bias: true`, as the 110m model's is."""
+    for node in list(model.graph.node):
+        path = node.name.replace("/", ".")
+        part = next((part for part in BIASED if path.endswith((f"{part}.MatMul", f"{part}.Conv"))), "")
+        if part and len(node.input) == 2:
+            weight = next(tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
+            width = weight.dims[1] if node.op_type == "MatMul" else weight.dims[0]
+            name, made = f"{node.name}/bias", node.output[0]
+            model.graph.initializer.append(numpy_helper.from_array(np.zeros(width, np.float32), name))
+            if node.op_type == "Conv":
+                node.input.append(name)
+            else:
+                node.output[0] = f"{made}/product"
+                model.graph.node.append(helper.make_node("Add", [f"{made}/product", name], [made]))
+
+
+def biased_checkpoint(path: Path, scale: float) -> Path:
+    tensors = {name: np.array(item.values()) for name, item in read_checkpoint(micro.NEMO).tensors.items()}
+    rng = np.random.default_rng(7)
+    for layer in (0, 1):
+        for part in BIASED:
+            name = f"encoder.layers.{layer}.{part}"
+            tensors[f"{name}.bias"] = (scale * rng.standard_normal(len(tensors[f"{name}.weight"]))).astype(np.float32)
+    path.write_bytes(making.archived({**making.members(micro.NEMO), "model_weights.ckpt": making.saved(tensors)}))
+    return path
+
+
+def test_encoders_with_biases(tmp_path: Path, graph: Path) -> None:
+    """Biases of zeros change nothing; others do, alike whether a batch norm is folded or not."""
+    edited(graph / "encoder-model.onnx", with_biases)
+    nought, some = (biased_checkpoint(tmp_path / f"{scale}.nemo", scale) for scale in (0.0, 0.3))
+    assert convert(nought, tmp_path / "nought", graph=graph).replaced["encoder"] == 62 + 2 * 10
+    micro.agree(tmp_path / "nought")
+    convert(some, tmp_path / "folded", graph=graph)
+    edited(graph / "encoder-model.onnx", norms_kept)
+    with pytest.raises(CheckpointError, match=r"no place for 2 .*depthwise_conv.bias"):
+        convert(some, tmp_path / "kept", graph=graph)
+    edited(graph / "encoder-model.onnx", depthwise_biases)
+    convert(some, tmp_path / "kept", graph=graph)
+    frames = [micro.encoded(tmp_path / name)[0] for name in ("nought", "folded", "kept")]
+    np.testing.assert_allclose(frames[1], frames[2], atol=1e-4)
+    assert np.abs(frames[0] - frames[1]).max() > 0.1
+
+
+def depthwise_biases(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        if node.op_type == "Conv" and "depthwise" in node.name and len(node.input) == 2:
+            model.graph.initializer.append(numpy_helper.from_array(np.zeros(32, np.float32), f"{node.name}/bias"))
+            node.input.append(f"{node.name}/bias")
+
+
 def test_lstm_weights_that_the_graph_computes(tmp_path: Path, graph: Path) -> None:
     def computed(model: onnx.ModelProto) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), "axis"))
@@ -218,7 +277,8 @@ def test_half_precision_graphs_take_half_precision_weights(tmp_path: Path, graph
 def transformers_folder(folder: Path, **changes: Any) -> Path:
     """Write the micro checkpoint as Transformers saves `ParakeetForTDT`."""
     renames = (
-        ("encoder.pre_encode.conv.", "encoder.subsampling.layers."), ("encoder.pre_encode.out.", "encoder.subsampling.linear."),
+        ("encoder.pre_encode.conv.", "encoder.subsampling.layers."),
+        ("encoder.pre_encode.out.", "encoder.subsampling.linear."),
         (".conv.batch_norm.", ".conv.norm."), (".linear_q.", ".q_proj."), (".linear_k.", ".k_proj."),
         (".linear_v.", ".v_proj."), (".linear_out.", ".o_proj."), (".linear_pos.", ".relative_k_proj."),
         ("pos_bias_", "bias_"), ("decoder.prediction.embed.", "decoder.embedding."),
@@ -227,10 +287,11 @@ def transformers_folder(folder: Path, **changes: Any) -> Path:
     )  # fmt: skip
     found = {}
     for name, tensor in read_checkpoint(micro.NEMO).tensors.items():
-        for ours, theirs in renames:
-            name = name.replace(ours, theirs)
+        theirs = name
+        for old, new in renames:
+            theirs = theirs.replace(old, new)
         if not name.startswith("preprocessor"):
-            found[name] = np.array(tensor.values())
+            found[theirs] = np.array(tensor.values())
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(making.safetensors(found))
     encoder = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_mel_bins": 128,
@@ -260,13 +321,13 @@ def test_another_model_of_transformers(tmp_path: Path, kind: str) -> None:
 
 
 def test_without_a_graph_the_published_one_of_the_architecture_is_taken(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="none of the published models.*--graph"):
+    with pytest.raises(CheckpointError, match=r"none of the published models.*--graph"):
         convert(micro.NEMO, tmp_path / "out")
 
 
 def test_graphs_of_another_architecture(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointError, match="it has 2 encoder layers, the graph 8.*a FastConformer of 2 layers of 32"
+        CheckpointError, match=r"it has 2 encoder layers, the graph 8.*a FastConformer of 2 layers of 32"
     ):
         convert(micro.NEMO, tmp_path / "out", graph="parakeet-tdt-tiny")
     assert not list(tmp_path.iterdir())

@@ -121,7 +121,8 @@ def test_other_durations_go_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "error", "words"), [
-    ({}, OptionError, "layout"), ({"layout": "onnx-asr"}, OptionError, "another one"), ({"layout": "x"}, OptionError, "x"),
+    ({}, OptionError, "layout"), ({"layout": "onnx-asr"}, OptionError, "another one"),
+    ({"layout": "x"}, OptionError, "x"),
     ({"layout": "sherpa-onnx", "graph": "g"}, OptionError, "keeps its own graphs"),
 ])  # fmt: skip
 def test_what_is_no_change_of_layout(tmp_path: Path, arguments: Any, error: Any, words: str) -> None:
@@ -131,7 +132,7 @@ def test_what_is_no_change_of_layout(tmp_path: Path, arguments: Any, error: Any,
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError, match="no.*missing.nemo"):
+    with pytest.raises(ModelNotFoundError, match=r"no.*missing.nemo"):
         convert(tmp_path / "missing.nemo", tmp_path / "out")
     with pytest.raises(OptionError, match="the model's own"):
         convert(micro.GRAPH, micro.GRAPH, layout="sherpa-onnx")

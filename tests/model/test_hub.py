@@ -141,7 +141,7 @@ def test_a_repository_with_a_checkpoint(scripted: ScriptedHub) -> None:
     for path in list(scripted.remote.glob("*.onnx")):
         path.unlink()
     (scripted.remote / "fine-tuned.nemo").write_bytes(b"x")
-    with pytest.raises(errors.UnsupportedLayoutError, match="tdt convert fine-tuned.nemo"):
+    with pytest.raises(errors.UnsupportedLayoutError, match=r"tdt convert fine-tuned.nemo"):
         hub.fetch(REPOSITORY, hub=scripted)
 
 
