@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     with Messages("tdt convert", quiet=args.quiet), Bars(quiet=args.quiet) as bars:
         done = convert(
-            args.source, args.output, graph=args.graph, layout=args.layout, precision=args.precision,
+            args.checkpoint, args.output, graph=args.graph, layout=args.layout, precision=args.precision,
             overwrite=args.overwrite, progress=bars,
         )  # fmt: skip
     sys.stdout.write(json.dumps(done.as_json()) + "\n" if args.json else _summary(done))

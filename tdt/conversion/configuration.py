@@ -170,7 +170,7 @@ def from_nemo(config: Mapping[str, Any], path: Path) -> Architecture:
         layers=_number(encoder, "n_layers", path),
         width=_number(encoder, "d_model", path),
         heads=_number(encoder, "n_heads", path, 4),
-        vocabulary=_number(decoder, "vocab_size", path),
+        vocabulary=_number({**joint, **decoder}, "vocab_size" if "vocab_size" in decoder else "num_classes", path),
         predictor_layers=_number(prednet, "pred_rnn_layers", path, 1),
         predictor_hidden=_number(prednet, "pred_hidden", path),
         joint_hidden=_number(jointnet, "joint_hidden", path),

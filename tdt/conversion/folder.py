@@ -13,7 +13,7 @@ from tdt.errors import OptionError, OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OURS = frozenset({".onnx", ".data", ".weights", ".json", ".txt"})
+_OURS = ("*.onnx", "*.data", "*.weights", "config.json", "quantization.json", "vocab.txt", "tokens.txt")
 
 
 def check_output(folder: Path, *sources: Path, overwrite: bool) -> None:
@@ -70,9 +70,10 @@ def _publish(work: Path, folder: Path) -> None:
     fresh = {entry.name for entry in work.iterdir()}
     for entry in sorted(work.iterdir()):
         entry.replace(folder / entry.name)
-    for entry in folder.iterdir():
-        if entry.is_file() and entry.name not in fresh and entry.suffix in _OURS:
-            entry.unlink()
+    for pattern in _OURS:
+        for entry in folder.glob(pattern):
+            if entry.is_file() and entry.name not in fresh:
+                entry.unlink()
 
 
 def _umask() -> int:

@@ -149,7 +149,7 @@ def _from_checkpoint(
 ) -> Converted:
     progress("reading", 0, 1)
     checkpoint = read_checkpoint(path)
-    named = _default_graph(checkpoint.architecture, path) if graph is None else graph
+    named = default_graph(checkpoint.architecture, path) if graph is None else graph
     found = inspect_model(named, precision=precision or "float32")
     if "int8" in {found.files.encoder_precision, found.files.decoder_precision}:
         raise OptionError("graph", str(named), "graphs in float32 or float16: quantised weights cannot be replaced")
@@ -188,7 +188,14 @@ def _from_model(
     return Converted(folder, layout, found.files.layout, found.spec.name, bytes=size)
 
 
-def _default_graph(stated: Architecture, path: Path) -> str | None:
+def default_graph(stated: Architecture, path: Path) -> str | None:
+    """Return the published model of an architecture; None is the bundled one.
+
+    Raises
+    ------
+    CheckpointError
+        Where there is none.
+    """
     for width, layers, pieces, name in _GRAPHS:
         if (stated.width, stated.layers) == (width, layers) and pieces in {None, stated.vocabulary}:
             return name

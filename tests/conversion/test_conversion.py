@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from onnx import helper, numpy_helper
 import tdt
 from tdt.conversion import convert
 from tdt.conversion.checkpoint import read_checkpoint
+from tdt.conversion.pipeline import default_graph
 from tdt.decoding.greedy import OnnxEngine
 from tdt.decoding.native import NativeEngine
 from tdt.errors import CheckpointError, OptionError, OtherModelError
 from tdt.model import find_model
+from tdt.model.hub import NAMES
 from tdt.runtime import Backend
 from tdt.stages import Encoded
 
@@ -325,6 +328,16 @@ def test_without_a_graph_the_published_one_of_the_architecture_is_taken(tmp_path
         convert(micro.NEMO, tmp_path / "out")
 
 
+@pytest.mark.parametrize(("width", "layers", "pieces", "name"), [
+    (144, 8, 256, None), (1024, 24, 8192, "parakeet-tdt-0.6b-v3"), (1024, 24, 1024, "parakeet-tdt-0.6b-v2"),
+    (1024, 42, 1024, "parakeet-tdt-1.1b"), (512, 17, 1024, "parakeet-tdt_ctc-110m"),
+])  # fmt: skip
+def test_the_configuration_chooses_the_graph(width: int, layers: int, pieces: int, name: str | None) -> None:
+    stated = replace(read_checkpoint(micro.NEMO).architecture, width=width, layers=layers, vocabulary=pieces)
+    assert default_graph(stated, micro.NEMO) == name
+    assert name is None or name in NAMES
+
+
 def test_graphs_of_another_architecture(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"it has 2 encoder layers, the graph 8.*a FastConformer of 2 layers of 32"
@@ -341,14 +354,14 @@ def test_quantised_graphs_take_no_weights(tmp_path: Path, models: Path) -> None:
 def test_a_model_that_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    for name in ("notes.md", "encoder-model.int8.onnx"):
+    for name in ("notes.txt", "encoder-model.int8.onnx"):
         (out / name).write_text("mine")
     with pytest.raises(OptionError, match="--overwrite"):
         convert(micro.NEMO, out, graph=micro.GRAPH)
-    assert sorted(path.name for path in out.iterdir()) == ["encoder-model.int8.onnx", "notes.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["encoder-model.int8.onnx", "notes.txt"]
     convert(micro.NEMO, out, graph=micro.GRAPH, overwrite=True)
     assert {path.name for path in out.iterdir()} == {
-        "notes.md", "config.json", "vocab.txt", "encoder-model.onnx", "decoder_joint-model.onnx"
+        "notes.txt", "config.json", "vocab.txt", "encoder-model.onnx", "decoder_joint-model.onnx"
     }  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
