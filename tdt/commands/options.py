@@ -257,8 +257,8 @@ OPTIONS: dict[str, Option] = {
     "budget": _option("--budget", _QUANTISING, "keep the encoder's relative error below this, such as 0.03",
                       type=Number(0, 1, above=True), metavar="ERROR"),
     # --- converting ---
-    "converted": _option("checkpoint", _CONVERTING, "a .nemo file, a model.safetensors or a folder with one; or a model "
-                         "whose layout shall change", type=path, metavar="SOURCE"),
+    "converted": _option("checkpoint", _CONVERTING, "a .nemo file, a model.safetensors or a folder with one; or "
+                         "a model whose layout shall change", type=path, metavar="SOURCE"),
     "graph": _option("--graph", _CONVERTING, "model whose graphs take the weights: a folder or a name",
                      shown="the published one of the same architecture", type=path, metavar="MODEL"),
     "layout": _option("--layout", _CONVERTING, "how the files are laid out", shown="as the graphs' model has them"),
