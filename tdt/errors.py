@@ -10,6 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tdt.error_root import TdtError as TdtError
+from tdt.model_errors import CheckpointError as CheckpointError
+from tdt.model_errors import DownloadError as DownloadError
+from tdt.model_errors import ExternalDataError as ExternalDataError
+from tdt.model_errors import ModelError as ModelError
+from tdt.model_errors import ModelFileCorruptError as ModelFileCorruptError
+from tdt.model_errors import ModelFileNotFoundError as ModelFileNotFoundError
+from tdt.model_errors import ModelMismatchError as ModelMismatchError
+from tdt.model_errors import ModelNotFoundError as ModelNotFoundError
+from tdt.model_errors import OtherModelError as OtherModelError
+from tdt.model_errors import UnrecognizedGraphError as UnrecognizedGraphError
+from tdt.model_errors import UnsafeCheckpointError as UnsafeCheckpointError
+from tdt.model_errors import UnsupportedLayoutError as UnsupportedLayoutError
 from tdt.run_errors import DecodingError as DecodingError
 from tdt.run_errors import DeviceMemoryError as DeviceMemoryError
 from tdt.run_errors import LiveStreamError as LiveStreamError
@@ -22,7 +34,6 @@ from tdt.run_errors import UnexpectedError as UnexpectedError
 from tdt.showing import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -89,60 +100,6 @@ class BrokenDependencyError(TdtError, ImportError):
 
     def __init__(self, package: str, problem: str, remedy: str = "") -> None:
         super().__init__(f"The package {package!r} cannot be used: {problem}. {remedy or ASK_DOCTOR}")
-
-
-# --- models -----------------------------------------------------------------------------------------------------------
-
-
-class ModelError(TdtError, ValueError):
-    """A model cannot be used as it is; the base of all loading errors."""
-
-
-class ModelNotFoundError(ModelError, FileNotFoundError):
-    """No such model: neither a folder nor a known name."""
-
-
-class ModelFileNotFoundError(ModelError, FileNotFoundError):
-    """The folder lacks a file that its layout needs."""
-
-    def __init__(self, folder: Path, expected: str, found: Sequence[str]) -> None:
-        listed = ", ".join(sorted(found)[:12]) or "nothing"
-        super().__init__(
-            f"{folder} holds no {expected}. Found there: {listed}. Download the model again, or pass the right folder."
-        )
-
-
-class ModelFileCorruptError(ModelError):
-    """A model file is empty, cut short, or is not what its name says."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path} cannot be read: {problem}. Download the file again.")
-
-
-class UnsupportedLayoutError(ModelError):
-    """The folder holds a model of a kind or layout that this package does not run."""
-
-
-class ModelMismatchError(ModelError):
-    """Two parts of a model do not belong together."""
-
-
-class UnrecognizedGraphError(ModelError):
-    """A decoder graph has another structure than the native engine can take its weights from."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(
-            f"{path}: the native decoder does not recognise this graph: {problem}. It expects embedding, LSTM layers, "
-            'and a joint of two projections, ReLU and an output layer. Use decoder="onnx".'
-        )
-
-
-class ExternalDataError(ModelError, OSError):
-    """External weight data is missing, too short, or lies outside the model folder."""
-
-
-class DownloadError(ModelError, OSError):
-    """A model could not be fetched from the hub."""
 
 
 # --- audio ------------------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             *("errors", "stages", "steps", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
             *("lifetime", "ending", "aside", "dependencies", "checks", "failures", "showing"),
-            *("error_root", "run_errors"),
+            *("error_root", "model_errors", "run_errors"),
         }
     ),
     frozenset({"onnxfile", "text", "fusion"}),
@@ -122,7 +122,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"profiling"}),
-    frozenset({"quantization", "doctor"}),
+    frozenset({"quantization", "conversion", "doctor"}),
     frozenset({"commands"}),
     frozenset({"__main__"}),
 )

@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "tensorrt": {"tensorrt-cu12", "tensorrt-cu13"},
     "whisper_normalizer": {"whisper-normalizer"},
     "onnx_asr": {"onnx-asr"},
+    "yaml": {"pyyaml"},
     "sherpa_onnx": {"sherpa-onnx"},
     "cuda": {"cupy-cuda12x", "cupy-cuda13x"},
 }

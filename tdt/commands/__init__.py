@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("tdt.commands.doctor", "check this installation, and each provider against the CPU"),
     "profile": ("tdt.commands.profile", "show where the time of a transcription goes, stage by stage"),
     "bench": ("tdt.commands.bench", "measure speed, memory and accuracy over models, providers and batch sizes"),
+    "convert": ("tdt.commands.convert", "make a model of a NeMo or Transformers checkpoint, without torch"),
     "quantize": ("tdt.commands.quantize", "make a static int8 model for TensorRT and CPUs"),
     "compare": ("tdt.commands.compare", "compare models, providers and precisions on the same audio"),
     "lm": ("tdt.commands.lm", "make, inspect and measure n-gram language models"),

@@ -89,6 +89,7 @@ def _repeated(option: Option) -> Option:
 _MODEL, _AUDIO, _LONG, _LIVE, _OUTPUT = "model", "audio", "long recordings", "live", "output"
 _MEASURING, _QUANTISING, _ENGINE, _LANGUAGE = "measuring", "quantising", "engine", "language models"
 _KNOWN = "what is known beforehand"
+_CONVERTING = "converting"
 _PICTURE: dict[str, Any] = {"type": picture, "metavar": "FILE"}
 _FILE: dict[str, Any] = {"type": path, "metavar": "FILE"}
 _MOST_THREADS, _MOST_BATCH, _MOST_RUNS, _MOST_ORDER, _MOST_WEIGHT = 256, 4096, 1_000_000, 5, 1000
@@ -256,6 +257,12 @@ OPTIONS: dict[str, Option] = {
                                    type=seconds(1), metavar="S"),
     "budget": _option("--budget", _QUANTISING, "keep the encoder's relative error below this, such as 0.03",
                       type=Number(0, 1, above=True), metavar="ERROR"),
+    # --- converting ---
+    "converted": _option("checkpoint", _CONVERTING, "a .nemo file, a model.safetensors or a folder with one; or "
+                         "a model whose layout shall change", type=path, metavar="SOURCE"),
+    "graph": _option("--graph", _CONVERTING, "model whose graphs take the weights: a folder or a name",
+                     shown="the published one of the same architecture", type=path, metavar="MODEL"),
+    "layout": _option("--layout", _CONVERTING, "how the files are laid out", shown="as the graphs' model has them"),
     # --- language models ---
     "lm_action": _option("action", _LANGUAGE, "build a language model from texts, inspect models, or score texts by a "
                          "model"),

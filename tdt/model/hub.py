@@ -12,22 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tdt.dependencies import needed
-from tdt.errors import DownloadError, ModelError, TdtError
+from tdt.errors import DownloadError, ModelError, TdtError, UnsupportedLayoutError
 from tdt.kernels.vector import folders
 from tdt.model.layouts import choose, recognise
 from tdt.onnxfile import read_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tdt.spec import ModelFiles, Precision
 
-# Public ONNX repositories; every other one is reached as owner/name.
+# Public ONNX repositories, as public code names them and their files; none was ever downloaded where this was written.
+# Every other one is reached as owner/name.
 NAMES: dict[str, str] = {
     "parakeet-tdt-0.6b-v2": "istupakov/parakeet-tdt-0.6b-v2-onnx",
     "parakeet-tdt-0.6b-v3": "istupakov/parakeet-tdt-0.6b-v3-onnx",
     "parakeet-tdt-1.1b": "jenerallee78/parakeet-tdt-1.1b-onnx",
+    # The transducer's half of a hybrid; the repositories named tdt_ctc hold the CTC half alone.
     "parakeet-tdt_ctc-110m": "csukuangfj/sherpa-onnx-nemo-parakeet_tdt_transducer_110m-en-36000",
+    # Moondream's trainings of v3: the encoder in float16, and one of 2-bit weights (MatMulNBits).
+    "parakeet-ultra": "beshkenadze/parakeet-ultra-onnx",
+    "parakeet-redux": "eschmidbauer/parakeet-redux-onnx",
 }
 _EXTRA_FILES = ("config.json", "quantization.json")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -95,6 +100,7 @@ def fetch(model: str, precision: Precision | None = None, *, hub: Hub | None = N
 
 def _fetch_listed(hub: Hub, repository: str, sizes: Mapping[str, int | None], precision: Precision | None) -> Path:
     top = [name for name in sizes if "/" not in name]
+    _check_folders(repository, sizes)
     files = choose(Path(repository), top, precision)
     graphs = graph_names(files)
     names = [*graphs, files.vocabulary.name, *(name for name in _EXTRA_FILES if name in sizes)]
@@ -107,6 +113,18 @@ def _fetch_listed(hub: Hub, repository: str, sizes: Mapping[str, int | None], pr
         for location in sorted(locations & set(sizes)):
             _download(hub, repository, location, sizes)
     return paths[names[0]].parent
+
+
+def _check_folders(repository: str, names: Iterable[str]) -> None:
+    """Refuse a repository whose graphs lie in folders alone; says which."""
+    graphs = [name for name in names if name.endswith(".onnx")]
+    if graphs and all("/" in name for name in graphs):
+        folders = sorted({name.rpartition("/")[0] for name in graphs})
+        raise UnsupportedLayoutError(
+            f"{repository} holds its graphs in folders of its own ({', '.join(folders[:6])}); expected them beside the "
+            "vocabulary. Download those of one folder, put vocab.txt and config.json (or tokens.txt) beside them, and "
+            "pass that folder."
+        )
 
 
 def graph_names(files: ModelFiles) -> list[str]:

@@ -107,8 +107,20 @@ def _refusal(folder: Path, names: Sequence[str], onnx: Sequence[str]) -> str:
             f"{folder} is in the onnxruntime-genai layout (genai_config.json), which is not supported: its graphs are "
             f"windowed and its blank rule differs from NeMo's. {expected}"
         )
-    if any(name.endswith(".nemo") for name in names):
-        return f"{folder} holds a NeMo checkpoint (.nemo), not ONNX graphs. Export it with NeMo first. {expected}"
+    nemo = next((name for name in names if name.endswith(".nemo")), "")
+    if nemo:
+        return (
+            f"{folder} holds a NeMo checkpoint ({nemo}), not ONNX graphs. Make a model of it without NeMo: "
+            f"`tdt convert {nemo} -o DIR`. {expected}"
+        )
+    if any(name.endswith(".safetensors") for name in names):
+        return (
+            f"{folder} holds a checkpoint of Transformers (.safetensors), not ONNX graphs. Make a model of it, where "
+            f"config.json says parakeet_tdt: `tdt convert FOLDER -o DIR`. {expected}"
+        )
+    other = next((name for name in names if name.endswith((".gguf", ".mlmodelc", ".mlpackage", ".tflite"))), "")
+    if other:
+        return f"{folder} holds a model for another runtime ({other}), not ONNX graphs. {expected}"
     hint = kind_of_export([folder / name for name in onnx])
     if hint:
         return f"{folder} holds {hint}. Only transducers with duration outputs (TDT) are supported. {expected}"

@@ -11,6 +11,7 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.onnxfile.content import read_small as read_small
+    from tdt.onnxfile.content import size_of as size_of
     from tdt.onnxfile.external import external_locations as external_locations
     from tdt.onnxfile.graph import GraphInfo as GraphInfo
     from tdt.onnxfile.graph import Quantization as Quantization
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
-        "content": "read_small",
+        "content": "read_small size_of",
         "external": "external_locations",
         "graph": "GraphInfo Quantization load_model read_graph without_links",
         "graph_parts": "Port",

@@ -73,6 +73,8 @@ class Session(Bound):
         What to do where nodes that compute land on the CPU although a device was asked for.
     captures : bool
         Whether runs may be captured as CUDA graphs, where the backend asks for them.
+    once : bool
+        Whether it is opened for a run or two, so that opening shall cost little and running may cost more.
 
     Raises
     ------
@@ -94,13 +96,14 @@ class Session(Bound):
         profile: ShapeProfile | None = None,
         cpu_nodes: Literal["refuse", "allow"] = "refuse",
         captures: bool = False,
+        once: bool = False,
     ) -> None:
         ort = onnxruntime()
         self.backend = backend = backend if captures else replace(backend, graphs=0)
         self.name = name or (model.name if isinstance(model, Path) else "a graph made at load")
         # A capture on a card is nothing to the CPU.
         self._quiet: Callable[[], AbstractContextManager[None]] = quiet.work if backend.on_device else nullcontext
-        options = session_options(ort, backend, self.name, threads)
+        options = session_options(ort, backend, self.name, threads, once=once)
         if isinstance(model, Path):  # ONNX Runtime 1.24 refuses the links of the hub's cache
             model, external_folder = without_links(model)
         if external_folder is not None:

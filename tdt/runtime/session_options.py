@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _BUILDERS = ("tensorrt", "tensorrt-rtx")
 
 
-def session_options(ort: Any, backend: Backend, name: str, threads: int | None = None) -> Any:
+def session_options(ort: Any, backend: Backend, name: str, threads: int | None = None, *, once: bool = False) -> Any:
     """Return the options of a session.
 
     Parameters
@@ -24,6 +24,9 @@ def session_options(ort: Any, backend: Backend, name: str, threads: int | None =
         Of the graph: what its profile is called.
     threads : int, optional
         Threads inside an operator; None for one a core.
+    once : bool
+        Whether it is opened for a run or two: weights stay where they are mapped, as they lie, and no graph is
+        rewritten, so that opening costs little and running more.
     """
     options = ort.SessionOptions()
     options.log_severity_level = FATAL
@@ -33,6 +36,10 @@ def session_options(ort: Any, backend: Backend, name: str, threads: int | None =
     # (tdt.decoding.cores).
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.enable_mem_pattern = False  # shapes change from call to call: patterns of each would be kept
+    if once:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_mem_reuse = False  # its plan takes most of the time of opening, quadratic in the nodes
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if backend.provider in _BUILDERS:
         # TensorRT rewrites graphs itself, and fuses Q and DQ nodes with what lies between them as the file has them.
         # ONNX Runtime would move and double some of them first (64 and 144 become 80 and 176 in the bundled encoder

@@ -36,6 +36,7 @@ class EditableGraph:
 
     def __init__(self, model: onnx.ModelProto, folder: Path | None = None) -> None:
         self.model = model
+        self.folder = folder
         self._folder = str(folder or "")
         self.graph = model.graph
         self._fresh = 0

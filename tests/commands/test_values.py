@@ -29,7 +29,7 @@ ABSURD = [
 # Whole numbers besides take no fractions, and nothing but zero is below one where a count is meant.
 NO_WHOLE = ["1.5", "1e3", "1.0", "0.1"]
 REQUIRED = {"quantize": ["model", "--audio", "a.wav"], "compare": ["a", "b", "--audio", "a.wav"],
-            "lm": ["build", "a.txt", "-o", "b"],
+            "lm": ["build", "a.txt", "-o", "b"], "convert": ["a.nemo", "-o", "b"],
             "build-engine": ["model", "-o", "out"], "transcribe": ["a.wav"], "profile": ["a.wav"]}  # fmt: skip
 
 

@@ -273,7 +273,12 @@ def test_other_layouts_are_refused_by_name(tmp_path: Path) -> None:
     nemo = tmp_path / "nemo"
     nemo.mkdir()
     (nemo / "parakeet.nemo").write_bytes(b"x")
-    refuse(nemo, errors.UnsupportedLayoutError, "NeMo checkpoint")
+    refuse(nemo, errors.UnsupportedLayoutError, r"NeMo checkpoint.*tdt convert parakeet.nemo")
+    for name, words in (("model.safetensors", "Transformers.*tdt convert"), ("model.gguf", "another runtime")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_bytes(b"x")
+        refuse(folder, errors.UnsupportedLayoutError, words)
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.md").write_bytes(b"x")

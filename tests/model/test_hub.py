@@ -125,6 +125,26 @@ def test_a_precision_that_is_not_published(scripted: ScriptedHub) -> None:
     assert scripted.fetched == []
 
 
+def test_a_repository_with_its_graphs_in_folders(scripted: ScriptedHub) -> None:
+    for folder in ("fp32", "int8"):
+        (scripted.remote / folder).mkdir()
+    for path in list(scripted.remote.glob("*.onnx")):
+        path.rename(scripted.remote / ("int8" if "int8" in path.name else "fp32") / path.name)
+    with pytest.raises(
+        errors.UnsupportedLayoutError, match=r"in folders of its own \(fp32, int8\).*pass\s+that folder"
+    ):
+        hub.fetch(REPOSITORY, hub=scripted)
+    assert scripted.fetched == []
+
+
+def test_a_repository_with_a_checkpoint(scripted: ScriptedHub) -> None:
+    for path in list(scripted.remote.glob("*.onnx")):
+        path.unlink()
+    (scripted.remote / "fine-tuned.nemo").write_bytes(b"x")
+    with pytest.raises(errors.UnsupportedLayoutError, match=r"tdt convert fine-tuned.nemo"):
+        hub.fetch(REPOSITORY, hub=scripted)
+
+
 def test_a_repository_without_a_model(scripted: ScriptedHub) -> None:
     shutil.rmtree(scripted.remote)
     scripted.remote.mkdir()

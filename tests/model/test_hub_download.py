@@ -158,4 +158,4 @@ def test_a_repository_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
     hub.folder.mkdir()
     done = load(hub, tmp_path / "cache")
     assert done.returncode == 1
-    assert "tdt.errors.UnsupportedLayoutError" in done.stderr
+    assert "tdt.model_errors.UnsupportedLayoutError" in done.stderr
