@@ -119,9 +119,8 @@ def beam_arrays(sizes: Sizes) -> BeamArrays:
     slots = utterances * slots_of(width)
     numbers = np.zeros((5, utterances, width), np.int64)
     by_utterance = np.zeros((3, utterances), np.int64)
-    hypotheses = Hypotheses(
-        np.zeros((utterances, width)), *numbers, *by_utterance, np.zeros(utterances), np.zeros(utterances, np.int64)
-    )
+    weights, masks = np.zeros(utterances), np.zeros(utterances, np.int64)
+    hypotheses = Hypotheses._make([np.zeros((utterances, width)), *numbers, *by_utterance, weights, masks])
     counts = np.zeros((3, utterances), np.int64)
     memory = Memory(
         np.empty((utterances, room, g.NODE_FIELDS), np.int64),
@@ -176,6 +175,6 @@ def more_room(arrays: BeamArrays) -> BeamArrays:
     larger = [
         np.concatenate([array, np.empty_like(array)], axis=1) for array in (memory.tree, memory.ways, memory.book)
     ]
-    grown = arrays._replace(memory=Memory(*larger, *memory[3:]))
+    grown = arrays._replace(memory=Memory._make([*larger, *memory[3:]]))
     _point(grown)
     return grown

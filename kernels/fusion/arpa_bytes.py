@@ -67,7 +67,8 @@ def _exponent(text: Any, at: int, end: int) -> Any:
     negative = at < end and text[at] == _MINUS
     if at < end and (negative or text[at] == _PLUS):
         at += 1
-    first, power = at, 0
+    first = at
+    power: Any = 0
     while at < end and at - first < 3 and _ZERO <= text[at] <= _NINE:
         power = power * 10 + np.int64(text[at] - _ZERO)
         at += 1

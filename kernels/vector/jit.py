@@ -93,7 +93,7 @@ def expand(function: Any) -> Any:
     return cast("Compiled[Any, Any]", numba.njit(nogil=True, error_model="numpy", inline="always")(function))
 
 
-def by_type(function: Any, mark: type) -> Any:
+def by_type(function: Any, mark: type) -> Callable[[Any], Any]:
     """Let calls of a stub of four arguments, the first a `mark`, an empty named tuple, go to the decorated function.
 
     It gets the other three. What is shared by several users, each with a function of its own, can so be compiled for
@@ -103,12 +103,13 @@ def by_type(function: Any, mark: type) -> Any:
     def register(implementation: Any) -> Any:
         compiled = inline(implementation)
 
-        @numba.extending.overload(function, jit_options={"nogil": True, "error_model": "numpy"}, strict=False)
         def choose(given: Any, a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001  the types of the arguments
             if isinstance(given, types.BaseNamedTuple) and given.instance_class is mark:
                 return lambda given, a, b, c: compiled(a, b, c)  # noqa: ARG005  Numba wants the same names
             return None
 
+        options = {"nogil": True, "error_model": "numpy"}
+        numba.extending.overload(function, jit_options=options, strict=False)(choose)
         return compiled
 
     return register
