@@ -65,7 +65,7 @@ SPINS_BEFORE_LOOKING = 16
 LEAST_TO_WALK, LEAST_ROWS = 2, 4
 
 
-def do_row(search: Any, task: Any, kind: int, chunk: int) -> None:
+def do_row(search: Any, task: Any, kind: Any, chunk: Any) -> None:
     """Do what the search does for one utterance or hypothesis: see :func:`.jit.by_type`; `search` is its mark.
 
     `search` is handed on through all functions that may come here.
