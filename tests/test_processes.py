@@ -61,6 +61,7 @@ def example(kind: type[tdt.TdtError]) -> tdt.TdtError:
     """Return an instance made by the class's own constructor, arguments by what they are annotated as."""
     values: dict[str, Any] = {
         "str": "what", "int": 3, "float": 1.5, "bool": True, "object": "thing", "Path": Path("a/file"),
+        "int | None": 3,
         "Sequence[str]": ["one", "two"], "Sequence[object]": ["fine", errors.AudioError("broken")],
     }  # fmt: skip
     if "__init__" not in {name for base in kind.__mro__ if issubclass(base, errors.TdtError) for name in vars(base)}:

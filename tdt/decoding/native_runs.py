@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.decoding.cores import idle_cores, teams_for
+from tdt.decoding.fusing import point_to_fusion
 from tdt.dependencies import require_compiler
 from tdt.errors import ClosedError, OptionError
 from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
@@ -165,7 +166,7 @@ class Runs(Bound):
         lengths = [len(part) for part in job.frames]
         job.state.starts[job.utterances] = list(accumulate([0, *lengths[:-1]]))[: len(lengths)]
         with self.lent(job, max(1, len(lengths)) * self.options.window) as lent:
-            rows = self._add(job, lent.tasks)
+            rows = point_to_fusion(self.fields, job.fused, lent.tasks)
             with self.assisted(self.kernels.run, lent):
                 status = self.kernels.run(lent.tasks[0], self.kernels.DECODE)
         del rows
@@ -194,17 +195,6 @@ class Runs(Bound):
             for number, other in enumerate(others, 1):
                 fields.set_worker(other, work, counters, number)
             yield Lent([task, *others], work, shared, counters, fields.SCORE_TICKS)
-
-    def _add(self, job: Job, tasks: list[Any]) -> Any:
-        """Point the tasks of a job's threads to what is added to the logits, if anything; return what is to be kept."""
-        if job.fused is None:
-            return None
-        from tdt.kernels.decoder.fused_buffers import scratch
-
-        rows = scratch(job.fused, len(tasks))
-        for task, row in zip(tasks, rows, strict=True):
-            self.fields.set_fusion(task, job.fused, row)
-        return rows
 
     def _task(self, work: Any, prepared: Any, state: Any, out: Any, counters: Any) -> tuple[Any, Any]:
         """Return the task of a run's first thread, and the job that its team shares; `counters` has a row a thread."""

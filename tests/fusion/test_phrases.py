@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tdt.errors import OptionError, PhraseFileError
-from tdt.fusion import Phrases, Vocabulary, as_phrases, repeats
+from tdt.fusion import Phrases, Vocabulary, repeats
 from tdt.fusion import phrases as phrases_module
 from tdt.fusion.explaining import walk
 from tdt.fusion.given import MAX_CHARACTERS, cases
+from tdt.fusion.phrases import as_phrases
 
 from .vocabularies import TINY, pieces_of
 from .walking import scores_along, step
