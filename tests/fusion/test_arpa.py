@@ -164,6 +164,7 @@ def zip_of(name: str) -> bytes:
         (gzip.compress(TEXT.encode())[:20] + b"\xff" * 40, "damaged"),
         (bytes(5 << 20), "the line is longer than"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",  # which holds the time that it was packed at
 )  # fmt: skip
 def test_other_formats_are_named(content: bytes, said: str, tmp_path: Path) -> None:
     error = refusal(tmp_path, content)

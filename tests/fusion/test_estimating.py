@@ -229,6 +229,7 @@ def test_without_text_there_is_no_model(content: str, tmp_path: Path) -> None:
     ("content", "said"),
     [(b"fine\nGr\xfc\xdfe\n", "line 2: the byte 0xfc is no UTF-8"), (b"\x1f\x8b\x08" + bytes(30), "cannot be read"),
      (gzip.compress(b"hello " * 99)[:-9], "cannot be read")],
+    ids=["bytes that are no UTF-8", "damaged gzip", "gzip that breaks off"],
 )  # fmt: skip
 def test_texts_that_cannot_be_read(content: bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=said):
