@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..vector.beam_rows import lane_bounds, mark_reaching
+from ..vector.fused_rows import lane_bounds, mark_reaching
 from ..vector.jit import inline
 from ..vector.memory import get_double, get_float, get_int, get_mask, keep_apart, set_double, set_float, set_int
 from ..vector.simd import float_dot
@@ -19,6 +19,7 @@ from . import beam_task as g
 from . import task as f
 from .beam_scores import compute_marked, normaliser
 from .counters import count_up
+from .fusing import least_reaching
 from .joint import BIAS_PLANE, MAX_SURVIVORS, NORM_BYTES, SCREENED, activate_row, first_largest, full_row
 
 LANES = 16
@@ -73,7 +74,7 @@ def _make_exact(task: Any, b: int, added: int, size: int) -> Any:
     tokens, norms, bounds = task[f.TOKENS], task[f.NORMS] + NORM_BYTES * b, task[f.BEAM_SCRATCH]
     logits = task[f.LOGITS] + 4 * b * tokens
     top = lane_bounds(logits, tokens, task[f.ROW_TABLES], tokens, norms, added, bounds)
-    limit = _nth_largest(bounds, size)
+    limit = least_reaching(_nth_largest(bounds, size))
     found = mark_reaching(logits, tokens, task[f.ROW_TABLES], tokens, norms, added, limit, task[f.MASKS])
     if task[f.MODE] == SCREENED:
         count_up(task, f.SURVIVORS, found)

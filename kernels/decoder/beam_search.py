@@ -18,10 +18,9 @@ from .beam_choice import activate_hypothesis, choose_candidates
 from .beam_step import has_room, is_active, list_rows, step_utterance
 from .counters import count_up
 from .dense import ZERO
-from .joint import FULL
 from .predictor import run_predictor
 from .projection import project_frames
-from .team import ACTIVATE, FUSE, WALK, assist, dense_plain, do_row, estimate_logits, share_rows
+from .team import ACTIVATE, FUSE, WALK, assist, do_row, fill_logits, share_rows
 
 NOT_FINITE, NO_ROOM = 1, 2
 SEARCH, COLLECT = 0, -1
@@ -70,11 +69,7 @@ def _joint(task: Any, m: int) -> None:
     count_up(task, f.ROUNDS, 1)
     count_up(task, f.EVALUATIONS, m)
     share_rows(task, BEAM, ACTIVATE, m, ZERO, ZERO, ZERO, ZERO)
-    width, tokens = task[f.JOINT], task[f.TOKENS]
-    if task[f.MODE] == FULL:
-        dense_plain(task, BEAM, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
-    else:
-        estimate_logits(task, BEAM, tokens, width, m)
+    fill_logits(task, BEAM, m)
     count_up(task, f.JOINT_TICKS, ticks() - started)
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..fusion.automaton import LANES
 from ..fusion.walking import advance_states, fill_bonus
-from ..vector.fused_rows import ADDED_SLACK, best_sums, mark_sums
+from ..vector.fused_rows import ADDED_SLACK, lane_bounds, mark_reaching
 from ..vector.jit import inline
-from ..vector.memory import get_float, get_int, get_mask, keep_apart, set_float, set_int, set_int32
-from ..vector.simd import float_dot
+from ..vector.memory import get_float, get_int, get_mask, keep_apart, set_int, set_int32
 from . import task as f
 from .counters import count_up
-from .joint import BIAS_PLANE, FULL, MAX_SURVIVORS, NORM_BYTES, SCREENED, choose_token, full_row
+from .joint import FULL, MAX_SURVIVORS, NORM_BYTES, SCREENED, best_survivor, choose_token, full_row
 
 # What is to be done for an utterance, bits: leave out masked pieces before it is asked whether there is a token; add
 # bonuses (or a mask) once there is one.
@@ -70,15 +70,24 @@ def choose_added(task: Any, b: int, added: int) -> Any:
         return -1
     if task[f.MODE] == FULL:
         return _first_largest_sum(logits, added, tokens)
-    best = best_sums(logits, tokens, task[f.ROW_TABLES], tokens, norms, added, task[f.SUMS])
-    limit = np.float32(best - abs(best) * ADDED_SLACK)
-    found = mark_sums(logits, tokens, task[f.ROW_TABLES], tokens, norms, added, limit, task[f.MASKS])
+    lane_bounds(logits, tokens, task[f.ROW_TABLES], tokens, norms, added, task[f.SUMS])
+    best = np.float32(-inf)
+    for lane in range(LANES):
+        best = max(best, get_float(task[f.SUMS], lane))
+    limit = least_reaching(best)
+    found = mark_reaching(logits, tokens, task[f.ROW_TABLES], tokens, norms, added, limit, task[f.MASKS])
     if task[f.MODE] == SCREENED:
         count_up(task, f.SURVIVORS, found)
     if found > MAX_SURVIVORS and task[f.MODE] == SCREENED:
         full_row(task, b)
         return _first_largest_sum(logits, added, tokens)
     return _best_marked(task, b, added)
+
+
+@inline
+def least_reaching(bound: Any) -> Any:
+    """Return what upper bounds must reach where lower ones reach `bound`: less by what additions may be off."""
+    return np.float32(bound - abs(bound) * ADDED_SLACK)
 
 
 @inline
@@ -97,20 +106,15 @@ def _first_largest_sum(logits: int, added: int, count: int) -> Any:
 def _best_marked(task: Any, b: int, added: int) -> Any:
     """Compute the marked rows of row `b` in float32 where they are screened; return the first of the largest sums."""
     keep_apart()
-    tokens, width = task[f.TOKENS], task[f.JOINT]
-    logits, x = task[f.LOGITS] + 4 * b * tokens, task[f.ACTIVATIONS] + 4 * b * width
-    token, best = -1, np.float32(-inf)
-    for block in range(tokens // 16):
+    if task[f.MODE] == SCREENED:
+        best_survivor(task, b)
+    logits, token, best = task[f.LOGITS] + 4 * b * task[f.TOKENS], -1, np.float32(-inf)
+    for block in range(task[f.TOKENS] // LANES):
         mask = get_mask(task[f.MASKS], block)
-        row = 16 * block
+        row = LANES * block
         while mask != 0:
             if mask & 1:
-                logit = get_float(logits, row)
-                if task[f.MODE] == SCREENED:
-                    product = float_dot(task[f.OUTPUT_VALUES] + 4 * row * width, x, width)
-                    logit = get_float(task[f.ROW_TABLES], BIAS_PLANE * tokens + row) + product
-                    set_float(logits, row, logit)
-                total = np.float32(logit + get_float(added, row))
+                total = np.float32(get_float(logits, row) + get_float(added, row))
                 if total > best:
                     token, best = row, total
             mask >>= 1

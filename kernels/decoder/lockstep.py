@@ -13,7 +13,6 @@ from ..vector.memory import get_int, keep_apart, set_int, ticks
 from . import task as f
 from .counters import count_up
 from .dense import ZERO
-from .joint import FULL
 from .predictor import run_predictor
 from .projection import project_frames
 from .scores import score_emission
@@ -22,9 +21,8 @@ from .team import (
     SCORE,
     WALK,
     assist,
-    dense_plain,
     do_row,
-    estimate_logits,
+    fill_logits,
     let_wait,
     score_waiting,
     share_rows,
@@ -63,11 +61,7 @@ def _joint(task: Any, active: int) -> None:
     count_up(task, f.ROUNDS, 1)
     count_up(task, f.EVALUATIONS, m)
     share_rows(task, GREEDY, ACTIVATE, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
-    width, tokens = task[f.JOINT], task[f.TOKENS]
-    if task[f.MODE] == FULL:
-        dense_plain(task, GREEDY, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
-    else:
-        estimate_logits(task, GREEDY, tokens, width, m)
+    fill_logits(task, GREEDY, m)
 
 
 @expand

@@ -32,6 +32,7 @@ from .buffers import CHUNK_ROWS, COLUMN_VECTORS
 from .columns import list_columns
 from .counters import count_up
 from .dense import INTERLEAVED, PLAIN, ZERO
+from .joint import FULL
 from .products import (
     BY_COLUMNS,
     ESTIMATED,
@@ -225,3 +226,13 @@ def estimate_logits(task: Any, search: Any, n: int, k: int, m: int) -> None:
         for chunk in range(chunks):
             best = max(best, get_float(task[f.CHUNK_BEST], b * task[f.CHUNK_BEST_WIDTH] + chunk))
         set_float(task[f.BEST], b, best)
+
+
+@expand
+def fill_logits(task: Any, search: Any, m: int) -> None:
+    """Evaluate the output layer for `m` activations: its logits, or estimates of them where rows are 8-bit."""
+    width, tokens = task[f.JOINT], task[f.TOKENS]
+    if task[f.MODE] == FULL:
+        dense_plain(task, search, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
+    else:
+        estimate_logits(task, search, tokens, width, m)

@@ -1,7 +1,6 @@
-"""Vector kernels of beam search, as intrinsics: bounds on the best of a row, what reaches them, the row's normaliser.
+"""Vector kernels of beam search, as intrinsics: the normaliser of a row of logits, and what it leaves to be computed.
 
-Operands are addresses (int64); counts are multiples of 16. The tables of a row's certified errors and the norms that
-they are multiplied by are those of :mod:`.rows`.
+Operands are addresses (int64); counts are multiples of 16.
 """
 
 from __future__ import annotations
@@ -12,74 +11,7 @@ from llvmlite import ir
 
 from . import vector_ir as v
 from .jit import cpu_features, intrinsic, types
-from .rows import F4, I8, NEGATIVE_INFINITY, ZERO, certified_error
-
-
-def _greater(builder: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-def _bounds(builder: Any, features: frozenset[str], rows: Any, stride: Any, norms: Any) -> Any:
-    """Return a function that gives the certified errors of 16 rows at an offset."""
-    tables = tuple(builder.add(rows, v.bytes_at(builder, stride, 4 * i)) for i in (3, 4))
-    scalars = [v.load(builder, norms, ir.Constant(v.I64, 4 * i), v.F32) for i in range(3)]
-    vectors = tuple(v.splat(builder, scalar) for scalar in scalars)
-    return lambda offset: certified_error(builder, features, tables, offset, vectors)
-
-
-@intrinsic
-def lane_bounds(_typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, bonus: Any, out: Any) -> Any:
-    """Store at `out` 16 certified lower bounds of logit + bonus, each the best of other rows; return the top logit.
-
-    Each lane keeps the best of every sixteenth row, so that the n-th best of the 16 bounds the n-th best of all.
-    """
-
-    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        features = cpu_features(context)
-        logits_, count_, rows_, stride_, norms_, bonus_, out_ = args
-        errors = _bounds(builder, features, rows_, stride_, norms_)
-
-        def body(index: Any, carried: list[Any]) -> list[Any]:
-            offset = v.bytes_at(builder, index, 64)
-            logit = v.load(builder, logits_, offset, v.V16F)
-            low = builder.fadd(builder.fsub(logit, errors(offset)), v.load(builder, bonus_, offset, v.V16F))
-            return [_greater(builder, low, carried[0]), _greater(builder, logit, carried[1])]
-
-        blocks = builder.sdiv(count_, ir.Constant(v.I64, v.LANES))
-        best, top = v.counted_loop(builder, blocks, [NEGATIVE_INFINITY] * 2, body)
-        v.store(builder, best, out_, ZERO)
-        return v.largest(builder, top)
-
-    return F4(I8, I8, I8, I8, I8, I8, I8), generate
-
-
-@intrinsic
-def mark_reaching(
-    _typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, bonus: Any, limit: Any, masks: Any
-) -> Any:
-    """Store a uint16 mask for every 16 rows: where upper bounds of logit + bonus reach `limit`; return how many do."""
-
-    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        features = cpu_features(context)
-        logits_, count_, rows_, stride_, norms_, bonus_, limit_, masks_ = args
-        errors = _bounds(builder, features, rows_, stride_, norms_)
-        limits = v.splat(builder, limit_)
-        popcount = builder.module.declare_intrinsic("llvm.ctpop", [v.I16], ir.FunctionType(v.I16, [v.I16]))
-
-        def body(index: Any, carried: list[Any]) -> list[Any]:
-            offset = v.bytes_at(builder, index, 64)
-            logit = v.load(builder, logits_, offset, v.V16F)
-            high = builder.fadd(builder.fadd(logit, errors(offset)), v.load(builder, bonus_, offset, v.V16F))
-            mask = builder.bitcast(builder.fcmp_ordered(">=", high, limits), v.I16)
-            v.store(builder, mask, masks_, v.bytes_at(builder, index, 2), align=2)
-            return [builder.add(carried[0], builder.zext(builder.call(popcount, [mask]), v.I64))]
-
-        blocks = builder.sdiv(count_, ir.Constant(v.I64, v.LANES))
-        (found,) = v.counted_loop(builder, blocks, [ZERO], body)
-        return found
-
-    return I8(I8, I8, I8, I8, I8, I8, F4, I8), generate
-
+from .rows import F4, I8, ZERO
 
 CUTS = 4
 

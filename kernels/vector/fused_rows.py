@@ -59,15 +59,20 @@ def add_row(_typing: Any, row: Any, count: Any, out: Any) -> Any:
     return types.void(I8, I8, I8), generate
 
 
+def _greater(builder: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
 def _sum_and_error(builder: Any, features: frozenset[str], at: tuple[Any, ...], offset: Any, norms: Any) -> Any:
-    """Return logit + added of 16 rows, and how far either may be off."""
+    """Return the logit of 16 rows, logit + added, and how far that may be off."""
     logits, tables, added = at
+    logit = v.load(builder, logits, offset, v.V16F)
     bonus = v.load(builder, added, offset, v.V16F)
     error = certified_error(builder, features, tables, offset, norms)
     absolute = builder.module.declare_intrinsic("llvm.fabs.v16f32", (), ir.FunctionType(v.V16F, [v.V16F]))
     magnitude = builder.call(absolute, [bonus])
     error = v.multiply_add(builder, features, magnitude, v.constant(ADDED_SLACK), error)
-    return builder.fadd(v.load(builder, logits, offset, v.V16F), bonus), error
+    return logit, builder.fadd(logit, bonus), error
 
 
 def _operands(builder: Any, logits: Any, rows: Any, stride: Any, norms: Any, added: Any) -> tuple[Any, Any]:
@@ -77,33 +82,33 @@ def _operands(builder: Any, logits: Any, rows: Any, stride: Any, norms: Any, add
 
 
 @intrinsic
-def best_sums(_typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, added: Any, lanes: Any) -> Any:
-    """Store at `lanes` the best certified lower bound of logit + added in each of 16 lanes; return the best of all.
+def lane_bounds(_typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, added: Any, out: Any) -> Any:
+    """Store at `out` 16 certified lower bounds of logit + added, each the best of other rows; return the top logit.
 
-    The n-th best of the 16 numbers is a lower bound on the n-th best of all rows: lanes share none. `rows`, `stride`
-    and `norms` as in :func:`.rows.estimate`.
+    Each lane keeps the best of every sixteenth row, so that the n-th best of the 16 bounds the n-th best of all.
+    `rows`, `stride` and `norms` as in :func:`.rows.estimate`.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         features = cpu_features(context)
-        logits_, count_, rows_, stride_, norms_, added_, lanes_ = args
+        logits_, count_, rows_, stride_, norms_, added_, out_ = args
         at, vectors = _operands(builder, logits_, rows_, stride_, norms_, added_)
 
         def body(index: Any, carried: list[Any]) -> list[Any]:
-            total, error = _sum_and_error(builder, features, at, v.bytes_at(builder, index, 64), vectors)
+            logit, total, error = _sum_and_error(builder, features, at, v.bytes_at(builder, index, 64), vectors)
             low = builder.fsub(total, error)
-            return [builder.select(builder.fcmp_ordered(">", low, carried[0]), low, carried[0])]
+            return [_greater(builder, low, carried[0]), _greater(builder, logit, carried[1])]
 
         blocks = builder.sdiv(count_, ir.Constant(v.I64, v.LANES))
-        (best,) = v.counted_loop(builder, blocks, [NEGATIVE_INFINITY], body)
-        v.store(builder, best, lanes_, ZERO)
-        return v.largest(builder, best)
+        best, top = v.counted_loop(builder, blocks, [NEGATIVE_INFINITY] * 2, body)
+        v.store(builder, best, out_, ZERO)
+        return v.largest(builder, top)
 
     return F4(I8, I8, I8, I8, I8, I8, I8), generate
 
 
 @intrinsic
-def mark_sums(
+def mark_reaching(
     _typing: Any, logits: Any, count: Any, rows: Any, stride: Any, norms: Any, added: Any, limit: Any, masks: Any
 ) -> Any:
     """Store a uint16 mask for every 16 rows: which upper bounds of logit + added reach `limit`; return how many do."""
@@ -116,7 +121,7 @@ def mark_sums(
         popcount = builder.module.declare_intrinsic("llvm.ctpop", [v.I16], ir.FunctionType(v.I16, [v.I16]))
 
         def body(index: Any, carried: list[Any]) -> list[Any]:
-            total, error = _sum_and_error(builder, features, at, v.bytes_at(builder, index, 64), vectors)
+            _, total, error = _sum_and_error(builder, features, at, v.bytes_at(builder, index, 64), vectors)
             # -inf + inf is NaN, which reaches nothing.
             mask = builder.bitcast(builder.fcmp_ordered(">=", builder.fadd(total, error), limits), v.I16)
             v.store(builder, mask, masks_, v.bytes_at(builder, index, 2), align=2)

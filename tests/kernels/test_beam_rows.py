@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tdt.kernels.decoder.tables import aligned
-from tdt.kernels.vector.beam_rows import CUTS, cut_sums, lane_bounds, mark_between, mark_reaching, parted_sums
+from tdt.kernels.vector.beam_rows import CUTS, cut_sums, mark_between, parted_sums
+from tdt.kernels.vector.fused_rows import lane_bounds, mark_reaching
 from tdt.kernels.vector.jit import inline  # not cached: a cache entry would not follow the callees
 from tdt.kernels.vector.simd import float_dot, float_dots
 
