@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tdt.errors import OptionError
@@ -88,6 +89,18 @@ def instance(name: str, value: object, kind: type[T], expected: str = "") -> T:
     if isinstance(value, kind):
         return value
     raise OptionError(name, value, expected or f"a {kind.__name__}")
+
+
+def items(name: str, value: Any, expected: str) -> list[Any]:
+    """Return what an iterable holds; texts, bytes, mappings and types are none here."""
+    plain = isinstance(value, (str, bytes, bytearray, memoryview, Mapping, type))
+    try:
+        listed = None if plain else list(value)
+    except TypeError:  # not iterable, or an array without axes
+        listed = None
+    if listed is None:
+        raise OptionError(name, value, expected)
+    return listed
 
 
 def array(name: str, value: Any, kinds: str, axes: str, *, device: bool = False) -> Any:

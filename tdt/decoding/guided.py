@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tdt.fusion import Beam, FusionPlan
     from tdt.protocols import Engine
     from tdt.spec import ModelSpec
-    from tdt.stages import DecoderState, Encoded, Hypothesis
+    from tdt.stages import DecoderState, Encoded, Fusion, Hypothesis
 
 _log = logging.getLogger("tdt")
 
@@ -63,24 +63,16 @@ class GuidedEngine:
         if self.plan.beam is not None:
             return self._best(encoded, states, timeline, self.plan.beam)
         places = self._places(len(encoded.lengths))
-        fusions = [self.plan.of(place) for place in places]
-        hypotheses: list[Hypothesis]
-        hypotheses, after = self.engine.decode(encoded, states, timeline, fusions)
-        for place, hypothesis in zip(places, hypotheses, strict=True):
-            self._tell_repeats(place, hypothesis)
-        return hypotheses, after
+        hypotheses, after = self.engine.decode(encoded, states, timeline, self._fusions(places))
+        return self._told(places, hypotheses), after
 
     def decode_beams(
         self, encoded: Encoded, states: Sequence[Any] | None, timeline: Recorder
     ) -> tuple[list[Hypothesis], list[BeamState]]:
         """Decode a batch with the plan's beam; the states carry all hypotheses, and the answers all tokens so far."""
         places = self._places(len(encoded.lengths))
-        fusions = [self.plan.of(place) for place in places]
-        lists, after = self.engine.decode_beam(encoded, states, fusions, self.plan.beam, timeline)
-        hypotheses = [replace(listed[0].hypothesis, alternatives=listed) for listed in lists]
-        for place, hypothesis in zip(places, hypotheses, strict=True):
-            self._tell_repeats(place, hypothesis)
-        return hypotheses, after
+        lists, after = self.engine.decode_beam(encoded, states, self._fusions(places), self.plan.beam, timeline)
+        return self._told(places, [replace(listed[0].hypothesis, alternatives=listed) for listed in lists]), after
 
     def _best(
         self, encoded: Encoded, states: Sequence[DecoderState | None] | None, timeline: Recorder, beam: Beam
@@ -100,16 +92,26 @@ class GuidedEngine:
         """Release what the engine holds."""
         self.engine.close()
 
-    def _places(self, batch: int) -> Sequence[int]:
+    def _places(self, batch: int) -> list[int]:
+        """Return which entry of the plan is that of each utterance."""
         if self.places is None:
             self.plan.check_count(batch)
-            return range(batch)
-        return [self.places[0]] * batch if len(self.places) == 1 else self.places
+            clips: Sequence[int] = range(batch)
+        else:
+            clips = [self.places[0]] * batch if len(self.places) == 1 else self.places
+        return [self.plan.place(clip) for clip in clips]
 
-    def _tell_repeats(self, place: int, hypothesis: Hypothesis) -> None:
+    def _fusions(self, places: Sequence[int]) -> list[Fusion | None]:
+        return [self.plan.fusions[place] for place in places]
+
+    def _told(self, places: Sequence[int], hypotheses: list[Hypothesis]) -> list[Hypothesis]:
         """Log what is a sign of too much weight: a phrase that comes more than eight times in a row."""
-        for phrases in self.plan.phrases_of(place):
-            for repeat in repeats(hypothesis.token_ids.tolist(), phrases.sequences(self.spec)):
-                _log.warning(
-                    "the phrase %r stands %d times in a row: its weight may be too high", repeat.phrase, repeat.times
-                )
+        for place, hypothesis in zip(places, hypotheses, strict=True):
+            for sequences in self.plan.sequences[place]:
+                for repeat in repeats(hypothesis.token_ids.tolist(), sequences):
+                    _log.warning(
+                        "the phrase %r stands %d times in a row: its weight may be too high",
+                        repeat.phrase,
+                        repeat.times,
+                    )
+        return hypotheses

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from tdt.checks import number
+from tdt.checks import items, number
 from tdt.errors import OptionError
 
 GivenPhrases: TypeAlias = Iterable[str | tuple[str, float]]
@@ -74,14 +74,8 @@ def checked(phrases: Any) -> tuple[tuple[str, float], ...]:
     OptionError
         Where it is no list of texts or pairs, or a weight is no number.
     """
-    kinds = (str, bytes, bytearray, memoryview, Mapping)
-    try:
-        listed = None if isinstance(phrases, (kinds, type)) else tuple(phrases)
-    except TypeError:  # not iterable, or an array without axes
-        listed = None
-    if listed is None:
-        raise OptionError("phrases", phrases, "a list of texts, or of pairs of a text and a weight")
-    return tuple(map(_pair, listed))
+    expected = "a list of texts, or of pairs of a text and a weight"
+    return tuple(map(_pair, items("phrases", phrases, expected)))
 
 
 def _pair(entry: Any) -> tuple[str, float]:

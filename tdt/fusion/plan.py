@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tdt.checks import instance, number, whole_number
+from tdt.checks import instance, items, number, whole_number
 from tdt.errors import OptionError
 from tdt.fusion.beam import MOST_HYPOTHESES, Beam
 from tdt.fusion.ngram import NgramLM
 from tdt.fusion.phrases import Phrases, as_phrases
+from tdt.fusion.pieces import vocabulary_of
 from tdt.fusion.scripts import allowed_pieces
 from tdt.stages import Fusion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from tdt.fusion.pieces import Vocabulary
     from tdt.spec import ModelSpec
 
 LM_WEIGHT = 0.3
@@ -31,40 +32,34 @@ class FusionPlan:
 
     Parameters
     ----------
-    shared : Fusion or None
-        For every clip; None where nothing is added.
-    each : tuple of (Fusion or None), or None
-        For each clip its own, where phrases were given by clip.
+    fusions : tuple of (Fusion or None)
+        One for every clip, or one of each; None where nothing is added.
+    sequences : tuple of tuple of mappings
+        Of the phrases of each, token ids → phrase.
+    by_clip : bool
+        Whether phrases were given by clip.
     beam : Beam or None
         None for greedy decoding.
-    phrases : tuple of tuple of Phrases
-        Those of every clip, or by clip.
     """
 
-    shared: Fusion | None = None
-    each: tuple[Fusion | None, ...] | None = None
+    fusions: tuple[Fusion | None, ...]
+    sequences: tuple[tuple[Mapping[tuple[int, ...], str], ...], ...]
+    by_clip: bool = False
     beam: Beam | None = None
-    phrases: tuple[tuple[Phrases, ...], ...] = ()
 
-    def of(self, index: int) -> Fusion | None:
-        """Return what is added for clip `index` of the call.
+    def place(self, index: int) -> int:
+        """Return which entry is that of clip `index` of the call.
 
         Raises
         ------
         OptionError
             Where phrases were given by clip, and there are more clips than that.
         """
-        if self.each is None:
-            return self.shared
-        if index >= len(self.each):
-            raise OptionError("phrases", f"a list for {len(self.each)} clips", f"one for clip {index + 1}, too")
-        return self.each[index]
-
-    def phrases_of(self, index: int) -> tuple[Phrases, ...]:
-        """Return the phrases of clip `index`."""
-        if not self.phrases:
-            return ()
-        return self.phrases[0 if self.each is None else index]
+        if not self.by_clip:
+            return 0
+        if index >= len(self.fusions):
+            raise OptionError("phrases", f"a list for {len(self.fusions)} clips", f"one for clip {index + 1}, too")
+        return index
 
     def check_count(self, clips: int) -> None:
         """Refuse phrases by clip for another number of clips.
@@ -74,8 +69,8 @@ class FusionPlan:
         OptionError
             Naming both numbers.
         """
-        if self.each is not None and len(self.each) != clips:
-            raise OptionError("phrases", f"a list for {len(self.each)} clips", f"one for each of the {clips} clips")
+        if self.by_clip and len(self.fusions) != clips:
+            raise OptionError("phrases", f"a list for {len(self.fusions)} clips", f"one for each of the {clips} clips")
 
 
 def fusion_plan(options: Mapping[str, Any], spec: ModelSpec) -> FusionPlan | None:
@@ -95,21 +90,22 @@ def fusion_plan(options: Mapping[str, Any], spec: ModelSpec) -> FusionPlan | Non
     unknown = set(options) - _OPTIONS
     if unknown:
         raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
-    models = _language_model(options.get("lm"), options.get("lm_weight"), spec)
-    allowed = _allowed(options.get("script"), options.get("allowed"), spec)
-    beam = _beam(options.get("beam"))
     given, by_clip = _listed(options.get("phrases"))
-    fusions = [_fusion(models, phrases, allowed, spec) for phrases in given]
-    if by_clip:
-        return FusionPlan(None, tuple(fusions), beam, tuple(given))
-    if fusions[0] is None and beam is None:
+    # Once, as it looks at every piece; a tokenizer beside the model is opened for phrases alone.
+    vocabulary = vocabulary_of(spec if any(given) else spec.pieces)
+    models = _language_model(options.get("lm"), options.get("lm_weight"), spec)
+    allowed = _allowed(options.get("script"), options.get("allowed"), vocabulary)
+    beam = _beam(options.get("beam"))
+    fusions = tuple(_fusion(models, phrases, allowed, vocabulary) for phrases in given)
+    if beam is None and not by_clip and fusions[0] is None:
         return None
-    return FusionPlan(fusions[0], None, beam, tuple(given))
+    sequences = tuple(tuple(one.sequences(vocabulary) for one in phrases) for phrases in given)
+    return FusionPlan(fusions, sequences, by_clip, beam)
 
 
-def _fusion(models: tuple[Any, ...], phrases: Sequence[Phrases], allowed: Any, spec: ModelSpec) -> Fusion | None:
+def _fusion(models: tuple[Any, ...], phrases: Sequence[Phrases], allowed: Any, vocabulary: Vocabulary) -> Fusion | None:
     """Return what is added for a clip; None where it is nothing, so that nothing is what it costs."""
-    trees = tuple((one.automaton(spec), one.weight) for one in phrases)
+    trees = tuple((one.automaton(vocabulary), one.weight) for one in phrases)
     if not models and not trees and allowed is None:
         return None
     return Fusion((*models, *trees), allowed)
@@ -131,31 +127,26 @@ def _beam(beam: object) -> Beam | None:
     return Beam(whole_number("beam", beam, 1, MOST_HYPOTHESES, "hypotheses"))
 
 
-def _allowed(script: Any, allowed: Any, spec: ModelSpec) -> Any:
+def _allowed(script: Any, allowed: Any, vocabulary: Vocabulary) -> Any:
     """Return which pieces may be emitted, bool [V], or None for all."""
-    if script is None and allowed is None:
-        return None
     import numpy as np
 
-    mask = np.ones(spec.blank_id, bool)
-    for ids in (None if script is None else allowed_pieces(spec, script), _piece_ids(allowed, spec)):
-        if ids is not None:
-            one = np.zeros(spec.blank_id, bool)
-            one[list(ids)] = True
-            mask &= one
+    mask = np.ones(len(vocabulary), bool)
+    if script is not None:
+        mask &= _marked(allowed_pieces(vocabulary, script), len(vocabulary))
+    if allowed is not None:
+        most = len(vocabulary) - 1
+        pieces = items("allowed", allowed, f"ids of pieces, numbers from 0 to {most}")
+        mask &= _marked([whole_number("allowed", piece, 0, most) for piece in pieces], len(vocabulary))
     return None if mask.all() else mask
 
 
-def _piece_ids(allowed: Any, spec: ModelSpec) -> list[int] | None:
-    if allowed is None:
-        return None
-    try:
-        pieces = None if isinstance(allowed, (str, bytes, bytearray, memoryview, Mapping, type)) else list(allowed)
-    except TypeError:  # not iterable, or an array without axes
-        pieces = None
-    if pieces is None:
-        raise OptionError("allowed", allowed, f"ids of pieces, numbers from 0 to {spec.blank_id - 1}")
-    return [whole_number("allowed", piece, 0, spec.blank_id - 1) for piece in pieces]
+def _marked(ids: Iterable[int], size: int) -> Any:
+    import numpy as np
+
+    mask = np.zeros(size, bool)
+    mask[list(ids)] = True
+    return mask
 
 
 def _listed(given: Any) -> tuple[list[tuple[Phrases, ...]], bool]:
