@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..fusion.walking import DESCRIPTOR_PLACES, WEIGHT
+from ..fusion.walking import DESCRIPTOR_PLACES, describe_model
 from .fusing import ADD, MASK_FIRST
 from .tables import aligned
 
@@ -61,21 +61,6 @@ class Addition(NamedTuple):
     states: Sequence[int]
     allowed: Any = None
     after_blank: bool = False
-
-
-def describe_model(model: Automaton, weight: float) -> Any:
-    """Return the descriptor of an automaton, int64 [DESCRIPTOR_PLACES]; the caller keeps the automaton alive."""
-    row = np.zeros(DESCRIPTOR_PLACES, np.int64)
-    row[:WEIGHT] = [
-        array.ctypes.data
-        for array in (
-            model.arc_starts, model.labels, model.targets, model.weights, model.backoffs, model.backoff_weights,
-            model.root_weights, model.root_targets,
-        )
-    ]  # fmt: skip
-    row[WEIGHT : WEIGHT + 1].view(np.float32)[0] = weight
-    row[WEIGHT + 1] = model.longest
-    return row
 
 
 def token_mask(allowed: Any, width: int) -> Any:

@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..vector.jit import njit
+from .walking import describe_model, follow
+
+if TYPE_CHECKING:
+    from .automaton import Automaton
 
 
-@njit
-def score_tokens(
-    arc_starts: Any,
-    labels: Any,
-    targets: Any,
-    weights: Any,
-    backoffs: Any,
-    backoff_weights: Any,
-    root_weights: Any,
-    root_targets: Any,
-    state: int,
-    tokens: Any,
-    scores: Any,
-) -> int:
-    """Walk over tokens from a state; return the state after them.
+def score_tokens(model: Automaton, state: int, tokens: Any) -> Any:
+    """Return the score of each token of a text that begins in a state.
 
     Parameters
     ----------
-    arc_starts, labels, targets, weights, backoffs, backoff_weights, root_weights, root_targets : ndarray
-        As in :class:`~tdt.kernels.fusion.automaton.Automaton`.
+    model : Automaton
     state : int
     tokens : ndarray [shape=(n,)], int32
-    scores : ndarray [shape=(n,)], float32
-        Filled with each token's score, added up in the order that is stated there.
+        Tokens of the automaton.
+
+    Returns
+    -------
+    ndarray [shape=(n,)], float32
+        Added up in the order that :class:`~tdt.kernels.fusion.automaton.Automaton` states.
     """
+    scores = np.empty(len(tokens), np.float32)
+    described = describe_model(model, 1.0)  # the model keeps what it points to
+    _walk(described.ctypes.data, state, tokens, scores)
+    return scores
+
+
+@njit
+def _walk(model: int, state: int, tokens: Any, scores: Any) -> None:
     for place in range(len(tokens)):
-        token, total = tokens[place], np.float32(0)
-        while True:
-            if state == 0:
-                scores[place], state = total + root_weights[token], root_targets[token]
-                break
-            low, high = arc_starts[state], arc_starts[state + 1]
-            end = high
-            while low < high:
-                middle = (low + high) >> 1
-                if labels[middle] < token:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low < end and labels[low] == token:
-                scores[place], state = total + weights[low], targets[low]
-                break
-            total += backoff_weights[state]
-            state = backoffs[state]
-    return state
+        scores[place], state = follow(model, state, np.int64(tokens[place]))

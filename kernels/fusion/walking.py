@@ -18,12 +18,27 @@ import numpy as np
 from ..vector.fused_rows import add_row, scale_shifted
 from ..vector.jit import inline
 from ..vector.memory import get_float, get_int, get_int32, keep_apart, set_float, set_int
-from .automaton import LANES
+from .automaton import LANES, Automaton
 
 # Places in a descriptor: addresses of an Automaton's arrays, and its weight, the bits of a float32 at WEIGHT.
 ARC_STARTS, LABELS, TARGETS, WEIGHTS, BACKOFFS, BACKOFF_WEIGHTS, ROOT_WEIGHTS, ROOT_TARGETS, WEIGHT, LONGEST = range(10)
 DESCRIPTOR_PLACES = 10
 NO_ARC = -1
+
+
+def describe_model(model: Automaton, weight: float) -> Any:
+    """Return the descriptor of an automaton, int64 [DESCRIPTOR_PLACES]; the caller keeps the automaton alive."""
+    row = np.zeros(DESCRIPTOR_PLACES, np.int64)
+    row[:WEIGHT] = [
+        array.ctypes.data
+        for array in (
+            model.arc_starts, model.labels, model.targets, model.weights, model.backoffs, model.backoff_weights,
+            model.root_weights, model.root_targets,
+        )
+    ]  # fmt: skip
+    row[WEIGHT : WEIGHT + 1].view(np.float32)[0] = weight
+    row[WEIGHT + 1] = model.longest
+    return row
 
 
 @inline
@@ -45,15 +60,18 @@ def find_arc(model: int, state: int, label: int) -> Any:
 
 
 @inline
-def next_state(model: int, state: int, label: int) -> Any:
-    """Return the state of the automaton described at `model` after `label`."""
+def follow(model: int, state: int, label: int) -> Any:
+    """Return the score of `label` in a state of the automaton described at `model`, and the state after it."""
     keep_apart()
+    total = np.float32(0)
     while state != 0:
         arc = find_arc(model, state, label)
         if arc >= 0:
-            return get_int32(get_int(model, TARGETS), arc)
+            return np.float32(total + get_float(get_int(model, WEIGHTS), arc)), get_int32(get_int(model, TARGETS), arc)
+        total = np.float32(total + get_float(get_int(model, BACKOFF_WEIGHTS), state))
         state = get_int32(get_int(model, BACKOFFS), state)
-    return get_int32(get_int(model, ROOT_TARGETS), label)
+    root = np.float32(total + get_float(get_int(model, ROOT_WEIGHTS), label))
+    return root, get_int32(get_int(model, ROOT_TARGETS), label)
 
 
 @inline
@@ -129,4 +147,5 @@ def advance_states(models: int, listed: int, states: int, slots: int, label: int
         model = get_int(listed, slot)
         if model >= 0:
             at = models + 8 * DESCRIPTOR_PLACES * model
-            set_int(states, slot, next_state(at, get_int(states, slot), label))
+            _, state = follow(at, get_int(states, slot), label)
+            set_int(states, slot, state)

@@ -19,9 +19,9 @@ from tdt.decoding.cores import cores, shares_of
 from tdt.decoding.fusing import begin_fusion, model_states, token_columns
 from tdt.decoding.measuring import begin_steps, with_steps
 from tdt.decoding.native_beam import BeamRuns, refuse_late_masks
-from tdt.decoding.native_runs import Job, Options, Runs
+from tdt.decoding.native_runs import Job, Options, Runs, not_finite
 from tdt.decoding.packing import pack
-from tdt.errors import ClosedError, DecodingError, OptionError
+from tdt.errors import ClosedError, OptionError
 from tdt.lifetime import Bound, setting_up
 from tdt.stages import Alternative, DecoderState, Encoded, Hypothesis
 from tdt.surgery import lift
@@ -158,10 +158,7 @@ class NativeEngine(Bound):
         results = runs.spread(jobs)
         elapsed_ns = time.perf_counter_ns() - started
         if any(status for status, _ in results):
-            raise DecodingError(
-                "The encoder output or the decoder's logits hold NaN or infinite numbers, which cannot be decoded. "
-                "Check the encoder: a reduced precision may overflow; the float32 model shows it."
-            )
+            raise not_finite()
         self.counters = sum((counters for _, counters in results[1:]), results[0][1])
         hypotheses = self._hypotheses(state, out, carried, fused, added)
         if measured is not None:

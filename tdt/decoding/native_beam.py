@@ -10,8 +10,8 @@ import numpy as np
 
 from tdt.decoding.beam_states import BeamState, settle
 from tdt.decoding.cores import shares_of
-from tdt.decoding.native_runs import Job
-from tdt.errors import DecodingError, OptionError
+from tdt.decoding.native_runs import Job, not_finite
+from tdt.errors import OptionError
 from tdt.stages import Hypothesis
 
 if TYPE_CHECKING:
@@ -226,10 +226,7 @@ class BeamRuns:
         while True:
             status = kernels.run(task, kernels.SEARCH)
             if status == kernels.NOT_FINITE:
-                raise DecodingError(
-                    "The encoder output or the decoder's logits hold NaN or infinite numbers, which cannot be decoded. "
-                    "Check the encoder: a reduced precision may overflow; the float32 model shows it."
-                )
+                raise not_finite()
             if status != kernels.NO_ROOM:
                 return arrays
             arrays = self._buffers.more_room(arrays)

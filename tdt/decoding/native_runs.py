@@ -15,7 +15,7 @@ import numpy as np
 from tdt.decoding.cores import idle_cores, teams_for
 from tdt.decoding.fusing import point_to_fusion
 from tdt.dependencies import require_compiler
-from tdt.errors import ClosedError, OptionError
+from tdt.errors import ClosedError, DecodingError, OptionError
 from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
 
 if TYPE_CHECKING:
@@ -74,6 +74,14 @@ class Lent:
         total = self.counters.sum(axis=0)
         total[self.score_ticks] = self.counters[0, self.score_ticks]
         return total
+
+
+def not_finite() -> DecodingError:
+    """Return the error for a run that met NaN or infinite numbers."""
+    return DecodingError(
+        "The encoder output or the decoder's logits hold NaN or infinite numbers, which cannot be decoded. Check the "
+        "encoder: a reduced precision may overflow; the float32 model shows it."
+    )
 
 
 class Runs(Bound):

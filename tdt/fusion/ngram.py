@@ -173,9 +173,7 @@ class NgramLM:
         fine = ids.ndim == 1 and (ids.size == 0 or (ids.dtype.kind in "iu" and 0 <= ids.min() <= ids.max() < size))
         if not fine:
             raise OptionError("tokens", tokens, f"ids of pieces, from 0 to {size - 1}")
-        scores = np.empty(len(ids), np.float32)
-        score_tokens(*made[:8], START if bos else 0, np.ascontiguousarray(ids, np.int32), scores)
-        return scores
+        return score_tokens(made, START if bos else 0, np.ascontiguousarray(ids, np.int32))
 
     def perplexity(self, texts: Iterable[Sequence[int]], vocabulary: object = None) -> float:
         """Return how many pieces the model wavers between on average: exp of the mean of -score; the ends do not count.
