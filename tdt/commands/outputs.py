@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tdt.commands.names import note_source, output_paths
 from tdt.errors import OptionError
 from tdt.text import FORMATS
+from tdt.whole_files import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,16 +132,7 @@ def write_atomically(path: Path, text: str, source: str | None = None) -> None:
     OSError
         Where it cannot be written; nothing is left behind.
     """
-    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tdt-", suffix=".part")
-    try:
-        with os.fdopen(number, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
+    with written_whole(path) as (file, place):
+        file.write(text.encode())
         if source is not None:
-            note_source(temporary, source)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            note_source(str(place), source)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdt.errors import OptionError, OutputError
+from tdt.whole_files import umask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ def filled(folder: Path) -> Iterator[Path]:
 
 
 def _publish(work: Path, folder: Path) -> None:
-    work.chmod(0o777 & ~_umask())  # mkdtemp's are for one user only
+    work.chmod(0o777 & ~umask())  # mkdtemp's are for one user only
     if not folder.exists():
         work.rename(folder)
         return
@@ -74,12 +75,3 @@ def _publish(work: Path, folder: Path) -> None:
         for entry in folder.glob(pattern):
             if entry.is_file() and entry.name not in fresh:
                 entry.unlink()
-
-
-def _umask() -> int:
-    """Return what new files are not allowed, as a file made here shows it."""
-    import os
-
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

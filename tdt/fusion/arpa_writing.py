@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
-import tempfile
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdt.errors import OptionError, OutputError
 from tdt.kernels.fusion.symbols import BEGIN, OFFSET
+from tdt.whole_files import written_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tdt.fusion.estimating import Estimated, Model
 
@@ -85,24 +84,12 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
         It cannot be written.
     """
     try:
-        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tdt-", suffix=".part")
-    except OSError as error:
-        raise OutputError(str(path), str(error.strerror)) from error
-    try:
-        with os.fdopen(number, "wb") as file:
+        with written_whole(path) as (file, _):
             if path.suffix == ".gz":
                 # Without name and time, so that the same model gives the same bytes.
                 with gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
                     yield packed  # type: ignore[misc]
             else:
                 yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise OutputError(str(path), str(error.strerror or error)) from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

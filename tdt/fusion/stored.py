@@ -15,17 +15,18 @@ import logging
 import mmap
 import os
 import struct
-import tempfile
 import zlib
-from contextlib import suppress
-from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tdt.errors import LanguageModelError, OptionError
 from tdt.fusion.arpa import MOST_ORDERS
 from tdt.fusion.backing_off import Graph
+from tdt.whole_files import written_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FAMILY = b"tdt n-gram automaton "
 MAGIC, WRITING = _FAMILY + b"1\n\0", _FAMILY + b"?\n\0"
@@ -123,22 +124,10 @@ def find(path: Path, source: Path) -> tuple[tuple[int, ...], Graph] | None:
 def keep(path: Path, source: Path, counts: tuple[int, ...], graph: Graph) -> None:
     """Write a graph; where that is not possible, say so in the log."""
     try:
-        number, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tdt-", suffix=".part")
-    except OSError as error:
-        _log.warning("%s cannot be kept: %s. The text is read each time", path, error.strerror)
-        return
-    try:
-        with os.fdopen(number, "wb") as file:
+        with written_whole(path) as (file, _):
             _write(file, _identity(source), counts, graph)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
     except OSError as error:
         _log.warning("%s cannot be kept: %s. The text is read each time", path, error.strerror)
-    finally:
-        with suppress(OSError):
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _write(file: IO[bytes], source: tuple[int, int], counts: tuple[int, ...], graph: Graph) -> None:
