@@ -14,7 +14,7 @@ from ..vector.simd import float_dots
 from . import task as f
 from .counters import count_up
 from .joint import BIAS_PLANE, NORM_BYTES, SCREENED, full_row
-from .scores import DEVIATIONS, ENTROPY_POWER, MAX_ERROR
+from .scores import DEVIATIONS, ENTROPY_POWER, MAX_ERROR, entropy_confidence
 
 # What a log-probability may be expected to be off: STEADY, so that some hundreds of them that a hypothesis sums up are
 # within 1e-3 (errors of rows are independent of one another, but much the same from step to step), and a share of what
@@ -95,8 +95,7 @@ def _measure(task: Any, b: int, top: Any, cut: float, variance: float) -> Any:
     parted_sums(logits, tokens, top, np.float32(ENTROPY_POWER), np.float32(cut), sums)
     total = float(get_float(sums, 0)) + get_float(sums, 2)
     spread = (get_float(sums, 1) + get_float(sums, 3)) * exp(-ENTROPY_POWER * log(total))
-    floor = exp((1.0 - float(task[f.BLANK] + 1) ** (1.0 - ENTROPY_POWER)) / (1.0 - ENTROPY_POWER))
-    entropy = (exp((1.0 - spread) / (1.0 - ENTROPY_POWER)) - floor) / (1.0 - floor)
+    entropy = entropy_confidence(spread, task[f.BLANK] + 1)
     part = (
         ENTROPY_POWER * sqrt(variance * get_float(sums, 5)) * exp(-ENTROPY_POWER * log(total)) / (1.0 - ENTROPY_POWER)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError
+from tdt.longform import source_identity
 
 if TYPE_CHECKING:
     import argparse
@@ -57,8 +58,4 @@ def identity(args: argparse.Namespace) -> dict[str, Any]:
     """Return what tells whether another run knew the same: the values, and which state the files were in."""
     values = {name: getattr(args, name) for name in ("phrase", "phrase_weight", "lm_weight", "beam", "script")}
     files = [*(args.phrases or ()), *([args.lm] if args.lm else [])]
-    stats = [Path(file).stat() for file in files]
-    return {
-        **values,
-        "files": [[file, stat.st_size, stat.st_mtime_ns] for file, stat in zip(files, stats, strict=True)],
-    }
+    return {**values, "files": [source_identity(Path(file)) for file in files]}
