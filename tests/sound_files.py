@@ -52,6 +52,13 @@ def speech(seconds: float, rate_hz: int = 16000) -> np.ndarray:
     return samples if rate == rate_hz else soxr.resample(samples, rate, rate_hz, quality="HQ").astype(np.float32)
 
 
+def containers() -> list[Kind]:
+    """Return the kinds of file that this PyAV writes; what it was built without differs from release to release."""
+    import av
+
+    return [kind for kind in KINDS if kind.maker == "ffmpeg" and kind.codec in av.codecs_available]
+
+
 @cache
 def made(kind: Kind, seconds: float = 3.0) -> bytes:
     """Return a file of this kind with so much speech, made once a session."""

@@ -58,8 +58,8 @@ ABSURD: list[Any] = [
     {}, {"a": 1}, set(), frozenset({1}), 1j, complex("nan"), 3.7, 16000.5, Fraction(1, 3), decimal.Decimal("nan"),
     decimal.Decimal(16000), np.float64("nan"), np.float32("inf"), np.float16(3.7), np.int8(-1), np.uint64(2**64 - 1),
     np.array(5), np.array([5]), np.array([]), np.array("5"), np.array(None, object), np.array([[1.0, 2.0]]),
-    np.ma.masked, np.datetime64("NaT"), np.timedelta64(1, "s"), np.ones(3, "c16"), Path("x" * 300), object(), object,
-    int, len, lambda: 16000, Ellipsis, NotImplemented, Strange(), range(3), Exception("e"),
+    np.ma.masked, np.datetime64("NaT", "s"), np.timedelta64(1, "s"), np.ones(3, "c16"), Path("x" * 300), object(),
+    object(), int, len, lambda: 16000, Ellipsis, NotImplemented, Strange(), range(3), Exception("e"),
 ]  # fmt: skip
 IDS = [f"{number}-{type(value).__name__}" for number, value in enumerate(ABSURD)]
 
