@@ -30,30 +30,31 @@ def _running() -> int:
         return 1 << 30
 
 
-def teams_for(batch: int, threads: int, idle: int, most: int) -> tuple[int, int]:
-    """Decide how a batch is worked on: by threads with utterances of their own, or by teams that share rows of weights.
+def teams_for(batch: int, threads: int, idle: int, most: int, *, helped: bool) -> tuple[int, int]:
+    """Decide how a batch is worked on by teams that share rows of weights.
 
     Parameters
     ----------
     batch, threads : int
         Utterances; most threads that may work.
     idle : int
-        Cores with nothing to do beside the caller's; 0 or less where teams do not pay.
+        Cores with nothing to do beside the caller's. They say how many teams there are; whether each has helpers is
+        found out by measuring.
     most : int
         Most threads in a team.
+    helped : bool
+        Whether help is wanted.
 
     Returns
     -------
     parts : int
-        Into how many parts the batch is cut.
+        Into how many parts the batch is cut, each for a team.
     helpers : int
         How many threads assist the one that works on a part.
     """
-    workers = min(threads, idle + 1)
-    if workers < 2:
-        return max(1, min(threads, batch)), 0
+    workers = min(threads, max(1, idle + 1))
     parts = max(1, min(batch, -(-workers // most)))
-    return parts, min(most, workers // parts) - 1
+    return parts, min(most, threads // parts) - 1 if helped else 0
 
 
 def shares_of(lengths: Any, threads: int) -> list[Any]:
