@@ -55,17 +55,18 @@ class Helpers(Bound):
     """
 
     def __init__(self, weights: Weights, threads: int, step_bytes: int) -> None:
-        from tdt.kernels.decoder import buffers, claims, helping, task, team
+        from tdt.kernels.decoder import buffers, claims, helping, tables, task, team
 
         self._weights, self.threads = weights, threads
         self._buffers, self._claims, self._fields, self._left = buffers, claims, task, helping.LEFT
+        self._aligned = tables.aligned
         self._most = team.MAX_WORKERS
         self._shares = threads > 1 and step_bytes >= _SHARED_BYTES
         self._policy = HelpPolicy()
         self._spare: list[Any] = []
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._ticks_ms = 0
+        self._system: tuple[int, int, int] | None = None
         self.closed = False
 
     def teams(self, batch: int) -> tuple[int, int]:
@@ -78,11 +79,12 @@ class Helpers(Bound):
     def job(self, rows: int, helpers: int, run: Any, clock: int) -> Any:
         """Return the job that a team shares, for runs of so many rows; `run` with `clock` tells the time in ticks."""
         claims = self._claims
-        shared = self._buffers.aligned((claims.job_places(self._buffers.most_chunks(self._weights, rows)),), np.int64)
+        shared = self._aligned((claims.job_places(self._buffers.most_chunks(self._weights, rows)),), np.int64)
         if helpers > 0:
-            self._ticks_ms = self._ticks_ms or _ticks_ms(run, clock)
-            shared[claims.YIELD], shared[claims.SLEEP] = _system_calls()
-            shared[claims.TICKS_MS], shared[claims.SLEEPS] = self._ticks_ms, self._policy.sleeps()
+            with self._lock:
+                self._system = self._system or (*_system_calls(), _ticks_ms(run, clock))
+            shared[claims.YIELD], shared[claims.SLEEP], shared[claims.TICKS_MS] = self._system
+            shared[claims.SLEEPS] = self._policy.sleeps()
             shared[claims.TIMED] = self._policy.products_to_time(time.monotonic())
         return shared
 

@@ -35,7 +35,9 @@ def frames_for(spec: Any, batch: int) -> Encoded:
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_what_a_helper_does_not_end_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Any) -> None:
+def test_what_a_helper_does_not_end_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Any
+) -> None:
     """All chunks of the first product are with a helper that never comes: they are done over, the numbers are equal."""
     files, spec = find_model(tiny_models.write(tmp_path, SHAPE))
     encoded = frames_for(spec, 5)
@@ -73,11 +75,11 @@ def test_a_chunk_has_one_owner_and_can_be_taken_back_until_it_is_fixed() -> None
 
 def test_after_trouble_help_is_left_alone_for_a_while() -> None:
     policy = HelpPolicy()
-    assert policy.wanted(10.0) and policy.sleeps() == PATIENT
+    assert (policy.wanted(10.0), policy.sleeps()) == (True, PATIENT)
     now, rests = 10.0, []
     for _ in range(8):
         policy.left(now)
-        assert not policy.wanted(now) and policy.sleeps() == 0
+        assert (policy.wanted(now), policy.sleeps()) == (False, 0)
         rest = next(step for step in range(1, 10_000) if policy.wanted(now + step / 1000)) / 1000
         rests.append(rest)
         now += rest
