@@ -16,6 +16,8 @@ from tdt.stages import Encoded
 if TYPE_CHECKING:
     from pathlib import Path
 
+PEER_THREADS = (1, 2)
+
 
 class Pass(NamedTuple):
     """What one pass over all clips gave."""
@@ -45,7 +47,10 @@ class Ours:
 
 
 class OnnxAsr:
-    """onnx-asr's `_decoding`, given our encoder output; its own session, its own loop, no log-probabilities."""
+    """onnx-asr's `_decoding`, given our encoder output; its own session, its own loop, no log-probabilities.
+
+    With `spinning` its threads go on spinning after a run, as by default: then they take time from whoever comes next.
+    """
 
     def __init__(
         self,
@@ -56,12 +61,16 @@ class OnnxAsr:
         threads: int,
         clips: list[Any],
         provider: str = "CPUExecutionProvider",
+        *,
+        spinning: bool = False,
     ) -> None:
         import onnxruntime as rt
         from onnx_asr.models.nemo import NemoConformerTdt
 
         options = rt.SessionOptions()
         options.intra_op_num_threads = threads
+        if not spinning:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         self.name, self.clips, self.evaluations = name, clips, 0
         peer = NemoConformerTdt.__new__(NemoConformerTdt)
         peer.config = json.loads((folder / "config.json").read_text())

@@ -25,7 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _agreement import agreement_report
-from _decode_peers import OnnxAsr, Ours, Pass, batches_of, our_engines, quantised_copy
+from _decode_beside import beside
+from _decode_peers import PEER_THREADS, OnnxAsr, Ours, Pass, batches_of, our_engines, quantised_copy
 
 import tdt
 from tdt.audio.loading import load_audio
@@ -35,7 +36,6 @@ from tdt.model.finding import find_model
 from tdt.profiling.environment import describe, environment_block
 
 EVAL = Path(__file__).resolve().parents[1] / "tests/data/eval"
-PEER_THREADS = (1, 2)
 CLIPS = 64
 READ_FLOATS = 6 << 20  # 24 MB, what a step of the float32 engine reads
 
@@ -59,6 +59,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--encoded", type=Path, help="keep encoder outputs here (.npz)")
     parser.add_argument("--batches", default="1,4,16,64", help="batch sizes")
     parser.add_argument("--rounds", type=int, default=5, help="passes of each contestant, interleaved")
+    parser.add_argument(
+        "--beside", action="store_true", help="batch by batch in turn with the peer, whose threads rest or spin on"
+    )
     parser.add_argument("--agreement", action="store_true", help="compare 8-bit with float32 decisions instead")
     parser.add_argument("--sherpa", type=Path, help="sherpa-onnx folder: compare end to end with --model instead")
     return parser
@@ -95,6 +98,10 @@ def decode_stage(options: argparse.Namespace) -> None:
     clips, seconds = encoded_clips(options)
     repeats = -(-CLIPS // len(clips))
     clips, seconds = (clips * repeats)[:CLIPS], (seconds * repeats)[:CLIPS]
+    sizes = [int(part) for part in options.batches.split(",")]
+    if options.beside:
+        beside(files, spec, clips, sizes, options.rounds)
+        return
     audio = sum(seconds)
     print(f"{spec.name}: {len(clips)} clips, {audio:.0f} s of speech; memory, read: {bandwidths()}")
     with tempfile.TemporaryDirectory() as scratch:
@@ -106,7 +113,7 @@ def decode_stage(options: argparse.Namespace) -> None:
         ]
         engines = our_engines(files, spec, int8_file)
     contestants: list[Any] = list(peers)
-    for size in [int(part) for part in options.batches.split(",")]:
+    for size in sizes:
         batches = batches_of(clips, size)
         contestants += [Ours(f"{name}, B={size}", engine, batches) for name, engine in engines.items()]
     results = interleaved(contestants, options.rounds)

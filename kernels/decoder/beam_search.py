@@ -18,9 +18,10 @@ from .beam_choice import activate_hypothesis, choose_candidates
 from .beam_step import has_room, is_active, list_rows, step_utterance
 from .counters import count_up
 from .dense import ZERO
+from .helping import assist, do_row, share_rows
 from .predictor import run_predictor
 from .projection import project_frames
-from .team import ACTIVATE, FUSE, WALK, assist, do_row, fill_logits, share_rows
+from .team import fill_logits
 
 NOT_FINITE, NO_ROOM = 1, 2
 SEARCH, COLLECT = 0, -1
@@ -34,14 +35,9 @@ BEAM = Beam()
 
 
 @by_type(do_row, Beam)
-def _do_row(task: Any, kind: int, chunk: int) -> None:
-    """Do what a beam search does for one row or slot."""
-    if kind == ACTIVATE:
-        activate_hypothesis(task, chunk)
-    elif kind == FUSE:
-        _fuse_slot(task, get_int(task[f.EMITTED], chunk))
-    else:
-        choose_candidates(task, chunk)
+def _do_row(task: Any, row: int) -> None:
+    """Choose the candidates of a row."""
+    choose_candidates(task, row)
 
 
 @inline
@@ -62,14 +58,22 @@ def _fuse_slot(task: Any, slot: int) -> None:
     fill_bonus(g.of(task, g.DESCRIPTORS), listed, states, models, mask, task[f.BLANK], tokens, task[f.SCRATCH], bonus)
 
 
+@inline
+def _fuse_all(task: Any, count: int) -> None:
+    """Make the bonuses of the slots in EMITTED."""
+    for i in range(count):
+        _fuse_slot(task, get_int(task[f.EMITTED], i))
+
+
 @expand
 def _joint(task: Any, m: int) -> None:
     """Evaluate the joint for `m` rows, and write what they offer."""
     started = ticks()
     count_up(task, f.ROUNDS, 1)
     count_up(task, f.EVALUATIONS, m)
-    share_rows(task, BEAM, ACTIVATE, m, ZERO, ZERO, ZERO, ZERO)
-    fill_logits(task, BEAM, m)
+    for row in range(m):
+        activate_hypothesis(task, row)
+    fill_logits(task, m)
     count_up(task, f.JOINT_TICKS, ticks() - started)
 
 
@@ -79,9 +83,9 @@ def _predict(task: Any, m: int) -> None:
     started = ticks()
     count_up(task, f.PREDICTOR_ROUNDS, 1)
     count_up(task, f.PREDICTIONS, m)
-    run_predictor(task, BEAM, task[f.EMITTED], m)
+    run_predictor(task, task[f.EMITTED], m)
     if g.of(task, g.MODELS) > 0:
-        share_rows(task, BEAM, FUSE, m, ZERO, ZERO, ZERO, ZERO)
+        _fuse_all(task, m)
     count_up(task, f.PREDICTOR_TICKS, ticks() - started)
 
 
@@ -138,7 +142,7 @@ def _search(task: Any) -> int:
     keep_apart()
     firsts = g.of(task, g.FIRSTS)
     if firsts > 0:
-        share_rows(task, BEAM, FUSE, firsts, ZERO, ZERO, ZERO, ZERO)
+        _fuse_all(task, firsts)
         set_int(task[f.BEAM], g.FIRSTS, 0)
     active = _compact(task, task[f.COUNT])
     while active > 0:
@@ -147,7 +151,7 @@ def _search(task: Any) -> int:
             return NO_ROOM
         if m > 0:
             _joint(task, m)
-            share_rows(task, BEAM, WALK, m, ZERO, ZERO, ZERO, ZERO)
+            share_rows(task, BEAM, m)
             if not _all_finite(task, m):
                 return NOT_FINITE
         emitted = _step_all(task, active)
@@ -199,14 +203,13 @@ def run(task: Any, role: int) -> int:
     """
     status = 0
     if role > 0:
-        assist(task, BEAM, role)
-        return status
+        return assist(task, BEAM, role)
     if role == COLLECT:
         _collect(task)
         return status
     begun = ticks()
     if task[f.ENCODER_ROWS] > 0:
-        project_frames(task, BEAM)
+        project_frames(task)
     status = int(_search(task))
     count_up(task, f.TOTAL_TICKS, ticks() - begun)
     return status

@@ -11,7 +11,10 @@ from .tables import COLUMN_BLOCK_GROUPS, GROUP_ROWS, aligned, ceil_to, column_bl
 if TYPE_CHECKING:
     from .tables import Weights
 
-CHUNK_ROWS = 128  # rows that are multiplied before their results are scaled, and what threads share out
+CHUNK_ROWS, FLOAT_CHUNK_ROWS = (
+    128,
+    32,
+)  # rows that are multiplied before their results are scaled, and what threads share out
 FRAME_BLOCK = 64  # encoder frames projected at a time: their block stays in the second-level cache
 # Up to so many vectors the output layer is read by columns, without those of zero activations (measured: half of them;
 # for more vectors the columns needed come near to all, and blocks of rows do fewer loads).
@@ -27,7 +30,7 @@ class Workspace(NamedTuple):
     logits : ndarray [shape=(M, V16)], float32
     durations : ndarray [shape=(M, N16)], float32
     norms, best, sums, masks, zeros : ndarray
-        [M, 4], [M], [threads, 16] float32; [threads, masks] uint16, a bit a row; [4] float32, always zero.
+        [M, 4], [M], [16] float32; [masks] uint16, a bit a row; [4] float32, always zero.
     gates, gathered : ndarray [shape=(M, G)] and [shape=(M, H16)], float32
     rows, emitted : ndarray [shape=(M,)], int64
     chunk_best : ndarray [shape=(M, chunks)], float32
@@ -40,7 +43,7 @@ class Workspace(NamedTuple):
         Emissions that wait for their scores: row of the logits, place among the results.
     levels, stats : ndarray [shape=(M, K64)], uint8, and [shape=(M, 4)], float32
         Quantised vectors; M counts a block of encoder frames here, too.
-    dots : ndarray [shape=(threads, entries)], int32
+    dots : ndarray [shape=(entries,)], int32
         Integer products: of CHUNK_ROWS rows with all vectors, or of a block of the output layer by columns.
     """
 
@@ -67,6 +70,27 @@ class Workspace(NamedTuple):
     levels: Any
     stats: Any
     dots: Any
+
+
+class Aside(NamedTuple):
+    """What a helper has for itself, and may write to when the run that it helped has long ended.
+
+    Attributes
+    ----------
+    sums, masks, dots, chunk_best : ndarray
+        As in :class:`Workspace`.
+    results : ndarray [shape=(M × CHUNK_ROWS,)], float32
+        Of one chunk of a product.
+    job : ndarray [shape=(claims.OWN_PLACES,)], int64
+        The numbers of the job as they were when it came.
+    """
+
+    sums: Any
+    masks: Any
+    dots: Any
+    chunk_best: Any
+    results: Any
+    job: Any
 
 
 class DecodingState(NamedTuple):
@@ -122,8 +146,8 @@ class Rule(NamedTuple):
     window: int
 
 
-def workspace(weights: Weights, rows: int, threads: int) -> Workspace:
-    """Return buffers for `rows` rows and blocks of encoder frames, worked on by at most `threads` threads together."""
+def workspace(weights: Weights, rows: int) -> Workspace:
+    """Return buffers for `rows` rows and blocks of encoder frames."""
     joint, tokens = weights.predictor_bias.size, weights.rows.shape[1]
     gates = weights.bias.shape[1]
     vectors = max(rows, FRAME_BLOCK)
@@ -133,14 +157,14 @@ def workspace(weights: Weights, rows: int, threads: int) -> Workspace:
         durations=aligned((rows, weights.duration_bias.size), np.float32),
         norms=aligned((rows, 4), np.float32),
         best=aligned((rows,), np.float32),
-        sums=aligned((threads, 16), np.float32),
-        masks=aligned((threads, ceil_to(tokens // 16, 32)), np.uint16),
+        sums=aligned((16,), np.float32),
+        masks=aligned((ceil_to(tokens // 16, 32),), np.uint16),
         zeros=aligned((4,), np.float32),
         gates=aligned((rows, gates), np.float32),
         gathered=aligned((rows, gates // 4), np.float32),
         rows=aligned((rows,), np.int64),
         emitted=aligned((rows,), np.int64),
-        chunk_best=aligned((rows, max(-(-tokens // CHUNK_ROWS), column_blocks(-(-tokens // GROUP_ROWS)))), np.float32),
+        chunk_best=aligned((rows, _best_places(tokens)), np.float32),
         columns=aligned((COLUMN_VECTORS, joint + 4), np.int64),
         column_levels=aligned((COLUMN_VECTORS, joint + 4), np.uint8),
         column_counts=aligned((COLUMN_VECTORS,), np.int64),
@@ -150,8 +174,37 @@ def workspace(weights: Weights, rows: int, threads: int) -> Workspace:
         pending_places=aligned((rows,), np.int64),
         levels=aligned((vectors, ceil_to(max(joint, gates // 4, weights.encoder_width), 64)), np.uint8),
         stats=aligned((vectors, 4), np.float32),
-        dots=aligned((threads, max(vectors * CHUNK_ROWS, COLUMN_BLOCK_GROUPS * GROUP_ROWS)), np.int32),
+        dots=aligned((_chunk_results(vectors),), np.int32),
     )
+
+
+def aside(weights: Weights, rows: int, own_places: int) -> Aside:
+    """Return what a helper of runs of up to `rows` rows has for itself."""
+    tokens, results = weights.rows.shape[1], _chunk_results(max(rows, FRAME_BLOCK))
+    return Aside(
+        sums=aligned((16,), np.float32),
+        masks=aligned((ceil_to(tokens // 16, 32),), np.uint16),
+        dots=aligned((results,), np.int32),
+        chunk_best=aligned((rows, _best_places(tokens)), np.float32),
+        results=aligned((results,), np.float32),
+        job=aligned((own_places,), np.int64),
+    )
+
+
+def _best_places(tokens: int) -> int:
+    """Return the most chunks that the output layer is cut into where it is estimated."""
+    return max(-(-tokens // CHUNK_ROWS), column_blocks(-(-tokens // GROUP_ROWS)))
+
+
+def _chunk_results(vectors: int) -> int:
+    """Return the most results of a chunk of a product."""
+    return max(vectors * CHUNK_ROWS, COLUMN_VECTORS * COLUMN_BLOCK_GROUPS * GROUP_ROWS)
+
+
+def most_chunks(weights: Weights, rows: int) -> int:
+    """Return the most chunks of a job: of the largest product and the scores that wait beside it, or one a row."""
+    tallest = max(weights.rows.shape[1], weights.bias.shape[1], weights.predictor_bias.size)
+    return rows + -(-tallest // FLOAT_CHUNK_ROWS) + _best_places(weights.rows.shape[1])
 
 
 def decoding_state(weights: Weights, layers: int, batch: int) -> DecodingState:

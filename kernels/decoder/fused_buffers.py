@@ -107,6 +107,6 @@ def fused_state(additions: Sequence[Addition], width: int, capacity: int) -> Fus
     )
 
 
-def scratch(fused: Fused, threads: int) -> Any:
-    """Return a row for each of `threads` threads: a row of scores and the longest chain, two int64 a state."""
-    return aligned((threads, fused.bonuses.shape[1] + 4 * fused.longest + 16), np.float32)
+def scratch(fused: Fused) -> Any:
+    """Return a row of scores, and room for the longest chain, two int64 a state."""
+    return aligned((fused.bonuses.shape[1] + 4 * fused.longest + 16,), np.float32)

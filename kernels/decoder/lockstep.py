@@ -13,42 +13,26 @@ from ..vector.memory import get_int, keep_apart, set_int, ticks
 from . import task as f
 from .counters import count_up
 from .dense import ZERO
+from .helping import assist, do_row
 from .predictor import run_predictor
 from .projection import project_frames
-from .scores import score_emission
-from .team import (
-    ACTIVATE,
-    SCORE,
-    WALK,
-    assist,
-    do_row,
-    fill_logits,
-    let_wait,
-    score_waiting,
-    share_rows,
-)  # fmt: skip
+from .team import fill_logits, let_wait, score_waiting
 from .walking import activate_utterance, frames_ahead, walk_utterance
 
 NOT_FINITE = 1
-DECODE, PREDICT = 0, -1
+DECODE, PREDICT, CLOCK = 0, -1, -2
 
 
 class Greedy(NamedTuple):
-    """The mark of this search."""
+    """The mark of this search, which shares products only."""
 
 
 GREEDY = Greedy()
 
 
 @by_type(do_row, Greedy)
-def _do_row(task: Any, kind: int, chunk: int) -> None:
-    """Do what a greedy search does for one utterance, or for one emission whose scores wait."""
-    if kind == ACTIVATE:
-        activate_utterance(task, chunk)
-    elif kind == SCORE:
-        score_emission(task, chunk)
-    else:
-        walk_utterance(task, chunk)
+def _do_row(task: Any, row: int) -> None:
+    """Do nothing."""
 
 
 @expand
@@ -60,16 +44,17 @@ def _joint(task: Any, active: int) -> None:
         m += frames_ahead(task, get_int(task[f.ACTIVE], i))
     count_up(task, f.ROUNDS, 1)
     count_up(task, f.EVALUATIONS, m)
-    share_rows(task, GREEDY, ACTIVATE, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
-    fill_logits(task, GREEDY, m)
+    for i in range(active):
+        activate_utterance(task, i)
+    fill_logits(task, m)
 
 
 @expand
 def _walk_all(task: Any, active: int) -> Any:
     """Move every active utterance on; list those whose predictor must run in EMITTED and return how many, or -1."""
-    share_rows(task, GREEDY, WALK, active, task[f.ACTIVE], ZERO, ZERO, ZERO)
     emitted = ZERO
     for i in range(active):
+        walk_utterance(task, i)
         u, result = get_int(task[f.ACTIVE], i), get_int(task[f.RESULTS], i)
         if result < 0:
             return -1
@@ -101,7 +86,7 @@ def _predict(task: Any, rows: int, m: int) -> None:
     started = ticks()
     count_up(task, f.PREDICTOR_ROUNDS, 1)
     count_up(task, f.PREDICTIONS, m)
-    run_predictor(task, GREEDY, rows, m)
+    run_predictor(task, rows, m)
     count_up(task, f.PREDICTOR_TICKS, ticks() - started)
 
 
@@ -134,7 +119,7 @@ def _decode(task: Any) -> int:
         active = _compact(task, active)
         if emitted > 0:
             _predict(task, task[f.EMITTED], emitted)
-        score_waiting(task, GREEDY)
+        score_waiting(task)
     return 0
 
 
@@ -147,23 +132,24 @@ def run(task: Any, role: int) -> int:
     task : ndarray [shape=(fields,)], int64
         See :mod:`.task`; the caller keeps alive what it points to.
     role : int
-        DECODE, or PREDICT (only the prediction network, for all utterances listed in ACTIVE); from 1 on, the number of
-        a thread that assists whoever decodes.
+        DECODE, or PREDICT (only the prediction network, for all utterances listed in ACTIVE), or CLOCK; from 1 on, the
+        number of a thread that assists whoever decodes.
 
     Returns
     -------
     int
-        0, or NOT_FINITE.
+        0, NOT_FINITE or, of who assists, helping.LEFT; for CLOCK, the time in ticks.
     """
     status = 0
     if role > 0:
-        assist(task, GREEDY, role)
-        return status
+        return assist(task, GREEDY, role)
+    if role == CLOCK:
+        return ticks()
     if role == PREDICT:
-        run_predictor(task, GREEDY, task[f.ACTIVE], task[f.COUNT])
+        run_predictor(task, task[f.ACTIVE], task[f.COUNT])
         return status
     begun = ticks()
-    project_frames(task, GREEDY)
+    project_frames(task)
     status = int(_decode(task))
     count_up(task, f.TOTAL_TICKS, ticks() - begun)
     return status

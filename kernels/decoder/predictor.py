@@ -7,24 +7,26 @@ from typing import Any
 from ..vector.jit import inline
 from ..vector.memory import copy_floats, get_int, keep_apart
 from . import task as f
-from .dense import ZERO
-from .recurrence import KEPT, TOKEN
-from .team import FINISH, STAGE, dense, share_rows
+from .recurrence import KEPT, TOKEN, finish_layer, stage_row
+from .team import dense
 
 
 @inline
-def run_predictor(task: Any, search: Any, rows: int, m: int) -> None:
+def run_predictor(task: Any, rows: int, m: int) -> None:
     """Feed the labels of `m` utterances listed at `rows` to the network: state before → state after, and PROJECTED."""
     keep_apart()
     layers, width, gates = task[f.LAYERS], task[f.HIDDEN], task[f.GATES]
     x, out, joint = task[f.GATHERED], task[f.GATE_ROWS], task[f.JOINT]
     for layer in range(layers):
         if layer > 0:
-            dense(task, search, layers + layer - 1, gates, width, x, m, out)
-        share_rows(task, search, STAGE, m, rows, layer, task[f.STATE_HIDDEN], TOKEN if layer == 0 else KEPT)
-        dense(task, search, layer, gates, width, x, m, out)
-        share_rows(task, search, FINISH, m, rows, layer, ZERO, ZERO)
+            dense(task, layers + layer - 1, gates, width, x, m, out)
+        for i in range(m):
+            before = get_int(task[f.SOURCES], get_int(rows, i))
+            stage_row(task, rows, i, before, layer, task[f.STATE_HIDDEN], TOKEN if layer == 0 else KEPT)
+        dense(task, layer, gates, width, x, m, out)
+        for i in range(m):
+            finish_layer(task, rows, i, layer)
     projected = task[f.ACTIVATIONS]
-    dense(task, search, 2 * layers - 1, joint, width, x, m, projected)
+    dense(task, 2 * layers - 1, joint, width, x, m, projected)
     for i in range(m):
         copy_floats(task[f.PROJECTED] + 4 * get_int(rows, i) * joint, projected + 4 * i * joint, joint)

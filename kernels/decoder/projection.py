@@ -14,7 +14,7 @@ from .team import dense
 
 
 @inline
-def project_frames(task: Any, search: Any) -> None:
+def project_frames(task: Any) -> None:
     """Put the ENCODER_ROWS rows of ENCODER_FRAMES through the joint's encoder projection to FRAMES, block by block."""
     keep_apart()
     started = ticks()
@@ -28,5 +28,5 @@ def project_frames(task: Any, search: Any) -> None:
         frames = task[f.ENCODER_FRAMES] + 4 * start * width
         if task[f.QUANTIZED] != 0:
             quantize_vectors(task, frames, width, ZERO, count)
-        dense(task, search, 2 * task[f.LAYERS], joint, width, frames, count, out)
+        dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)
     count_up(task, f.PROJECTION_TICKS, ticks() - started)

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .claims import ASIDE, SHARED
+from .claims import BEST as BEST_AT
+
 if TYPE_CHECKING:
-    from .buffers import DecodingState, Emitted, Rule, Workspace
+    from .buffers import Aside, DecodingState, Emitted, Rule, Workspace
     from .fused_buffers import Fused
     from .step_measures import Measured
     from .tables import Dense, Weights
@@ -105,15 +108,15 @@ def set_workspace(task: Any, work: Workspace) -> None:
     task[CHUNK_BEST_WIDTH], task[LEVEL_WIDTH] = work.chunk_best.shape[1], work.levels.shape[1]
 
 
-def set_run(task: Any, state: DecodingState, out: Emitted, job: Any, helpers: int) -> None:
-    """Point to the utterances' state and results, and to the shared job (team.JOB_PLACES int64, zeros).
+def set_run(task: Any, state: DecodingState, out: Emitted, job: Any, helpers: int, counters: Any) -> None:
+    """Point to the utterances' state and results, to the shared job (claims.job_places) and to counters [places] int64.
 
     `helpers` threads beside the first will assist.
     """
     task[STATE_HIDDEN : PREDICTED + 1] = [_at(array) for array in state[:-1]]
     task[SOURCES] = _at(state.sources)
     set_out(task, out)
-    task[JOB], task[HELPERS] = _at(job), helpers
+    task[JOB], task[HELPERS], task[COUNTERS] = _at(job), helpers, _at(counters)
 
 
 def set_out(task: Any, out: Emitted) -> None:
@@ -122,10 +125,11 @@ def set_out(task: Any, out: Emitted) -> None:
     task[CAPACITY] = out.tokens.shape[1]
 
 
-def set_worker(task: Any, work: Workspace, counters: Any, worker: int) -> None:
-    """Point to what each thread of a team has for itself; `counters` is [threads, COUNTER_PLACES] int64."""
-    own = (work.sums[worker], work.masks[worker], work.dots[worker], counters[worker])
-    task[SUMS], task[MASKS], task[DOTS], task[COUNTERS] = (_at(array) for array in own)
+def set_helper(task: Any, own: Aside, counters: Any) -> None:
+    """Point a copy of the first thread's task to what the helper has for itself, with counters [places] of its own."""
+    own.job[SHARED], own.job[ASIDE], own.job[BEST_AT] = task[JOB], _at(own.results), task[CHUNK_BEST]
+    task[SUMS], task[MASKS], task[DOTS], task[CHUNK_BEST] = map(_at, own[:4])
+    task[JOB], task[COUNTERS] = _at(own.job), _at(counters)
 
 
 def set_frames(task: Any, frames: Any, count: int) -> None:
@@ -139,7 +143,7 @@ def set_projection(task: Any, encoder_frames: Any) -> None:
 
 
 def set_fusion(task: Any, fused: Fused, scratch: Any) -> None:
-    """Point to what is added to the logits; `scratch` is the thread's own row of :func:`.fused_buffers.scratch`."""
+    """Point to what is added to the logits; `scratch` is of :func:`.fused_buffers.scratch`."""
     task[SLOTS], task[MODELS] = fused.listed.shape[1], _at(fused.models)
     by_utterance = (fused.listed, fused.states, fused.masks, fused.ways, fused.bonuses, fused.made, fused.plain)
     task[LISTED : PLAIN_TOKENS + 1] = [_at(array) for array in by_utterance]

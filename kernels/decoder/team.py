@@ -1,11 +1,12 @@
-"""Work cut into chunks, which one thread does alone or a team shares: rows of a product, utterances of a batch.
+"""Products cut into chunks of rows, which one thread does alone or a team shares.
 
 A team serves large models: weights stream through several cores' caches, and each weight once for the whole batch. The
-first thread runs the loop; the others wait for chunks, spinning, for as long as that loop runs. Each has a
-stretch of chunks of its own, so that it reads one stream and its counter stays in its cache, and takes from the others'
-stretches when that is done. A chunk belongs to whoever takes its stretch's counter down to it; who gets 0 or less has
-none. The job's numbers are written before the counters are raised, and do not change before all chunks are done, so
-that whoever holds a chunk reads the numbers that belong to it.
+first thread runs the loop; the others wait for chunks for as long as that loop runs (:mod:`.helping`). Each has a
+stretch of chunks of its own, so that it reads one stream, and takes from the ends of the others' when that is done.
+
+The first thread waits for no other that does not run: it takes a chunk back from a helper that is long over its time
+(:mod:`.claims`). What is done for single utterances it does alone: sharing that gained nothing (measured). The scores
+of tokens it computes while the others go on with a product.
 """
 
 from __future__ import annotations
@@ -16,19 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..vector.jit import expand, inline
-from ..vector.memory import (
-    fetch_add,
-    get_float,
-    get_int,
-    keep_apart,
-    load_acquire,
-    pause,
-    set_float,
-    set_int,
-    store_release,
-)
+from ..vector.memory import call_system, get_float, get_int, keep_apart, pause, set_float, set_int, ticks
+from . import claims as c
 from . import task as f
-from .buffers import CHUNK_ROWS, COLUMN_VECTORS
+from .buffers import CHUNK_ROWS, COLUMN_VECTORS, FLOAT_CHUNK_ROWS
 from .columns import list_columns
 from .counters import count_up
 from .dense import INTERLEAVED, PLAIN, ZERO
@@ -36,7 +28,6 @@ from .joint import FULL
 from .products import (
     BY_COLUMNS,
     ESTIMATED,
-    FLOAT_CHUNK_ROWS,
     FLOATS,
     ORDER,
     OUT,
@@ -47,64 +38,41 @@ from .products import (
     N,
     X,
     blocks_of,
+    chunk_rows,
     chunks_of,
     product_chunk,
 )
-from .recurrence import finish_layer, stage_row
+from .scores import score_emission
 from .tables import GROUP_ROWS
 
-# Further kinds of jobs, a chunk an utterance; those below 4 are products. From ACTIVATE on each search has its own.
-STAGE, FINISH, ACTIVATE, WALK, SCORE, FUSE = map(np.int64, range(4, 10))
-# Places in the JOB array, a cache line apart where several threads write; REMAINING has a line for each worker. The
-# places between are those of the product.
-DONE, STOP, KIND, CHUNKS, WAITING, REMAINING = 0, 8, 16, 24, 25, 32
-LINE = 8
 MAX_WORKERS = 4
-JOB_PLACES = REMAINING + LINE * MAX_WORKERS
-SPINS_BEFORE_LOOKING = 16
-# So many utterances, and it pays to share out what is done for each: a walk costs some 10 us, the rest 1 to 2.
-LEAST_TO_WALK, LEAST_ROWS = 2, 4
-
-
-def do_row(search: Any, task: Any, kind: Any, chunk: Any) -> None:
-    """Do what the search does for one utterance or hypothesis: see :func:`.jit.by_type`; `search` is its mark.
-
-    `search` is handed on through all functions that may come here.
-    """
-    raise NotImplementedError
+# In thousandths of a second: how much longer than the longest of its own the first thread gives another's chunk, and
+# how long a helper spins before it lets other threads through.
+PATIENCE_MS, SPIN_MS = 0.04, 0.02
 
 
 @inline
-def _run_chunk(task: Any, search: Any, chunk: int) -> None:
-    """Do one chunk of the job; in a product, the scores that wait come first, as the longest pieces."""
+def _run_chunk(task: Any, chunk: int) -> None:
+    """Do one chunk of the job: the scores that wait come first, then those of the product."""
     keep_apart()
     job = task[f.JOB]
-    kind, rows, layer, waiting = get_int(job, KIND), get_int(job, PLACE), get_int(job, N), get_int(job, WAITING)
-    if kind <= BY_COLUMNS:
-        if chunk < waiting:
-            do_row(search, task, SCORE, chunk)
-        else:
-            product_chunk(task, kind, chunk - waiting)
-    elif kind == STAGE:
-        before = get_int(task[f.SOURCES], get_int(rows, chunk))
-        stage_row(task, rows, chunk, before, layer, get_int(job, X), get_int(job, ORDER))
-    elif kind == FINISH:
-        finish_layer(task, rows, chunk, layer)
+    kind, part = get_int(job, c.KIND), chunk - get_int(job, c.WAITING)
+    if part < 0:
+        score_emission(task, chunk)
     else:
-        do_row(search, task, kind, chunk)
+        start, _ = chunk_rows(task, kind, part)
+        product_chunk(task, kind, part, get_int(job, OUT) + 4 * start, get_int(job, N))
 
 
 @inline
 def _run_all(
-    task: Any, search: Any, kind: int, chunks: int, place: int, order: int, n: int, k: int, x: int, m: int, out: int,
-    alone: int,
-) -> None:  # fmt: skip
-    """Work through a job, with the team if there is one."""
+    task: Any, kind: int, chunks: int, place: int, order: int, n: int, k: int, x: int, m: int, out: int
+) -> None:
+    """Work through a product and the scores that wait, with the team if there is one."""
     keep_apart()
     job = task[f.JOB]
-    if kind <= BY_COLUMNS:
-        chunks += get_int(job, WAITING)
-    set_int(job, KIND, kind)
+    chunks += get_int(job, c.WAITING)
+    set_int(job, c.KIND, kind)
     set_int(job, PLACE, place)
     set_int(job, ORDER, order)
     set_int(job, N, n)
@@ -112,87 +80,131 @@ def _run_all(
     set_int(job, X, x)
     set_int(job, M, m)
     set_int(job, OUT, out)
-    if alone != 0 or task[f.HELPERS] == 0:
-        for chunk in range(chunks):
-            _run_chunk(task, search, chunk)
+    set_int(job, c.CHUNKS, chunks)
+    if task[f.HELPERS] == 0:
+        _run_alone(task, chunks)
+    elif get_int(job, c.TIMED) > 0:
+        _run_timed(task, chunks, n * k)
     else:
-        _run_together(task, search, chunks)
-    if kind <= BY_COLUMNS:
-        set_int(job, WAITING, 0)
+        _run_together(task, chunks)
+    set_int(job, c.WAITING, 0)
 
 
-@expand
-def _run_together(task: Any, search: Any, chunks: int) -> None:
-    """Hand out the chunks of a job whose numbers stand, and return when all are done."""
+@inline
+def _run_alone(task: Any, chunks: int) -> None:
+    for chunk in range(chunks):
+        _run_chunk(task, chunk)
+
+
+@inline
+def _run_timed(task: Any, chunks: int, units: int) -> None:
+    """Work through a product alone and the next with the team, and count what either takes.
+
+    A step has an odd number of products, so either way meets all of them. What was interrupted counts as no more than
+    four times the fastest.
+    """
+    keep_apart()
+    job = task[f.JOB]
+    left, begun = get_int(job, c.TIMED), ticks()
+    set_int(job, c.TIMED, left - 1)
+    place = np.int64(c.ALONE_JOBS)
+    if left % 2 == 0:
+        _run_alone(task, chunks)
+    elif _run_together(task, chunks) > 0:
+        place = np.int64(c.HELPED_JOBS)
+    else:
+        return  # nobody came
+    rate = (ticks() - begun) * 1024 // units
+    least = get_int(job, c.LEAST_RATE)
+    if least == 0 or rate < least:
+        set_int(job, c.LEAST_RATE, rate)
+        least = rate
+    set_int(job, place, get_int(job, place) + 1)
+    set_int(job, place + 1, get_int(job, place + 1) + min(rate, 4 * least) * units // 1024)
+    set_int(job, place + 2, get_int(job, place + 2) + units)
+
+
+@inline
+def _run_together(task: Any, chunks: int) -> Any:
+    """Hand out the chunks of a job whose numbers stand; return how many others have done when all are done."""
+    keep_apart()
     job, workers = task[f.JOB], task[f.HELPERS] + 1
-    set_int(job, CHUNKS, chunks)
-    set_int(job, DONE, 0)
-    for worker in range(workers):
-        size = _first_chunk(chunks, workers, worker + 1) - _first_chunk(chunks, workers, worker)
-        store_release(job, REMAINING + LINE * worker, size)
-    _take_chunks(task, search, ZERO)
-    while load_acquire(job, DONE) < chunks:
+    generation = c.open_job(job)
+    done = c.word_of(generation, c.DONE)
+    own, longest = 0, 0
+    for turn in range(workers):
+        first, last = stretch_of(chunks, workers, turn)
+        for number in range(last - first):
+            # One's own in order; others' from the end, towards where they are.
+            chunk = first + number if turn == 0 else last - 1 - number
+            if c.claim(job, chunk, done) != 0:
+                begun = ticks()
+                _run_chunk(task, chunk)
+                longest = max(longest, ticks() - begun)
+                own += 1
+    patience = longest + int(get_int(job, c.TICKS_MS) * PATIENCE_MS)
+    for chunk in range(chunks):
+        if c.look_at(job, chunk) != done:
+            own += _await_chunk(task, chunk, generation, patience)
+    c.close_job(job)
+    return chunks - own
+
+
+@inline
+def stretch_of(chunks: int, workers: int, worker: int) -> Any:
+    """Return where the stretch of a worker begins and ends."""
+    return chunks * worker // workers, chunks * (worker + 1) // workers
+
+
+@inline
+def _await_chunk(task: Any, chunk: int, generation: int, patience: int) -> Any:
+    """Wait for a chunk that a helper has; return 1 where it was taken back and done, else 0."""
+    keep_apart()
+    job = task[f.JOB]
+    taken, done = c.word_of(generation, c.TAKEN), c.word_of(generation, c.DONE)
+    begun = ticks()
+    while True:
+        word = c.look_at(job, chunk)
+        if word == done:
+            return 0
+        waited = ticks() - begun
+        if word == taken and waited > patience and c.move_on(job, chunk, taken, done) != 0:
+            _run_chunk(task, chunk)
+            set_int(job, c.TAKEN_BACK, get_int(job, c.TAKEN_BACK) + 1)
+            return 1
+        if waited > patience:
+            give_way(job)
         pause()
 
 
 @inline
-def _first_chunk(chunks: int, workers: int, worker: int) -> int:
-    """Return where the stretch of a worker begins."""
-    return chunks * worker // workers
-
-
-@inline
-def _take_chunks(task: Any, search: Any, worker: int) -> None:
-    """Take chunks until there are none: of one's own stretch, in order, then of the others'."""
-    job, workers, done = task[f.JOB], task[f.HELPERS] + 1, 0
-    for turn in range(workers):
-        owner = (worker + turn) % workers
-        place = REMAINING + LINE * owner
-        while load_acquire(job, place) > 0:
-            taken = fetch_add(job, place, -1)
-            if taken > 0:
-                _run_chunk(task, search, _first_chunk(get_int(job, CHUNKS), workers, owner + 1) - taken)
-                done += 1
-    if done > 0:
-        fetch_add(job, DONE, done)
-
-
-@inline
-def assist(task: Any, search: Any, worker: int) -> None:
-    """Take chunks of whatever job is there until STOP, which the caller of the first thread sets."""
-    job = task[f.JOB]
-    while load_acquire(job, STOP) == 0:
-        for _ in range(SPINS_BEFORE_LOOKING):
-            _take_chunks(task, search, worker)
-            pause()
+def give_way(job: int) -> None:
+    """Let another thread run that waits for this core, if any does."""
+    if get_int(job, c.YIELD) != 0:
+        call_system(get_int(job, c.YIELD), 0)
 
 
 @inline
 def let_wait(task: Any, row: int, place: int) -> None:
     """Let an emission's scores, from the logits in `row`, wait for the next product, and be computed beside it."""
     job = task[f.JOB]
-    waiting = get_int(job, WAITING)
+    waiting = get_int(job, c.WAITING)
     set_int(task[f.PENDING_ROWS], waiting, row)
     set_int(task[f.PENDING_PLACES], waiting, place)
-    set_int(job, WAITING, waiting + 1)
+    set_int(job, c.WAITING, waiting + 1)
 
 
-@expand
-def score_waiting(task: Any, search: Any) -> None:
+@inline
+def score_waiting(task: Any) -> None:
     """Compute the scores that still wait, as the logits are about to be overwritten."""
-    if get_int(task[f.JOB], WAITING) > 0:
-        _run_all(task, search, FLOATS, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
+    job = task[f.JOB]
+    for place in range(get_int(job, c.WAITING)):
+        score_emission(task, place)
+    set_int(job, c.WAITING, 0)
 
 
 @expand
-def share_rows(task: Any, search: Any, kind: int, count: int, rows: int, layer: int, source: int, order: int) -> None:
-    """Do what `kind` says for each of `count` utterances listed at `rows`."""
-    least = LEAST_TO_WALK if kind == WALK else LEAST_ROWS
-    _run_all(task, search, kind, count, rows, order, layer, ZERO, source, ZERO, ZERO, np.int64(count < least))
-
-
-@expand
-def dense(task: Any, search: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
+def dense(task: Any, matrix: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add matrix number `matrix` [n, k] × x [m, k] to out [m, n]; padded sizes, addresses.
 
     In the task's precision: where that is 8-bit, `x` has been quantised.
@@ -200,19 +212,19 @@ def dense(task: Any, search: Any, matrix: int, n: int, k: int, x: int, m: int, o
     place = f.MATRICES + 4 * matrix
     if task[f.QUANTIZED] == 0:
         chunks = chunks_of(n, FLOAT_CHUNK_ROWS)
-        _run_all(task, search, FLOATS, chunks, task[place], INTERLEAVED, n, k, x, m, out, ZERO)
+        _run_all(task, FLOATS, chunks, task[place], INTERLEAVED, n, k, x, m, out)
     else:
-        _run_all(task, search, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out, ZERO)
+        _run_all(task, SCALED, chunks_of(n, CHUNK_ROWS), place, INTERLEAVED, n, k, x, m, out)
 
 
 @expand
-def dense_plain(task: Any, search: Any, w: int, n: int, k: int, x: int, m: int, out: int) -> None:
+def dense_plain(task: Any, w: int, n: int, k: int, x: int, m: int, out: int) -> None:
     """Add float32 rows `w` that lie one after another × x [m, k] to out [m, n]."""
-    _run_all(task, search, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, PLAIN, n, k, x, m, out, ZERO)
+    _run_all(task, FLOATS, chunks_of(n, FLOAT_CHUNK_ROWS), w, PLAIN, n, k, x, m, out)
 
 
 @inline
-def estimate_logits(task: Any, search: Any, n: int, k: int, m: int) -> None:
+def estimate_logits(task: Any, n: int, k: int, m: int) -> None:
     """Write estimates of `m` quantised activations' logits from 8-bit rows, and their best certified lower bounds."""
     chunks, kind = chunks_of(n, CHUNK_ROWS), ESTIMATED
     if m <= COLUMN_VECTORS:
@@ -220,7 +232,7 @@ def estimate_logits(task: Any, search: Any, n: int, k: int, m: int) -> None:
         count_up(task, f.COLUMN_ROUNDS, 1)
         for b in range(m):
             count_up(task, f.COLUMNS_READ, list_columns(task, b, k))
-    _run_all(task, search, kind, chunks, ZERO, INTERLEAVED, n, k, ZERO, m, ZERO, ZERO)
+    _run_all(task, kind, chunks, ZERO, INTERLEAVED, n, k, ZERO, m, task[f.LOGITS])
     for b in range(m):
         best = np.float32(-inf)
         for chunk in range(chunks):
@@ -229,10 +241,10 @@ def estimate_logits(task: Any, search: Any, n: int, k: int, m: int) -> None:
 
 
 @expand
-def fill_logits(task: Any, search: Any, m: int) -> None:
+def fill_logits(task: Any, m: int) -> None:
     """Evaluate the output layer for `m` activations: its logits, or estimates of them where rows are 8-bit."""
     width, tokens = task[f.JOINT], task[f.TOKENS]
     if task[f.MODE] == FULL:
-        dense_plain(task, search, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
+        dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
     else:
-        estimate_logits(task, search, tokens, width, m)
+        estimate_logits(task, tokens, width, m)

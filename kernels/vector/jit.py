@@ -94,18 +94,18 @@ def expand(function: Any) -> Any:
 
 
 def by_type(function: Any, mark: type) -> Callable[[Any], Any]:
-    """Let calls of a stub of four arguments, the first a `mark`, an empty named tuple, go to the decorated function.
+    """Let calls of a stub of three arguments, the first a `mark`, an empty named tuple, go to the decorated function.
 
-    It gets the other three. What is shared by several users, each with a function of its own, can so be compiled for
+    It gets the other two. What is shared by several users, each with a function of its own, can so be compiled for
     each: a function that is handed on as a value cannot be kept on disk.
     """
 
     def register(implementation: Any) -> Any:
         compiled = inline(implementation)
 
-        def choose(given: Any, a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001  the types of the arguments
+        def choose(given: Any, a: Any, b: Any) -> Any:  # noqa: ARG001  the types of the arguments
             if isinstance(given, types.BaseNamedTuple) and given.instance_class is mark:
-                return lambda given, a, b, c: compiled(a, b, c)  # noqa: ARG005  Numba wants the same names
+                return lambda given, a, b: compiled(a, b)  # noqa: ARG005  Numba wants the same names
             return None
 
         options = {"nogil": True, "error_model": "numpy"}

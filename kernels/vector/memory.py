@@ -144,14 +144,38 @@ def store_release(_typing: Any, address: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
-def fetch_add(_typing: Any, address: Any, index: Any, amount: Any) -> Any:
-    """Add to an int64 that several threads add to, and return what it was."""
+def compare_and_set(_typing: Any, address: Any, index: Any, expected: Any, value: Any) -> Any:
+    """Store an int64 where `expected` stands, and return whether it stood there: of several threads one succeeds."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         pointer = v.address(builder, args[0], v.bytes_at(builder, args[1], 8), v.I64)
-        return builder.atomic_rmw("add", pointer, args[2], "acq_rel")
+        found = builder.cmpxchg(pointer, args[2], args[3], "acq_rel", "acquire")
+        return builder.zext(builder.extract_value(found, 1), v.I64)
 
-    return I8(I8, I8, I8), generate
+    return I8(I8, I8, I8, I8), generate
+
+
+@intrinsic
+def fence(_typing: Any) -> Any:
+    """Let no read or write pass to the other side of this."""
+
+    def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def call_system(_typing: Any, function: Any, value: Any) -> Any:
+    """Call a function of the C library that takes one int or nothing, by its address."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(v.I32, [v.I32])
+        builder.call(builder.inttoptr(args[0], ir.PointerType(kind)), [builder.trunc(args[1], v.I32)])
+        return context.get_dummy_value()
+
+    return types.void(I8, I8), generate
 
 
 @intrinsic

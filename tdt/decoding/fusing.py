@@ -48,13 +48,12 @@ def token_columns(fused: Fused | None, fusions: Sequence[Fusion] | None, u: int,
     return {"top_logprobs": fused.tops[u, :count].copy(), "boosted": changed if fusions[u].models else None}
 
 
-def point_to_fusion(fields: Any, fused: Fused | None, tasks: Sequence[Any]) -> Any:
-    """Point the tasks of a job's threads to what is added to the logits, if anything; return what is to be kept."""
+def point_to_fusion(fields: Any, fused: Fused | None, task: Any) -> Any:
+    """Point a task to what is added to the logits, if anything; return what is to be kept."""
     if fused is None:
         return None
     from tdt.kernels.decoder.fused_buffers import scratch
 
-    rows = scratch(fused, len(tasks))
-    for task, row in zip(tasks, rows, strict=True):
-        fields.set_fusion(task, fused, row)
-    return rows
+    row = scratch(fused)
+    fields.set_fusion(task, fused, row)
+    return row

@@ -141,7 +141,7 @@ class NativeEngine(Bound):
         fused = begin_fusion(added, carried, runs.row_width, capacity)
         measured = begin_steps(lengths, capacity) if self._steps else None
         started = time.perf_counter_ns()
-        parts, helpers = runs.teams(len(lengths))
+        parts, helpers = runs.helpers.teams(len(lengths))
         jobs = [
             Job(
                 [frames[u, : lengths[u]] for u in share],
@@ -237,7 +237,7 @@ class NativeEngine(Bound):
     def _frames(self, encoded: Encoded) -> Any:
         """Return the frames to decode, on the host."""
         self._runs.origin.require()
-        if self._runs.closed:
+        if self._runs.helpers.closed:
             raise ClosedError
         instance("encoded", encoded, Encoded)
         frames = encoded.frames if encoded.projected is None else encoded.projected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,7 @@ class BeamRuns:
     ) -> tuple[list[BeamState], Any]:
         """Decode a batch, cut into shares for the threads there are; return the states and the counters."""
         lengths = encoded.lengths.astype(np.int64)
-        parts, helpers = self._runs.teams(len(lengths))
+        parts, helpers = self._runs.helpers.teams(len(lengths))
         shares = shares_of(lengths, parts)
         pieces = [
             Piece(
@@ -100,11 +101,12 @@ class BeamRuns:
         job = Job(piece.frames, piece.projected, np.arange(count), slots, out, piece.helpers)
         with runs.lent(job, count * size) as lent:
             self._seed(piece, arrays, slots, lent.work, fused)
-            kept = self._point(lent.tasks, arrays, fused, size)
-            with runs.assisted(self._kernels.run, lent):
-                arrays = self._search(lent.tasks[0], lent.work, arrays, count)
-            found = self._collect(lent.tasks[0], lent.work, arrays, count, size)
-        del kept
+            own, row = self._point(lent.task, arrays, fused, size, piece.helpers)
+            point = partial(self._point_helper, own)
+            with runs.helpers.beside(self._kernels.run, lent, point):
+                arrays = self._search(lent.task, lent.work, arrays, count)
+            found = self._collect(lent.task, lent.work, arrays, count, size)
+        del own, row
         states = [self._state(piece, arrays, slots, found, u) for u in range(count)]
         return states, lent.count()
 
@@ -141,16 +143,18 @@ class BeamRuns:
         slots = self._runs.buffers.decoding_state(weights, weights.bias.shape[0], len(arrays.slot_nodes))
         return slots._replace(next_hidden=slots.hidden, next_cell=slots.cell)
 
-    def _point(self, tasks: list[Any], arrays: Any, fused: Any, size: int) -> Any:
-        """Point the tasks to the arrays; return what has to be kept meanwhile."""
+    def _point(self, task: Any, arrays: Any, fused: Any, size: int, helpers: int) -> tuple[Any, Any]:
+        """Point the task to the arrays; return what has to be kept meanwhile: a row for each thread, one of scores."""
         fields = self._runs.fields
-        own = self._buffers.beam_scratch(size, len(tasks))
-        rows = None if fused is None else self._fused.scratch(fused, len(tasks))
-        for number, task in enumerate(tasks):
-            task[fields.BEAM], task[fields.BEAM_SCRATCH] = arrays.table.ctypes.data, own[number].ctypes.data
-            if rows is not None:
-                task[fields.SCRATCH] = rows[number].ctypes.data
-        return own, rows
+        own = self._buffers.beam_scratch(size, helpers + 1)
+        row = None if fused is None else self._fused.scratch(fused)
+        task[fields.BEAM], task[fields.BEAM_SCRATCH] = arrays.table.ctypes.data, own[0].ctypes.data
+        if row is not None:
+            task[fields.SCRATCH] = row.ctypes.data
+        return own, row
+
+    def _point_helper(self, own: Any, task: Any, number: int) -> None:
+        task[self._runs.fields.BEAM_SCRATCH] = own[number].ctypes.data
 
     def _seed(self, piece: Piece, arrays: Any, slots: Any, work: Any, fused: Any) -> None:
         """Write where the utterances stand, and list their first slots."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.decoding.cores import idle_cores, teams_for
 from tdt.decoding.fusing import point_to_fusion
+from tdt.decoding.helpers import Helpers, Lent
 from tdt.dependencies import require_compiler
-from tdt.errors import ClosedError, DecodingError, OptionError
+from tdt.errors import DecodingError, OptionError
 from tdt.lifetime import Bound, Origin, ProcessLock, setting_up
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ _log = logging.getLogger("tdt")
 _COMPILE_NOTICE_SECONDS = 1.0
 # A float32 output layer of at most this many bytes is read whole: screening would not be faster (measured).
 _SMALL_OUTPUT_BYTES = 1 << 20
-# Steps that read fewer bytes of weights gain nothing from a second core: waiting for each other has its price.
-_SHARED_BYTES = 2 << 20
 _compiling = ProcessLock()
 
 
@@ -59,23 +56,6 @@ class Job:
     measured: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lent:
-    """What a job runs on: a task for each of its threads, buffers, the job that these share, a row of counters each."""
-
-    tasks: list[Any]
-    work: Any
-    shared: Any
-    counters: Any
-    score_ticks: int
-
-    def count(self) -> Any:
-        """Return the counters of all threads; what others do beside the loop takes none of its time."""
-        total = self.counters.sum(axis=0)
-        total[self.score_ticks] = self.counters[0, self.score_ticks]
-        return total
-
-
 def not_finite() -> DecodingError:
     """Return the error for a run that met NaN or infinite numbers."""
     return DecodingError(
@@ -99,8 +79,6 @@ class Runs(Bound):
         self._idle: list[Any] = []
         self.first: Any = None
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self.closed = False
         self.origin = Origin()
         self._prepare(options.isa, options.screening)
 
@@ -120,12 +98,12 @@ class Runs(Bound):
     def _choose(self, isa: str | None, screening: bool | None) -> None:
         """Choose instructions and evaluation."""
         require_compiler()
-        from tdt.kernels.decoder import buffers, joint, lockstep, tables, task, team
+        from tdt.kernels.decoder import buffers, joint, lockstep, tables, task
         from tdt.kernels.vector import simd
         from tdt.kernels.vector.jit import host_features
 
         self.kernels, self.buffers, self.tables, self.fields = lockstep, buffers, tables, task
-        self.team = team
+        self.helpers = Helpers(self.weights, self.options.threads, self._step_bytes())
         choices = {simd.ISA_NAMES[i]: i for i in simd.available(host_features())}
         if isa is not None and isa not in choices:
             raise OptionError("isa", isa, f"one of {', '.join(choices)} on this machine")
@@ -141,14 +119,10 @@ class Runs(Bound):
     def _first_prediction(self) -> Any:
         """Return what every utterance starts from, computed once: the prediction after the start symbol."""
         state, out = self.begin(np.zeros(1, np.int64), [None]), self.buffers.emitted_tokens(1, 1)
-        with self._borrowed(1) as (work, prepared):
-            # Kept by name: the task holds their addresses only.
-            counters = np.zeros((1, self.fields.COUNTER_PLACES), np.int64)
-            task, shared = self._task(work, prepared, state, out, counters)
-            self.fields.set_frames(task, state.projected, 1)
-            work.rows[0] = 0
-            self.kernels.run(task, self.kernels.PREDICT)
-            del counters, shared
+        job = Job([], projected=True, utterances=np.zeros(1, np.int64), state=state, out=out)
+        with self.lent(job, 1) as lent:
+            self.fields.set_frames(lent.task, state.projected, 1)
+            self.kernels.run(lent.task, self.kernels.PREDICT)
         return state
 
     def begin(self, lengths: Any, carried: Sequence[DecoderState | None]) -> Any:
@@ -174,68 +148,41 @@ class Runs(Bound):
         lengths = [len(part) for part in job.frames]
         job.state.starts[job.utterances] = list(accumulate([0, *lengths[:-1]]))[: len(lengths)]
         with self.lent(job, max(1, len(lengths)) * self.options.window) as lent:
-            rows = point_to_fusion(self.fields, job.fused, lent.tasks)
-            with self.assisted(self.kernels.run, lent):
-                status = self.kernels.run(lent.tasks[0], self.kernels.DECODE)
-        del rows
+            row = point_to_fusion(self.fields, job.fused, lent.task)
+            with self.helpers.beside(self.kernels.run, lent):
+                status = self.kernels.run(lent.task, self.kernels.DECODE)
+        del row
         return int(status), lent.count()
 
     @contextmanager
     def lent(self, job: Job, rows: int) -> Iterator[Lent]:
-        """Lend what a job needs: tasks, with buffers for `rows` rows, that say to project its frames and decode."""
-        fields, count = self.fields, len(job.utterances)
+        """Lend what a job needs: a task, with buffers for `rows` rows, that says to project its frames and decode."""
+        fields, kernels, count = self.fields, self.kernels, len(job.utterances)
         counters = np.zeros((job.helpers + 1, fields.COUNTER_PLACES), np.int64)
-        given = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
+        shared = self.helpers.job(rows, job.helpers, kernels.run, kernels.CLOCK)
         with self._borrowed(rows) as (work, prepared):
-            task, shared = self._task(work, prepared, job.state, job.out, counters)
+            task = prepared.copy()
+            fields.set_run(task, job.state, job.out, shared, job.helpers, counters[0])
             work.rows[:count] = job.utterances
-            columns = int(task[fields.JOINT])
-            if job.projected:
-                frames = self._padded(given, columns)
-            else:
-                given = self._padded(given, self.weights.encoder_width)
-                frames = self.tables.aligned((len(given), columns), np.float32)
-                fields.set_projection(task, given)
-            fields.set_frames(task, frames, count)
+            frames, given = self._point_to_frames(task, job)
             if job.measured is not None:
                 fields.set_measures(task, job.measured)
-            others = [task.copy() for _ in range(job.helpers)]
-            for number, other in enumerate(others, 1):
-                fields.set_worker(other, work, counters, number)
-            yield Lent([task, *others], work, shared, counters, fields.SCORE_TICKS)
+            yield Lent(task, work, shared, counters, (frames, given))
 
-    def _task(self, work: Any, prepared: Any, state: Any, out: Any, counters: Any) -> tuple[Any, Any]:
-        """Return the task of a run's first thread, and the job that its team shares; `counters` has a row a thread."""
-        task, shared = prepared.copy(), self.tables.aligned((self.team.JOB_PLACES,), np.int64)
-        self.fields.set_run(task, state, out, shared, len(counters) - 1)
-        self.fields.set_worker(task, work, counters, 0)
-        return task, shared
-
-    @contextmanager
-    def assisted(self, run: Any, lent: Lent) -> Iterator[None]:
-        """Have other threads share the work, each with a task of its own, until it is done; none is waited for."""
-        futures: list[Future[Any] | None] = []
-        try:
-            for number, task in enumerate(lent.tasks[1:], 1):
-                futures.append(self._submit(run, task, number))
-            yield
-        finally:
-            lent.shared[self.team.STOP] = 1
-            for future in futures:
-                if future is not None and not future.cancel():
-                    future.result()
-
-    def _submit(self, call: Any, *values: Any) -> Future[Any] | None:
-        """Have another thread make a call; None where the interpreter ends and no thread takes it."""
-        with self._lock:
-            if self.closed:
-                raise ClosedError
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(max(1, self.options.threads - 1), thread_name_prefix="tdt-decoder")
-            try:
-                return self._pool.submit(call, *values)
-            except RuntimeError:
-                return None
+    def _point_to_frames(self, task: Any, job: Job) -> tuple[Any, Any]:
+        """Point a task to the frames of its job; return what has to be kept meanwhile."""
+        fields, columns = self.fields, int(task[self.fields.JOINT])
+        if not job.frames:
+            return None, None
+        given = job.frames[0] if len(job.frames) == 1 else np.concatenate(job.frames)
+        if job.projected:
+            frames = self._padded(given, columns)
+        else:
+            given = self._padded(given, self.weights.encoder_width)
+            frames = self.tables.aligned((len(given), columns), np.float32)
+            fields.set_projection(task, given)
+        fields.set_frames(task, frames, len(job.utterances))
+        return frames, given
 
     def _padded(self, frames: Any, columns: int) -> Any:
         """Return frames [R, K] as the kernels take them: float32, contiguous, writeable, K whole vectors."""
@@ -254,8 +201,7 @@ class Runs(Bound):
             if lent is not None:
                 self._idle = [pair for pair in self._idle if pair is not lent]
         if lent is None:
-            workers = min(self.options.threads, self.team.MAX_WORKERS)
-            lent = (self.buffers.workspace(self.weights, rows, workers), self._base.copy())
+            lent = (self.buffers.workspace(self.weights, rows), self._base.copy())
             self.fields.set_workspace(lent[1], lent[0])
         try:
             yield lent
@@ -268,15 +214,9 @@ class Runs(Bound):
     def spread(self, jobs: list[Any], run: Callable[[Any], Any] | None = None) -> list[Any]:
         """Run the jobs, the first in this thread; by `run`, or greedily."""
         call = run or self._run
-        futures = [(job, self._submit(call, job)) for job in jobs[1:]]
+        futures = [(job, self.helpers.submit(call, job)) for job in jobs[1:]]
         first = call(jobs[0])
         return [first, *(call(job) if future is None else future.result() for job, future in futures)]
-
-    def teams(self, batch: int) -> tuple[int, int]:
-        """Return into how many parts to cut a batch, and how many threads are to assist each."""
-        threads = self.options.threads
-        idle = idle_cores() if threads > 1 and self._step_bytes() >= _SHARED_BYTES else 0
-        return teams_for(batch, threads, idle, self.team.MAX_WORKERS)
 
     def _step_bytes(self) -> int:
         """Return the bytes of weights of one step: prediction network and 8-bit output layer."""
@@ -312,9 +252,6 @@ class Runs(Bound):
 
     def close(self) -> None:
         """Release threads and buffers."""
-        self.closed = True
+        self.helpers.close()
         with self._lock:
-            pool, self._pool = self._pool, None
             self._idle.clear()
-        if pool is not None:
-            pool.shutdown()

@@ -68,7 +68,7 @@ def test_teams_change_nothing(monkeypatch: pytest.MonkeyPatch, models: Path, enc
     engine = NativeEngine(*find_model(models / "parakeet-tdt-tiny-onnx"), threads=3, screening=True)
     batch = together([encoded[name] for name in SHORT_CLIPS])
     expected, _ = engine.decode_beam(batch)
-    monkeypatch.setattr(engine._runs, "teams", lambda _batch: (1, 2))
+    monkeypatch.setattr(engine._runs.helpers, "teams", lambda _batch: (1, 2))
     found, _ = engine.decode_beam(batch)
     assert all(same(one, other) for one, other in zip(found, expected, strict=True))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tdt.decoding import cores, native, native_runs
+from tdt.decoding import cores, helpers, native
 from tdt.model.finding import find_model
 from tdt.stages import Encoded
 
@@ -93,8 +93,7 @@ def test_what_threads_share_is_the_same(
     encoded = Encoded(frames, 40 - 3 * np.arange(batch))
     options: Any = {"weights": weights, "screening": True, "window": window}
     alone, _ = native.NativeEngine(files, spec, threads=1, **options).decode(encoded)
-    monkeypatch.setattr(native_runs, "_SHARED_BYTES", 0)
-    monkeypatch.setattr(cores, "_running", lambda: -3)
+    monkeypatch.setattr(helpers, "_SHARED_BYTES", 0)
     for threads in (2, 4, 9):
         engine = native.NativeEngine(files, spec, threads=threads, **options)
         for _ in range(10):
@@ -111,8 +110,8 @@ def test_what_threads_share_is_the_same(
         (5, 1, 8, (1, 0)),
         (1, 2, 1, (1, 1)),
         (7, 2, 1, (1, 1)),
-        (7, 2, 0, (2, 0)),  # a busy core: each thread takes utterances of its own
-        (7, 16, -4, (7, 0)),
+        (7, 2, 0, (1, 1)),  # whether the second core is really taken is found out by measuring
+        (7, 16, -4, (1, 3)),
         (1, 16, 15, (1, 3)),
         (64, 16, 15, (4, 3)),
         (3, 16, 15, (3, 3)),
@@ -120,4 +119,41 @@ def test_what_threads_share_is_the_same(
     ],
 )
 def test_how_threads_are_put_to_work(batch: int, threads: int, idle: int, expected: tuple[int, int]) -> None:
-    assert cores.teams_for(batch, threads, idle, most=4) == expected
+    assert cores.teams_for(batch, threads, idle, most=4, helped=True) == expected
+    assert cores.teams_for(batch, threads, idle, most=4, helped=False) == (expected[0], 0)
+
+
+@pytest.mark.parametrize(
+    ("listed", "files", "expected"),
+    [
+        ("0::/", {}, None),
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/docker/abc", {"cpu.max": "50000 100000"}, 0.5),  # a container that sees its host's path
+        ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3.0),  # a limit further up counts
+        ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "200000 100000"}, 2.0),
+        ("3:cpu:/x", {"cpu/x/cpu.cfs_quota_us": "250000", "cpu/x/cpu.cfs_period_us": "100000"}, 2.5),
+        ("3:cpu,cpuacct:/x", {"cpu,cpuacct/x/cpu.cfs_quota_us": "-1", "cpu,cpuacct/x/cpu.cfs_period_us": "9"}, None),
+        ("4:memory:/x", {"memory/x/cpu.max": "100000 100000"}, None),
+        ("0::/", {"cpu.max": "nonsense"}, None),
+        ("no line of that kind", {"cpu.max": "100000 0"}, None),
+    ],
+)  # fmt: skip
+def test_a_container_has_no_more_cores_than_its_time_allows(
+    tmp_path: Path, listed: str, files: dict[str, str], expected: float | None
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text(f"{listed}\n")
+    for name, content in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    assert cores.cpu_quota(tmp_path) == expected
+    assert cores.cpu_quota(tmp_path / "nowhere") is None
+
+
+def test_threads_are_no_more_than_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _process: set(range(8)), raising=False)
+    for quota, expected in ((None, 8), (0.5, 1), (2.9, 2), (64.0, 8)):
+        monkeypatch.setattr(cores, "cpu_quota", lambda _root, quota=quota: quota)
+        assert cores.cores() == expected
