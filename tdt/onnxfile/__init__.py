@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from tdt.onnxfile.graph import read_graph as read_graph
     from tdt.onnxfile.graph import without_links as without_links
     from tdt.onnxfile.graph_parts import Port as Port
+    from tdt.onnxfile.layers import Walker as Walker
+    from tdt.onnxfile.roundings import BlockRounding as BlockRounding
+    from tdt.onnxfile.roundings import Rounding as Rounding
+    from tdt.onnxfile.roundings import Step as Step
+    from tdt.onnxfile.roundings import rounded as rounded
     from tdt.onnxfile.walk import Linear as Linear
     from tdt.onnxfile.walk import Matrix as Matrix
     from tdt.onnxfile.walk import StructureError as StructureError
-    from tdt.onnxfile.walk import Walker as Walker
 
 __getattr__, __all__ = door(
     __name__,
@@ -31,6 +35,8 @@ __getattr__, __all__ = door(
         "external": "external_locations",
         "graph": "GraphInfo Quantization load_model read_graph without_links",
         "graph_parts": "Port",
-        "walk": "Linear Matrix StructureError Walker",
+        "layers": "Walker",
+        "roundings": "BlockRounding Rounding Step rounded",
+        "walk": "Linear Matrix StructureError",
     },
 )
