@@ -8,7 +8,8 @@ from ..vector.jit import inline
 from ..vector.memory import copy_floats, get_int, keep_apart
 from . import task as f
 from .dense import ZERO
-from .recurrence import KEPT, TOKEN
+from .recurrence import KEPT, TOKEN, round_states
+from .roundings import PREDICTED, round_place
 from .team import FINISH, STAGE, dense, share_rows
 
 
@@ -27,4 +28,6 @@ def run_predictor(task: Any, search: Any, rows: int, m: int) -> None:
     projected = task[f.ACTIVATIONS]
     dense(task, search, 2 * layers - 1, joint, width, x, m, projected)
     for i in range(m):
+        round_place(task, PREDICTED, projected + 4 * i * joint, joint)
+        round_states(task, get_int(rows, i))
         copy_floats(task[f.PROJECTED] + 4 * get_int(rows, i) * joint, projected + 4 * i * joint, joint)

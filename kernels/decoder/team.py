@@ -51,6 +51,7 @@ from .products import (
     product_chunk,
 )
 from .recurrence import finish_layer, stage_row
+from .roundings import LOGITS, round_place
 from .tables import GROUP_ROWS
 
 # Further kinds of jobs, a chunk an utterance; those below 4 are products. From ACTIVATE on each search has its own.
@@ -234,5 +235,7 @@ def fill_logits(task: Any, search: Any, m: int) -> None:
     width, tokens = task[f.JOINT], task[f.TOKENS]
     if task[f.MODE] == FULL:
         dense_plain(task, search, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
+        for b in range(m):
+            round_place(task, LOGITS, task[f.LOGITS] + 4 * b * tokens, task[f.BLANK] + 1)
     else:
         estimate_logits(task, search, tokens, width, m)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tdt.onnxfile.graph import without_links as without_links
     from tdt.onnxfile.graph_parts import Port as Port
     from tdt.onnxfile.layers import Walker as Walker
+    from tdt.onnxfile.roundings import BLOCK_LEVELS as BLOCK_LEVELS
     from tdt.onnxfile.roundings import BlockRounding as BlockRounding
     from tdt.onnxfile.roundings import Rounding as Rounding
     from tdt.onnxfile.roundings import Step as Step
@@ -36,7 +37,7 @@ __getattr__, __all__ = door(
         "graph": "GraphInfo Quantization load_model read_graph without_links",
         "graph_parts": "Port",
         "layers": "Walker",
-        "roundings": "BlockRounding Rounding Step rounded",
+        "roundings": "BLOCK_LEVELS BlockRounding Rounding Step rounded",
         "walk": "Linear Matrix StructureError",
     },
 )

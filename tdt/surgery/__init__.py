@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tdt.surgery.cpu_rewrite import wants_unsigned as wants_unsigned
     from tdt.surgery.decoder_weights import DecoderWeights as DecoderWeights
     from tdt.surgery.decoder_weights import Roundings as Roundings
+    from tdt.surgery.decoder_weights import Steps as Steps
     from tdt.surgery.editing import EditableGraph as EditableGraph
     from tdt.surgery.encoder_graph import device_graph as device_graph
     from tdt.surgery.encoder_graph import projected_width as projected_width
@@ -39,7 +40,7 @@ __getattr__, __all__ = door(
         "": "device_step",
         "causal_convolutions": "runs_causal_convolutions",
         "cpu_rewrite": "OFFSET OFFSET_BIAS ZERO_POINT for_cpu wants_unsigned",
-        "decoder_weights": "DecoderWeights Roundings",
+        "decoder_weights": "DecoderWeights Roundings Steps",
         "editing": "EditableGraph",
         "encoder_graph": "device_graph projected_width projection_tail",
         "lifting": "lift",
