@@ -1,4 +1,4 @@
-"""In which forms a graph holds its weights and rounds its activations: bits, blocks, zero points; by its nodes alone."""
+"""In which forms a graph holds its weights and rounds activations: bits, blocks, zero points; by its nodes alone."""
 
 from __future__ import annotations
 

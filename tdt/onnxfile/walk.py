@@ -139,7 +139,7 @@ class Walk:
         return array
 
     def grid(self, node: Any) -> tuple[Any, Any, Any]:
-        """Return levels, scale and zero point of a DequantizeLinear node; None for what is not constant or not there."""
+        """Return levels, scale and zero point of a DequantizeLinear node; None where not constant or not there."""
         return self.constant(node.input[0]), self.constant(node.input[1]), self.optional(node, 2)
 
     def strip(self, name: str) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tdt.runtime.driver import Driver as Driver
     from tdt.runtime.driver import card_uuid as card_uuid
     from tdt.runtime.driver import read_driver as read_driver
+    from tdt.runtime.form_check import form_problem as form_problem
+    from tdt.runtime.form_check import require_kernels as require_kernels
     from tdt.runtime.node_report import place_graphs as place_graphs
     from tdt.runtime.node_report import render as render
     from tdt.runtime.numbers import COMPUTED_IN_KEY as COMPUTED_IN_KEY
@@ -58,6 +60,7 @@ __getattr__, __all__ = door(
         "device": "DeviceArray DeviceSlice adopt",
         "device_queue": "CudaStream open_queue open_queues takes_stream",
         "driver": "Driver card_uuid read_driver",
+        "form_check": "form_problem require_kernels",
         "node_report": "place_graphs render",
         "numbers": "COMPUTED_IN_KEY Numbers advice computed_in",
         "nvrtc": "CudaSource",
