@@ -2,9 +2,9 @@
 
 What is claimed, and why. CUDA: the kernels that onnxruntime-gpu 1.31's library registers (MatMulNBits of 2, 4 and 8
 bits, GatherBlockQuantized, DequantizeLinear of 8 and 4 bits and float8; none for quantisation at run time), and the
-placement of such graphs by the real provider over a runtime that does nothing. TensorRT: what the parser of TensorRT-RTX
-1.7, which is of one family with TensorRT 10's, says to them: MatMulNBits is refused; Q/DQ has to be int8, or int4 of
-whole blocks, without zero points; uint8 and uint4 are refused.
+placement of such graphs by the real provider over a runtime that does nothing. TensorRT: what the parser of
+TensorRT-RTX 1.7, which is of one family with TensorRT 10's, says to them: MatMulNBits is refused; Q/DQ has to be int8,
+or int4 of whole blocks, without zero points; uint8 and uint4 are refused.
 """
 
 from __future__ import annotations
