@@ -171,8 +171,6 @@ class Walk:
 
     def _pair(self, quantise: Any, dequantise: Any) -> Rounding:
         """Return what a QuantizeLinear and the DequantizeLinear after it do to a number."""
-        import ml_dtypes
-
         grids = [(self.constant(node.input[1]), self.optional(node, 2)) for node in (quantise, dequantise)]
         (scale, zero), (again, other) = grids
         if scale is None or again is None or np.size(scale) != 1 or not np.array_equal(scale, again):
@@ -182,9 +180,9 @@ class Walk:
         if zero is None and "output_dtype" in self.attributes(quantise):
             raise StructureError("an activation is rounded to a type that its zero point does not tell")
         kind = np.dtype(np.uint8) if zero is None else zero.dtype
-        limits = ml_dtypes.iinfo(kind)
+        span, signed = 1 << int(kind.name.lstrip("uint")), kind.name.startswith("int")
         level = 0 if zero is None else int(np.asarray(zero).reshape(-1)[0])
-        return Rounding(float(np.asarray(scale).reshape(-1)[0]), level, int(limits.min), int(limits.max))
+        return Rounding(float(np.asarray(scale).reshape(-1)[0]), level, -span // 2 * signed, span // (1 + signed) - 1)
 
 
 def _cast(array: Any, kind: int) -> Any:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from tdt.runtime.nvrtc import CudaSource as CudaSource
     from tdt.runtime.ort import onnxruntime as onnxruntime
     from tdt.runtime.placement import computing_on_cpu as computing_on_cpu
-    from tdt.runtime.placement import dynamic_quantisation as dynamic_quantisation
     from tdt.runtime.provider_options import EXECUTION_PROVIDERS as EXECUTION_PROVIDERS
     from tdt.runtime.provider_options import ShapeProfile as ShapeProfile
     from tdt.runtime.provider_options import encoder_profile as encoder_profile
@@ -65,7 +64,7 @@ __getattr__, __all__ = door(
         "numbers": "COMPUTED_IN_KEY Numbers advice computed_in",
         "nvrtc": "CudaSource",
         "ort": "onnxruntime",
-        "placement": "computing_on_cpu dynamic_quantisation",
+        "placement": "computing_on_cpu",
         "provider_options": "EXECUTION_PROVIDERS ShapeProfile encoder_profile",
         "selection": "choose_provider",
         "session": "Binding Session usable_providers",
