@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tdt.surgery.cpu_rewrite import for_cpu as for_cpu
     from tdt.surgery.cpu_rewrite import wants_unsigned as wants_unsigned
     from tdt.surgery.decoder_weights import DecoderWeights as DecoderWeights
-    from tdt.surgery.decoder_weights import Roundings as Roundings
     from tdt.surgery.decoder_weights import Steps as Steps
     from tdt.surgery.editing import EditableGraph as EditableGraph
     from tdt.surgery.encoder_graph import device_graph as device_graph
@@ -40,7 +39,7 @@ __getattr__, __all__ = door(
         "": "device_step",
         "causal_convolutions": "runs_causal_convolutions",
         "cpu_rewrite": "OFFSET OFFSET_BIAS ZERO_POINT for_cpu wants_unsigned",
-        "decoder_weights": "DecoderWeights Roundings Steps",
+        "decoder_weights": "DecoderWeights Steps",
         "editing": "EditableGraph",
         "encoder_graph": "device_graph projected_width projection_tail",
         "lifting": "lift",
