@@ -200,10 +200,14 @@ def choose_backends(
 
     wanted = provider if encoder_provider is None else encoder_provider
     if wanted == "auto":
-        from tdt.runtime import choose_provider, usable_providers
+        from tdt.runtime import choose_provider, form_problem, usable_providers
 
         graph = read_graph(files.encoder)
-        choice = choose_provider(graph.quantization, usable_providers(), graph.body)
+        problems = {name: form_problem(graph, name) for name in usable_providers()}
+        usable = {name for name, problem in problems.items() if not problem or graph.quantization == "dynamic"}
+        choice = choose_provider(graph.quantization, usable, graph.body)
+        for name in problems.keys() - usable:
+            _log.info("not on %s: %s", name, problems[name])
         _log.info("provider %s", choice.why)
         wanted = Backend(choice.provider, numbers=choice.numbers)
     encoder = Backend.parse(wanted)

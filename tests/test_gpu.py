@@ -17,7 +17,7 @@ from tdt.decoding.native import NativeEngine
 from tdt.doctor.verdicts import TOLERANCES, Tolerance, distance
 from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import read_graph
+from tdt.onnxfile import read_graph
 from tdt.profiling.breakdown import break_down
 from tdt.runtime.backend import Backend
 from tdt.runtime.device import DeviceArray

@@ -32,7 +32,7 @@ def plant_outliers(source: Path, target: Path, factor: float, channels: int) -> 
     """Write a copy of the encoder whose layer norms have outlier channels and whose function is the same."""
     import onnx
 
-    from tdt.onnxfile.graph import load_model
+    from tdt.onnxfile import load_model
     from tdt.quantization.parts import DEFAULT_PARTS, find_linears
     from tdt.surgery.editing import EditableGraph
     from tdt.surgery.prepare import prepare_encoder

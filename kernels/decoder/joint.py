@@ -18,6 +18,7 @@ from ..vector.simd import float_dot
 from . import task as f
 from .counters import count_up
 from .dense import ONE, PLAIN, multiply_floats, quantize_vectors
+from .roundings import ACTIVATION, DURATIONS, round_place
 
 FULL, SCREENED, BYTES = 0, 1, 2  # how the output layer is evaluated
 MAX_SURVIVORS = 512
@@ -35,8 +36,10 @@ def activate_row(task: Any, b: int, frame: int, prediction: int) -> None:
     width, rows = task[f.JOINT], task[f.DURATION_ROWS]
     x, durations = task[f.ACTIVATIONS] + 4 * b * width, task[f.DURATION_LOGITS] + 4 * b * rows
     add_relu(frame, prediction, width, x)
+    round_place(task, ACTIVATION, x, width)
     copy_floats(durations, task[f.DURATION_BIAS], rows)
     multiply_floats(task[f.DURATION_WEIGHTS], PLAIN, rows, width, x, width, ONE, durations, rows)
+    round_place(task, DURATIONS, durations, task[f.DURATION_COUNT])
     quantize_vectors(task, task[f.ACTIVATIONS], width, b, ONE)
     _bound_norms(task, b)
     if task[f.MODE] == FULL:

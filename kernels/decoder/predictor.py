@@ -7,7 +7,8 @@ from typing import Any
 from ..vector.jit import inline
 from ..vector.memory import copy_floats, get_int, keep_apart
 from . import task as f
-from .recurrence import KEPT, TOKEN, finish_layer, stage_row
+from .recurrence import KEPT, TOKEN, finish_layer, round_states, stage_row
+from .roundings import PREDICTED, round_place
 from .team import dense
 
 
@@ -29,4 +30,6 @@ def run_predictor(task: Any, rows: int, m: int) -> None:
     projected = task[f.ACTIVATIONS]
     dense(task, 2 * layers - 1, joint, width, x, m, projected)
     for i in range(m):
+        round_place(task, PREDICTED, projected + 4 * i * joint, joint)
+        round_states(task, get_int(rows, i))
         copy_floats(task[f.PROJECTED] + 4 * get_int(rows, i) * joint, projected + 4 * i * joint, joint)

@@ -10,6 +10,7 @@ from . import task as f
 from .buffers import FRAME_BLOCK
 from .counters import count_up
 from .dense import ZERO, quantize_vectors
+from .roundings import PROJECTED, round_place
 from .team import dense
 
 
@@ -29,4 +30,6 @@ def project_frames(task: Any) -> None:
         if task[f.QUANTIZED] != 0:
             quantize_vectors(task, frames, width, ZERO, count)
         dense(task, 2 * task[f.LAYERS], joint, width, frames, count, out)
+        for row in range(count):
+            round_place(task, PROJECTED, out + 4 * row * joint, joint)
     count_up(task, f.PROJECTION_TICKS, ticks() - started)

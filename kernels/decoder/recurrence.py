@@ -12,6 +12,7 @@ from ..vector.rows import lstm_cell
 from . import task as f
 from .counters import count_up
 from .dense import ONE, PLAIN, multiply_floats, quantize_vectors
+from .roundings import BY_LAYER, CELL, HIDDEN, INPUT, LAYER_PLACES, PREDICTION, round_place
 
 # What a product is added to: what is there, the token's input gates, the bias of the joint's projection.
 KEPT, TOKEN, PROJECTION = map(np.int64, range(3))
@@ -45,6 +46,18 @@ def finish_layer(task: Any, rows: int, i: int, layer: int) -> None:
         start = KEPT
         copy_floats(gates, task[f.BIAS] + 4 * (layer + 1) * task[f.GATES], task[f.GATES])
     stage_row(task, rows, i, u, layer, task[f.NEXT_HIDDEN], start)
+    place = PREDICTION if start == PROJECTION else BY_LAYER + LAYER_PLACES * (layer + 1) + INPUT
+    round_place(task, place, task[f.GATHERED] + 4 * i * task[f.HIDDEN], task[f.HIDDEN])
+
+
+@inline
+def round_states(task: Any, u: int) -> None:
+    """Round the states that utterance `u` carries to its next label, where the model's graphs do."""
+    if task[f.ROUNDINGS] != 0:
+        for layer in range(task[f.LAYERS]):
+            at, place = _layer_at(task, u, layer), BY_LAYER + LAYER_PLACES * layer
+            round_place(task, place + HIDDEN, task[f.NEXT_HIDDEN] + at, task[f.HIDDEN])
+            round_place(task, place + CELL, task[f.NEXT_CELL] + at, task[f.HIDDEN])
 
 
 @inline

@@ -78,6 +78,9 @@ class Weights(NamedTuple):
     constants : ndarray [shape=(3,)], float32
         Certified error of a logit that does not depend on the activation; and what the other two parts of the certified
         error are multiplied by to give a logit's expected error.
+    roundings : tuple of ndarray
+        How activations are rounded (:mod:`.roundings`): the table of programs, and what it points to; empty where they
+        are not.
     """
 
     table: Any
@@ -98,6 +101,7 @@ class Weights(NamedTuple):
     duration: Any
     duration_bias: Any
     constants: Any
+    roundings: tuple[Any, ...] = ()
 
 
 def ceil_to(value: int, multiple: int) -> int:

@@ -27,6 +27,8 @@ BLANK, MAX_SYMBOLS, WINDOW, DURATION_COUNT, DURATION_TABLE, CAPACITY = 3, 4, 5, 
 # encoder D16, bytes of a row of quantised activations.
 LAYERS, HIDDEN, GATES, JOINT, TOKENS, DURATION_ROWS, EMBEDDING, ENCODER, LEVEL_WIDTH = 9, 10, 11, 12, 13, 14, 15, 16, 17
 CHUNK_BEST_WIDTH = 18  # chunks of the output layer
+# Programs that round activations, by place (roundings); 0 where nothing is rounded.
+ROUNDINGS = 19
 # Weights.
 TABLE, READY, EMBEDDING_ROWS, INPUT0, BIAS, PREDICTOR_BIAS, ENCODER_BIAS = 20, 21, 22, 23, 24, 25, 26
 ROW_TABLES, DURATION_WEIGHTS, DURATION_BIAS, OUTPUT_VALUES, OUTPUT_LEVELS, OUTPUT_COLUMNS, CONSTANTS = range(27, 34)
@@ -81,6 +83,7 @@ def describe_weights(weights: Weights) -> Any:
             weights.output.levels, weights.columns, weights.constants,
         )
     ]  # fmt: skip
+    task[ROUNDINGS] = _at(weights.roundings[0]) if weights.roundings else 0
     stacks = [(weights.recurrent, layers), (weights.inputs, layers - 1), (weights.predictor, 1), (weights.encoder, 1)]
     places = [_places(stack, index) for stack, count in stacks for index in range(count)]
     task[MATRICES:] = [place for group in places for place in group]

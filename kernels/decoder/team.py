@@ -42,6 +42,7 @@ from .products import (
     chunks_of,
     product_chunk,
 )
+from .roundings import LOGITS, round_place
 from .scores import score_emission
 from .tables import GROUP_ROWS
 
@@ -246,5 +247,7 @@ def fill_logits(task: Any, m: int) -> None:
     width, tokens = task[f.JOINT], task[f.TOKENS]
     if task[f.MODE] == FULL:
         dense_plain(task, task[f.OUTPUT_VALUES], tokens, width, task[f.ACTIVATIONS], m, task[f.LOGITS])
+        for b in range(m):
+            round_place(task, LOGITS, task[f.LOGITS] + 4 * b * tokens, task[f.BLANK] + 1)
     else:
         estimate_logits(task, tokens, width, m)

@@ -17,7 +17,7 @@ from tdt.decoding.batch_check import check_batch
 from tdt.decoding.card_launch import Launch, Row
 from tdt.decoding.card_weights import CardWeights
 from tdt.decoding.greedy import not_ending, not_finite
-from tdt.errors import ClosedError, OptionError, ProviderError
+from tdt.errors import ClosedError, OptionError, ProviderError, UnrecognizedGraphError
 from tdt.runtime import CardKernel, CardMemory, CudaSource, CudaStream, Session, adopt, open_queue
 from tdt.surgery import cut_decoder, lift
 from tdt.timeline import NULL, Recorder
@@ -76,6 +76,9 @@ class CardEngine:
         from tdt.kernels.decoder.greedy_layout import MOST_ROWS
 
         lifted = lift(files, spec)
+        if not lifted.roundings.blocks_only:
+            path = files.decoder_joint or files.joiner or files.encoder
+            raise UnrecognizedGraphError(path, "it rounds activations (Q/DQ), which the kernel on the card does not")
         self.spec, self.half = spec, weights == "float16"
         self._files, self._backend = files, replace(backend, provider="cuda", numbers="fp32", cache=None)
         self._host = lifted.encoder  # the joint's projection, for frames that come from the host

@@ -16,7 +16,7 @@ from tdt.decoding.batch_check import check_batch
 from tdt.decoding.greedy import not_ending, not_finite
 from tdt.errors import ClosedError, ProviderError
 from tdt.lifetime import Bound
-from tdt.runtime import DeviceArray, DeviceSlice, Session, WorkQueue, adopt, dynamic_quantisation, open_queue
+from tdt.runtime import DeviceArray, DeviceSlice, Session, WorkQueue, adopt, open_queue, require_kernels
 from tdt.stages import DecoderState, Encoded, Hypothesis
 from tdt.surgery import cut_decoder, device_step, projected_width
 from tdt.timeline import NULL, Recorder
@@ -256,9 +256,8 @@ def make_device_engine(
         raise ProviderError(
             f'The decoder does not run on {backend}: use decoder="native", or decoder_provider="cpu" or "cuda".'
         )
-    for path in (files.decoder_joint, files.decoder, files.joiner):
-        info = read_graph(path) if path is not None else None
-        if info is not None and info.quantization == "dynamic":
-            raise dynamic_quantisation(info.path.name, str(backend), info.ops)
     on_cuda = replace(backend, provider="cuda", numbers="fp32", cache=None)
+    for path in (files.decoder_joint, files.decoder, files.joiner):
+        if path is not None:
+            require_kernels(read_graph(path), on_cuda)
     return DeviceEngine(files, spec, on_cuda, threads, queue=queue)

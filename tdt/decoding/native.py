@@ -23,6 +23,7 @@ from tdt.decoding.native_runs import Job, Options, Runs, not_finite
 from tdt.decoding.packing import pack
 from tdt.errors import ClosedError, OptionError
 from tdt.lifetime import Bound, setting_up
+from tdt.onnxfile import rounded
 from tdt.stages import Alternative, DecoderState, Encoded, Hypothesis
 from tdt.surgery import lift
 from tdt.timeline import NULL
@@ -90,6 +91,9 @@ class NativeEngine(Bound):
         self.quantized = weights == "int8" or (weights == "auto" and lifted.quantised)
         self._spec, self._steps = spec, steps
         self._joint_width = lifted.output.matrix.values.shape[1]
+        self._rounded = () if self.quantized else lifted.roundings.frames
+        if not self.quantized and (lifted.roundings.logits or lifted.roundings.products[2]):
+            screening = False  # whose bounds are those of logits that nobody rounds
         packed = pack(lifted, spec.blank_id + 1, quantized=self.quantized)
         with timeline.span("compile"):
             self._runs = Runs(packed, spec, Options(self.quantized, threads or cores(), isa, screening, window))
@@ -244,6 +248,8 @@ class NativeEngine(Bound):
         if on_device(frames):
             remedy = 'a host array (`cupy.asnumpy(frames)`); decoder="onnx" decodes on the card'
             raise OptionError("encoded.frames", "an array on a CUDA device", remedy)
+        if self._rounded and encoded.projected is None:
+            return rounded(np.asarray(frames, np.float32), self._rounded)
         return frames
 
     def weight_bytes(self) -> int:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.decoding.rounding_programs import programs, rounded_products
+
 if TYPE_CHECKING:
     from tdt.kernels.decoder.tables import Dense, Weights
     from tdt.onnxfile import Matrix
@@ -22,7 +24,8 @@ def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
     tokens : int
         Size of the token slice, blank included; the remaining output rows are durations.
     quantized : bool
-        Whether LSTM and projections are to be 8-bit; the output layer always has its 8-bit rows.
+        Whether LSTM and projections are to be 8-bit; the output layer always has its 8-bit rows. Activations are then
+        rounded by these products, and not as the model's graphs do.
 
     Returns
     -------
@@ -33,6 +36,11 @@ def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
     layers = lifted.layers
     hidden = layers[0].recurrent.values.shape[1]
     matrix, bias = lifted.output.matrix, lifted.output.bias
+    encoder_bias, predictor_bias = lifted.encoder.bias, lifted.predictor.bias
+    made = () if quantized else programs(lifted, tokens)
+    if made:  # where a product is rounded, its program adds the bias
+        biases_left = zip((encoder_bias, predictor_bias, bias), rounded_products(lifted), strict=True)
+        encoder_bias, predictor_bias, bias = (given * (not late) for given, late in biases_left)
     token_rows, token_levels = matrix.values[:tokens], _levels(matrix, tokens)
     output = tables.pack_dense([token_rows], [token_levels], floats=not quantized, interleaved=False)
     input0 = tables.pad_matrix(tables.pad_gates(layers[0].inputs.values, hidden), 16, np.float32)
@@ -50,9 +58,9 @@ def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
         inputs=_dense([_gates(layer.inputs, hidden) for layer in layers[1:]], quantized=quantized),
         recurrent=_dense([_gates(layer.recurrent, hidden) for layer in layers], quantized=quantized),
         predictor=_dense([lifted.predictor.matrix], quantized=quantized),
-        predictor_bias=tables.pad_vector(lifted.predictor.bias, joint_rows),
+        predictor_bias=tables.pad_vector(predictor_bias, joint_rows),
         encoder=_dense([lifted.encoder.matrix], quantized=quantized),
-        encoder_bias=tables.pad_vector(lifted.encoder.bias, joint_rows),
+        encoder_bias=tables.pad_vector(encoder_bias, joint_rows),
         encoder_width=tables.ceil_to(lifted.encoder.matrix.values.shape[1], 16),
         output=output,
         columns=tables.by_columns(token_levels[0], joint_rows),
@@ -60,6 +68,7 @@ def pack(lifted: DecoderWeights, tokens: int, *, quantized: bool) -> Weights:
         duration=tables.pad_matrix(matrix.values[tokens:], 16, np.float32),
         duration_bias=tables.pad_vector(bias[tokens:], tables.ceil_to(len(bias) - tokens, tables.ROW_BLOCK)),
         constants=tables.error_constants(rows, joint_rows),
+        roundings=made,
     )
 
 

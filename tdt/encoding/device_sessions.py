@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tdt.errors import ModelMismatchError
 from tdt.lifetime import Bound
 from tdt.onnxfile import read_graph
-from tdt.runtime import Backend, Session, computed_in, dynamic_quantisation, encoder_profile
+from tdt.runtime import Backend, Session, computed_in, encoder_profile, require_kernels
 from tdt.surgery import device_graph, projection_tail, runs_causal_convolutions
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
     ModelMismatchError
         Where the graph does not have an encoder's inputs.
     ProviderError
-        Where the provider cannot start, or the graph is dynamically quantised.
+        Where the provider cannot start, or has no kernels for the form of the weights.
 
     Notes
     -----
@@ -103,8 +103,7 @@ def open_on_device(files: ModelFiles, spec: ModelSpec, backend: Backend, threads
     built for TensorRT-RTX is loaded as it is, from its file, beside which the runtime looks for it.
     """
     info = read_graph(files.encoder)
-    if info.quantization == "dynamic":
-        raise dynamic_quantisation(files.encoder.name, str(backend), info.ops)
+    require_kernels(info, backend)
     warn_of_imitation(files.encoder.name, info.quantization, backend)
     names = [port.name for port in info.inputs]
     if len(names) != 2:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from tdt.errors import ModelError
 from tdt.fusion import count_scripts
 from tdt.model.sidecar import SIDECAR, summary
-from tdt.onnxfile import read_small
+from tdt.onnxfile import read_small, weight_forms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tdt.model.finding import FoundModel
-    from tdt.onnxfile import GraphInfo
+    from tdt.onnxfile import GraphInfo, WeightForm
 
 _KINDS = {
     "float": "float32",
@@ -42,6 +42,8 @@ class Part:
         Told by the operators of the graph.
     inputs, outputs : tuple of str
         Ports as ``name dtype[shape]``.
+    forms : tuple of WeightForm
+        In what bits and blocks weights are held and activations rounded, where not in plain float32.
     """
 
     role: str
@@ -54,6 +56,8 @@ class Part:
     nodes: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    ir_version: int
+    forms: tuple[WeightForm, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,8 @@ def _part(role: str, graph: GraphInfo) -> Part:
         nodes=sum(graph.ops.values()),
         inputs=shown(graph.inputs),
         outputs=shown(graph.outputs),
+        ir_version=graph.ir_version,
+        forms=weight_forms(graph),
     )
 
 
@@ -241,6 +247,7 @@ def render(description: Description) -> str:
         rows.append(
             (part.role, f"{part.file}, {size}, {_KINDS[part.quantization]}, opset {part.opset}, {part.nodes} nodes")
         )
+        rows += [(f"{part.role}: weights", str(form)) for form in part.forms]
     if d.quantization is not None:
         plain = [(key, _value(value)) for key, value in d.quantization.items()]
         rows += [(f"quantised: {key}", value) for key, value in summary(d.quantization) or plain]

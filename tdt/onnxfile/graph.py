@@ -19,8 +19,6 @@ from tdt.onnxfile.wire import WireError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import onnx
-
     from tdt.onnxfile.graph_parts import Node, Port, Tensor
 
 Quantization = Literal["float", "half", "dynamic", "qdq", "weight-only"]
@@ -38,6 +36,7 @@ _DYNAMIC_OPS = frozenset(
 )
 _STATIC_OPS = frozenset({"QuantizeLinear", "QLinearConv", "QLinearMatMul", "QLinearAdd", "QGemm"})
 _WEIGHT_OPS = frozenset({"DequantizeLinear", "MatMulNBits", "GatherBlockQuantized"})
+_LOOKUPS = frozenset({"Gather", "GatherBlockQuantized"})
 _LINEAR_OPS = frozenset({"MatMul", "Gemm", "MatMulInteger", "Conv", "Add"})
 # Their second input is a constant whose type is that of the result.
 _TYPED_OPS = frozenset({"Conv", "DequantizeLinear", "Gemm", "MatMul"})
@@ -152,7 +151,7 @@ class GraphInfo:
         """Rows of the prediction network's embedding, or None where none is found."""
         rows = []
         for node in self.nodes:
-            if node.op_type == "Gather" and node.inputs:
+            if node.op_type in _LOOKUPS and node.inputs:
                 tensor = self.constant_behind(node.inputs[0])
                 if tensor is not None and len(tensor.shape) == 2:
                     rows.append(tensor.shape[0])
@@ -184,6 +183,8 @@ class GraphInfo:
             node = self.producers.get(name)
             if node is None or not node.inputs:
                 return None
+            if node.op_type == "MatMulNBits" and "N" in node.ints:
+                return node.ints["N"][0]
             if node.op_type in _LINEAR_OPS:
                 shapes = [tensor.shape for tensor in map(self.constant_behind, node.inputs) if tensor is not None]
                 widths = [shape[-1] for shape in shapes if shape]
@@ -226,78 +227,6 @@ def read_graph(path: Path, *, check: bool = True) -> GraphInfo:
     outside = [tensor for tensor in model.all_tensors if tensor.external is not None]
     external = check_external(path, outside) if check else declared_external(path, outside)
     return _info(path, size, model, external)
-
-
-def load_model(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """Load an ONNX file after the checks of :func:`read_graph`.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    weights : bool
-        Whether external weights are read into memory; otherwise they stay references, into `weights_folder` of
-        :func:`read_graph`.
-
-    Returns
-    -------
-    onnx.ModelProto
-        The model; inline weights are always present.
-
-    Raises
-    ------
-    ModelError
-        As :func:`read_graph` does.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    info = read_graph(path)
-    try:
-        model = onnx.load_model(str(path), format="protobuf", load_external_data=False)
-    except (DecodeError, OSError, ValueError) as error:
-        raise ModelFileCorruptError(path, f"it is not an ONNX graph ({error})") from error
-    if info.external:
-        relocated = None if info.weights_folder == path.parent else info.weights_folder
-        _resolve(model, info.external, relocated, inline=weights)
-    return model
-
-
-def without_links(path: Path) -> tuple[Path | bytes, Path | None]:
-    """Return what a runtime that follows no links can load: the path itself, or a graph and its weights' folder.
-
-    Returns
-    -------
-    model : Path or bytes
-        `path`, or the serialised graph where links lead its weights out of its folder, as in the hub's cache.
-    folder : Path or None
-        Where the weights of a serialised graph lie.
-    """
-    if not path.is_symlink():
-        return path, None
-    folder = read_graph(path).weights_folder
-    return (path, None) if folder == path.parent else (load_model(path, weights=False).SerializeToString(), folder)
-
-
-def _resolve(model: onnx.ModelProto, external: tuple[ExternalRef, ...], folder: Path | None, *, inline: bool) -> None:
-    """Bring external weights into the model, or name the files in `folder` that links lead to."""
-    from onnx import TensorProto
-    from onnx.external_data_helper import _get_all_tensors  # the only walk over attributes and subgraphs
-
-    places = {(ref.name, ref.location): ref for ref in external}
-    for tensor in _get_all_tensors(model):
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        location = next((entry for entry in tensor.external_data if entry.key == "location"), None)
-        ref = places[tensor.name, "" if location is None else location.value]
-        if inline:
-            with ref.file.open("rb") as stream:
-                stream.seek(ref.offset)
-                tensor.raw_data = stream.read(ref.bytes)
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
-        elif folder is not None and location is not None:
-            location.value = ref.file.relative_to(folder).as_posix()
 
 
 def _info(path: Path, size: int, model: Model, external: tuple[ExternalRef, ...]) -> GraphInfo:

@@ -1,4 +1,4 @@
-"""Walking an ONNX graph backwards: who makes a value, what is constant, which nodes only reshape."""
+"""Walking an ONNX graph backwards: who makes a value, what is constant, which nodes only reshape or round."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.onnxfile.blocks import dequantised
+from tdt.onnxfile.roundings import Rounding
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
     import onnx
+
+    from tdt.onnxfile.roundings import Step
 
     Float32 = npt.NDArray[np.float32]
 
@@ -44,14 +49,20 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A layer found in the graph: matrix, bias [N] float32, and the name of its input value."""
+    """A layer found in the graph: matrix, bias [N] float32, and the name of its input value.
+
+    `before`, `between` and `after` say how the input, the product and its sum with the bias are rounded, if at all.
+    """
 
     matrix: Matrix
     bias: Float32
     source: str
+    before: tuple[Step, ...] = ()
+    between: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
 
 
-class Walker:
+class Walk:
     """Answers questions about a graph by value name.
 
     Parameters
@@ -73,6 +84,7 @@ class Walker:
         self.inputs = [port.name for port in graph.input if port.name not in self._weights]
         self.outputs = [port.name for port in graph.output]
         self._makers = {name: node for node in graph.node for name in node.output if name}
+        self.rounds = any(node.op_type == "QuantizeLinear" for node in graph.node)
 
     def maker(self, name: str) -> Any:
         """Return the node that makes a value, or None for inputs and weights."""
@@ -97,7 +109,38 @@ class Walker:
         if node.op_type == "Transpose":
             inner = self.constant(node.input[0])
             return None if inner is None else np.transpose(inner, self.attributes(node).get("perm"))
+        if node.op_type == "Cast":
+            inner = self.constant(node.input[0])
+            return None if inner is None else _cast(inner, self.attributes(node)["to"])
+        if node.op_type == "DequantizeLinear":
+            stored, scale, zero = self.grid(node)
+            options = self.attributes(node)
+            whole = stored is not None and scale is not None
+            return (
+                dequantised(stored, scale, zero, options.get("axis", 1), options.get("block_size", 0))
+                if whole
+                else None
+            )
         return None
+
+    def optional(self, node: Any, index: int) -> Any:
+        """Return the array of an input that may be left out; None where it is.
+
+        Raises
+        ------
+        StructureError
+            Where it is there and not constant.
+        """
+        if len(node.input) <= index or not node.input[index]:
+            return None
+        array = self.constant(node.input[index])
+        if array is None:
+            raise StructureError(f"input {index} of a {node.op_type} node is not constant")
+        return array
+
+    def grid(self, node: Any) -> tuple[Any, Any, Any]:
+        """Return levels, scale and zero point of a DequantizeLinear node; None where not constant or not there."""
+        return self.constant(node.input[0]), self.constant(node.input[1]), self.optional(node, 2)
 
     def strip(self, name: str) -> str:
         """Pass over the nodes that only reshape and return the value they start from."""
@@ -108,152 +151,42 @@ class Walker:
             name = node.input[0]
         raise StructureError(f"more than {MAX_STEPS} reshaping nodes in a row")
 
-    def weight(self, name: str) -> Matrix | None:
-        """Return a constant matrix [K, N] as rows [N, K], dequantised where a DequantizeLinear makes it."""
-        node = self.maker(name)
-        if node is not None and node.op_type == "DequantizeLinear":
-            stored, scale = self.constant(node.input[0]), self.constant(node.input[1])
-            zero = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.int8)
-            if stored is None or scale is None or zero is None:
-                return None
-            return quantised(stored, scale, zero)
-        array = self.constant(name)
-        if array is None or array.ndim != 2:
-            return None
-        return Matrix(np.ascontiguousarray(array.T, np.float32))
-
-    def linear(self, name: str) -> Linear:
-        """Recognise y = W x + b at the value `name`, in float32 or dynamically quantised.
+    def descend(self, name: str) -> tuple[str, tuple[Step, ...]]:
+        """Pass over the nodes that only reshape or round; return the value they start from, and the roundings in order.
 
         Raises
         ------
         StructureError
-            Where the value is made in another way.
+            Where a value is rounded with more than one scale, or quantised and dequantised with different ones.
         """
-        node = self._made_by(name)
-        bias: Any = None
-        if node.op_type == "Add":
-            found = [self.constant(value) for value in node.input]
-            index = next((i for i, array in enumerate(found) if array is not None), None)
-            if index is None:
-                raise StructureError(f"an Add without a constant bias makes {name!r}")
-            bias = np.asarray(found[index], np.float32).reshape(-1)
-            node = self._made_by(node.input[1 - index])
-        matrix, source, own_bias = self._product(node)
-        bias = own_bias if bias is None else bias
-        rows = matrix.values.shape[0]
-        bias = np.zeros(rows, np.float32) if bias is None else bias
-        if bias.shape != (rows,):
-            raise StructureError(f"the bias of {name!r} has shape {bias.shape}, its matrix {rows} rows")
-        return Linear(matrix, bias, source)
+        steps: list[Step] = []
+        name = self.strip(name)
+        while (node := self.maker(name)) is not None and node.op_type == "DequantizeLinear":
+            source = self.maker(self.strip(node.input[0]))
+            if source is None or source.op_type != "QuantizeLinear":
+                break
+            steps.append(self._pair(source, node))
+            name = self.strip(source.input[0])
+        return name, tuple(reversed(steps))
 
-    def lstm_weights(self, node: Any) -> tuple[Matrix, Matrix]:
-        """Return the input and recurrent weights of an LSTM or DynamicQuantizeLSTM node, rows [4 H, K].
-
-        Raises
-        ------
-        StructureError
-            Where they are not constant, or quantised in another way than with one scale a tensor or a row.
-        """
-        if node.op_type == "DynamicQuantizeLSTM":
-            stored = [self.constant(name) for name in node.input[1:3]]
-            grids = [self.constant(name) for name in node.input[8:12]]
-            if any(array is None for array in (*stored, *grids)):
-                raise StructureError("a DynamicQuantizeLSTM whose weights or scales are not constant")
-            # [1, K, 4 H]: stored as the columns of a product, unlike LSTM's.
-            return quantised(stored[0][0], *grids[:2]), quantised(stored[1][0], *grids[2:])
-        return self._gates(node.input[1]), self._gates(node.input[2])
-
-    def _gates(self, name: str) -> Matrix:
-        """Return an LSTM's weights [1, 4 H, K] as rows, with their levels where they are stored in 8 bits."""
-        node = self.maker(name)
-        stored_here = node is not None and node.op_type == "DequantizeLinear"
-        levels = self.constant(node.input[0] if stored_here else name)
-        if levels is None:
-            raise StructureError("an LSTM whose weights are not constant")
-        if not stored_here:
-            return Matrix(np.ascontiguousarray(levels[0], np.float32))
-        scale = self.constant(node.input[1])
-        zero = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.int8)
-        if scale is None or zero is None or scale.size not in (1, len(levels[0])):
-            raise StructureError("an LSTM whose 8-bit weights have other scales than one a row")
-        return quantised(levels[0].T, scale, zero)
-
-    def _made_by(self, name: str) -> Any:
-        node = self.maker(self.strip(name))
-        if node is None:
-            raise StructureError(f"{name!r} is an input or a constant where a layer is expected")
-        return node
-
-    def _product(self, node: Any) -> tuple[Matrix, str, Any]:
-        """Return matrix, input and bias of a MatMul, Gemm or a dynamically quantised product."""
-        if node.op_type == "MatMul":
-            matrix = self.weight(node.input[1])
-            if matrix is not None:
-                return matrix, node.input[0], None
-        if node.op_type == "Gemm":
-            return self._gemm(node)
-        if node.op_type == "Mul":
-            return (*self.integer_product(node)[:2], None)
-        if node.op_type == "DynamicQuantizeMatMul":
-            stored, scale = self.constant(node.input[1]), self.constant(node.input[2])
-            optional = [self.constant(name) if name else None for name in (*node.input[3:], "", "")][:2]
-            if stored is not None and scale is not None:
-                zero = np.zeros(1, stored.dtype) if optional[0] is None else optional[0]
-                return quantised(stored, scale, zero), node.input[0], optional[1]
-        raise StructureError(f"a {node.op_type} node stands where a product with a constant matrix is expected")
-
-    def _gemm(self, node: Any) -> tuple[Matrix, str, Any]:
-        options = self.attributes(node)
-        array = self.constant(node.input[1])
-        plain = options.get("alpha", 1.0) == 1.0 and options.get("beta", 1.0) == 1.0 and not options.get("transA", 0)
-        if array is None or not plain:
-            raise StructureError("a Gemm node with a scale, a transposed input or a matrix that is not constant")
-        rows = array if options.get("transB", 0) else array.T
-        bias = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        bias = None if bias is None else np.broadcast_to(np.asarray(bias, np.float32).reshape(-1), (rows.shape[0],))
-        return Matrix(np.ascontiguousarray(rows, np.float32)), node.input[0], bias
-
-    def integer_product(self, node: Any) -> tuple[Matrix, str, str]:
-        """Recognise Mul(Cast(MatMulInteger(x, W)), Mul(scale of x, scale of W)); return W and the names of x and W.
-
-        Raises
-        ------
-        StructureError
-            Where `node` is no such product.
-        """
-        makers = [self.maker(self.strip(name)) for name in node.input]
-        product = next((maker for maker in makers if maker is not None and maker.op_type == "MatMulInteger"), None)
-        scales = next((maker for maker in makers if maker is not None and maker.op_type == "Mul"), None)
-        if product is None or scales is None:
-            raise StructureError("a Mul node that does not scale a MatMulInteger")
-        scale = next((array for array in map(self.constant, scales.input) if array is not None), None)
-        stored = self.constant(product.input[1])
-        zero = self.constant(product.input[3]) if len(product.input) > 3 and product.input[3] else np.zeros(1, np.int8)
-        source = self.maker(product.input[0])
-        if (
-            scale is None
-            or stored is None
-            or zero is None
-            or source is None
-            or source.op_type != "DynamicQuantizeLinear"
-        ):
-            raise StructureError(
-                "a MatMulInteger whose weights are not constant or whose input is not quantised at run time"
-            )
-        return quantised(stored, scale, zero), source.input[0], product.input[1]
+    def _pair(self, quantise: Any, dequantise: Any) -> Rounding:
+        """Return what a QuantizeLinear and the DequantizeLinear after it do to a number."""
+        grids = [(self.constant(node.input[1]), self.optional(node, 2)) for node in (quantise, dequantise)]
+        (scale, zero), (again, other) = grids
+        if scale is None or again is None or np.size(scale) != 1 or not np.array_equal(scale, again):
+            raise StructureError("an activation is rounded with several scales, or with one and read with another")
+        if (zero is None) != (other is None) or (zero is not None and not np.array_equal(zero, other)):
+            raise StructureError("an activation is rounded with one zero point and read with another")
+        if zero is None and "output_dtype" in self.attributes(quantise):
+            raise StructureError("an activation is rounded to a type that its zero point does not tell")
+        kind = np.dtype(np.uint8) if zero is None else zero.dtype
+        span, signed = 1 << int(kind.name.lstrip("uint")), kind.name.startswith("int")
+        level = 0 if zero is None else int(np.asarray(zero).reshape(-1)[0])
+        return Rounding(float(np.asarray(scale).reshape(-1)[0]), level, -span // 2 * signed, span // (1 + signed) - 1)
 
 
-def quantised(stored: Any, scale: Any, zero: Any) -> Matrix:
-    """Return 8-bit weights [K, N] with scale and zero point (one, or one a column) as rows [N, K].
+def _cast(array: Any, kind: int) -> Any:
+    """Return a constant as another element type, as ONNX numbers it."""
+    from onnx import helper
 
-    The levels are kept where they are symmetric int8 (zero point 0, no -128); the values always are.
-    """
-    rows = stored.shape[-1]
-    scales = np.ascontiguousarray(np.broadcast_to(np.asarray(scale, np.float32).reshape(-1), (rows,)))
-    zeros = np.broadcast_to(np.asarray(zero).reshape(-1), (rows,)).astype(np.int32)
-    centred = np.ascontiguousarray(stored.T.astype(np.int32) - zeros[:, None])
-    values = centred.astype(np.float32) * scales[:, None]
-    if np.abs(centred).max(initial=0) <= 127:
-        return Matrix(values, centred.astype(np.int8), scales)
-    return Matrix(values)
+    return array.astype(helper.tensor_dtype_to_np_dtype(kind))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import QuantizationError
+from tdt.onnxfile import weight_forms
 from tdt.quantization.parts import Linear, find_linears
 from tdt.surgery import EditableGraph, SurgeryReport, prepare_encoder
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
 
     from tdt.model import FoundModel
+    from tdt.onnxfile import GraphInfo
     from tdt.runtime import Backend
     from tdt.spec import ModelSpec
     from tdt.stages import Features, Float32
@@ -78,13 +80,10 @@ def open_source(model: str | Path | None) -> SourceModel:
     from tdt.onnxfile import load_model
 
     found = inspect_model(model, precision="float32")
-    kind = found.graphs["encoder"].quantization
+    for role, graph in found.graphs.items():
+        if graph.quantization != "float":
+            raise _already(role, graph)
     path = found.files.encoder
-    if kind != "float":
-        already = "is float16 already" if kind == "half" else f"is quantised already ({kind})"
-        raise QuantizationError(
-            f"{path} {already}; a float32 encoder was expected. Give the model that it was made from."
-        )
     folder = found.graphs["encoder"].weights_folder
     encoder = load_model(path, weights=False)
     surgery = prepare_encoder(encoder, folder)
@@ -95,6 +94,15 @@ def open_source(model: str | Path | None) -> SourceModel:
             "A FastConformer encoder as NeMo exports it was expected; check the model with `tdt inspect`."
         )
     return SourceModel(found, encoder, linears, surgery)
+
+
+def _already(role: str, graph: GraphInfo) -> QuantizationError:
+    """Return the error for a graph that is not in float32, which names its forms."""
+    forms = "; ".join(map(str, weight_forms(graph)))
+    state = "is float16 already" if graph.quantization == "half" else f"is quantised already ({forms})"
+    return QuantizationError(
+        f"{graph.path} {state}; a float32 {role} was expected. Give the model that it was made from."
+    )
 
 
 class EncoderProbe:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tdt.runtime.driver import Driver as Driver
     from tdt.runtime.driver import card_uuid as card_uuid
     from tdt.runtime.driver import read_driver as read_driver
+    from tdt.runtime.form_check import form_problem as form_problem
+    from tdt.runtime.form_check import require_kernels as require_kernels
     from tdt.runtime.node_report import place_graphs as place_graphs
     from tdt.runtime.node_report import render as render
     from tdt.runtime.numbers import COMPUTED_IN_KEY as COMPUTED_IN_KEY
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from tdt.runtime.nvrtc import CudaSource as CudaSource
     from tdt.runtime.ort import onnxruntime as onnxruntime
     from tdt.runtime.placement import computing_on_cpu as computing_on_cpu
-    from tdt.runtime.placement import dynamic_quantisation as dynamic_quantisation
     from tdt.runtime.provider_options import EXECUTION_PROVIDERS as EXECUTION_PROVIDERS
     from tdt.runtime.provider_options import ShapeProfile as ShapeProfile
     from tdt.runtime.provider_options import encoder_profile as encoder_profile
@@ -58,11 +59,12 @@ __getattr__, __all__ = door(
         "device": "DeviceArray DeviceSlice adopt",
         "device_queue": "CudaStream open_queue open_queues takes_stream",
         "driver": "Driver card_uuid read_driver",
+        "form_check": "form_problem require_kernels",
         "node_report": "place_graphs render",
         "numbers": "COMPUTED_IN_KEY Numbers advice computed_in",
         "nvrtc": "CudaSource",
         "ort": "onnxruntime",
-        "placement": "computing_on_cpu dynamic_quantisation",
+        "placement": "computing_on_cpu",
         "provider_options": "EXECUTION_PROVIDERS ShapeProfile encoder_profile",
         "selection": "choose_provider",
         "session": "Binding Session usable_providers",

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from tdt.surgery.cpu_rewrite import ZERO_POINT as ZERO_POINT
     from tdt.surgery.cpu_rewrite import for_cpu as for_cpu
     from tdt.surgery.cpu_rewrite import wants_unsigned as wants_unsigned
+    from tdt.surgery.decoder_weights import DecoderWeights as DecoderWeights
+    from tdt.surgery.decoder_weights import Steps as Steps
     from tdt.surgery.editing import EditableGraph as EditableGraph
     from tdt.surgery.encoder_graph import device_graph as device_graph
     from tdt.surgery.encoder_graph import projected_width as projected_width
     from tdt.surgery.encoder_graph import projection_tail as projection_tail
-    from tdt.surgery.lifting import DecoderWeights as DecoderWeights
     from tdt.surgery.lifting import lift as lift
     from tdt.surgery.networks import cut_decoder as cut_decoder
     from tdt.surgery.position_split import FRAMES_INPUT as FRAMES_INPUT
@@ -38,9 +39,10 @@ __getattr__, __all__ = door(
         "": "device_step",
         "causal_convolutions": "runs_causal_convolutions",
         "cpu_rewrite": "OFFSET OFFSET_BIAS ZERO_POINT for_cpu wants_unsigned",
+        "decoder_weights": "DecoderWeights Steps",
         "editing": "EditableGraph",
         "encoder_graph": "device_graph projected_width projection_tail",
-        "lifting": "DecoderWeights lift",
+        "lifting": "lift",
         "networks": "cut_decoder",
         "position_split": "FRAMES_INPUT",
         "positions": "MAX_FRAMES_KEY",

@@ -1,68 +1,31 @@
 """Take the weights of prediction network and joint out of the ONNX graphs, by structure and not by name.
 
 The walk starts at the graph outputs and goes back: output layer, ReLU, sum of two projections, LSTM layers, embedding.
-Fused (onnx-asr) and split (sherpa-onnx) layouts, any number of layers, float32 or dynamically quantised.
+Fused (onnx-asr) and split (sherpa-onnx) layouts, any number of layers, floating point or quantised in any form that
+:mod:`tdt.onnxfile.layers` reads. Where the graphs round activations, the roundings are lifted too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdt.errors import ModelError, ModelMismatchError, UnrecognizedGraphError
-from tdt.onnxfile import Linear, Matrix, StructureError, Walker, load_model
+from tdt.onnxfile import Linear, Rounding, StructureError, Walker, load_model, rounded
+from tdt.surgery.decoder_weights import DecoderWeights, LstmLayer, Roundings
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tdt.spec import ModelFiles, ModelSpec
+    from tdt.surgery.decoder_weights import Steps
 
     Float32 = npt.NDArray[np.float32]
 
 _LSTM_OPS = frozenset({"LSTM", "DynamicQuantizeLSTM"})
 _PLAIN_ACTIVATIONS: tuple[list[bytes], ...] = ([], [b"Sigmoid", b"Tanh", b"Tanh"])
-
-
-@dataclass(frozen=True, slots=True)
-class LstmLayer:
-    """One LSTM layer, gates in ONNX order i, o, f, g.
-
-    Parameters
-    ----------
-    inputs : Matrix [shape=(4 H, K)]
-    recurrent : Matrix [shape=(4 H, H)]
-    bias : ndarray [shape=(4 H,)], float32
-        Sum of the input and recurrent biases.
-    """
-
-    inputs: Matrix
-    recurrent: Matrix
-    bias: Float32
-
-
-@dataclass(frozen=True, slots=True)
-class DecoderWeights:
-    """Prediction network and joint as plain arrays.
-
-    Parameters
-    ----------
-    embedding : ndarray [shape=(V + 1, E)], float32
-    layers : tuple of LstmLayer
-    encoder, predictor : Linear
-        The joint's two projections, to J.
-    output : Linear [N=V + 1 + durations, K=J]
-    quantised : bool
-        Whether the file holds 8-bit weights.
-    """
-
-    embedding: Float32
-    layers: tuple[LstmLayer, ...]
-    encoder: Linear
-    predictor: Linear
-    output: Linear
-    quantised: bool
 
 
 # What walking a damaged graph runs into: missing inputs, cycles, element types and shapes that are none.
@@ -103,28 +66,50 @@ def _lifted(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
         encoder, predictor, output = _joint(joint)
         current = network
         top = predictor.source if joint is network else network.outputs[0]
-        embedding, layers = _network(network, top)
+        embedding, layers, states = _network(network, top)
     except StructureError as error:
         raise UnrecognizedGraphError(current.path, str(error)) from error
+    roundings = _roundings((encoder, predictor, output), states, split=joint is not network)
     matrices = [output.matrix, encoder.matrix, predictor.matrix, *(m for x in layers for m in (x.inputs, x.recurrent))]
-    weights = DecoderWeights(
-        embedding, layers, encoder, predictor, output, all(matrix.levels is not None for matrix in matrices)
-    )
+    in_bytes = not roundings.all() and all(matrix.levels is not None for matrix in matrices)
+    weights = DecoderWeights(embedding, layers, encoder, predictor, output, in_bytes, roundings)
     _check(weights, spec, joint)
     return weights
+
+
+def _roundings(linears: tuple[Linear, Linear, Linear], states: _States, *, split: bool) -> Roundings:
+    encoder, predictor, output = linears
+    return Roundings(
+        frames=encoder.before,
+        projected=encoder.after,
+        layers=((), *states.entering[1:]),
+        hidden=states.hidden,
+        cell=states.cell,
+        # In one graph, what lies between the last layer and the projection was met from either side.
+        prediction=(*states.top, *predictor.before) if split else predictor.before,
+        predicted=predictor.after,
+        activation=output.before,
+        logits=output.after,
+        products=(encoder.between, predictor.between, output.between),
+    )
 
 
 def _joint(graph: Walker) -> tuple[Linear, Linear, Linear]:
     """Return encoder projection, prediction projection and output layer."""
     output = graph.linear(graph.outputs[0])
-    relu = graph.maker(graph.strip(output.source))
-    if relu is None or relu.op_type != "Relu":
-        raise StructureError(f"the joint's activation is {'missing' if relu is None else relu.op_type}, not Relu")
-    total = graph.maker(graph.strip(relu.input[0]))
+    source, late = graph.descend(output.source)
+    node = graph.maker(source)
+    early: Steps = ()
+    if node is not None and node.op_type == "Relu":
+        source, early = graph.descend(node.input[0])
+    elif not (late and isinstance(late[0], Rounding) and late[0].low == late[0].zero):  # which clips at 0 as ReLU does
+        raise StructureError(f"the joint's activation is {'missing' if node is None else node.op_type}, not Relu")
+    total = graph.maker(source)
     if total is None or total.op_type != "Add":
         raise StructureError("the joint does not add two projections")
+    output = replace(output, before=(*early, *output.before))
     sides = [graph.linear(name) for name in total.input]
-    from_encoder = [graph.strip(side.source) == graph.inputs[0] for side in sides]
+    from_encoder = [graph.descend(side.source)[0] == graph.inputs[0] for side in sides]
     if from_encoder == [True, False]:
         return sides[0], sides[1], output
     if from_encoder == [False, True]:
@@ -132,24 +117,59 @@ def _joint(graph: Walker) -> tuple[Linear, Linear, Linear]:
     raise StructureError(f"the joint's projections do not start from the input {graph.inputs[0]!r} and the predictor")
 
 
-def _network(graph: Walker, top: str) -> tuple[Float32, tuple[LstmLayer, ...]]:
+@dataclass(frozen=True, slots=True)
+class _States:
+    """How the prediction network rounds: its output, what enters each layer, and what each carries."""
+
+    top: Steps
+    entering: tuple[Steps, ...]
+    hidden: tuple[Steps, ...]
+    cell: tuple[Steps, ...]
+
+
+def _network(graph: Walker, top: str) -> tuple[Float32, tuple[LstmLayer, ...], _States]:
     """Walk from the top layer's output down to the embedding."""
     layers: list[LstmLayer] = []
     nodes: list[Any] = []
-    name = graph.strip(top)
-    while (node := graph.maker(name)) is not None and node.op_type in _LSTM_OPS:
+    leaving: list[Steps] = []
+    value = top
+    while True:
+        name, steps = graph.descend(value)
+        node = graph.maker(name)
+        if node is None or node.op_type not in _LSTM_OPS:
+            break
         if node.output[0] != name:
             raise StructureError("the joint reads an LSTM's state, not its output")
         layers.append(_lstm(graph, node))
         nodes.append(node)
-        name = graph.strip(node.input[0])
+        leaving.append(steps)
+        value = node.input[0]
     if not layers:
         raise StructureError(
             f"the prediction network ends in {'an input' if node is None else node.op_type}, not an LSTM"
         )
     nodes.reverse()
     _check_states(graph, nodes)
-    return _embedding(graph, name), tuple(reversed(layers))
+    hidden, cell = (
+        tuple(_carried(graph, name, node.output[place], index, len(nodes)) for index, node in enumerate(nodes))
+        for place, name in enumerate(graph.outputs[-2:], 1)
+    )
+    states = _States(leaving[0], ((), *reversed(leaving[1:])), hidden, cell)
+    return _embedding(graph, value), tuple(reversed(layers)), states
+
+
+def _carried(graph: Walker, output: str, state: str, index: int, layers: int) -> Steps:
+    """Return how the state of layer `index` is rounded on its way to a graph output."""
+    if not graph.rounds:
+        return ()
+    name, together = graph.descend(output)
+    alone: Steps = ()
+    node = graph.maker(name)
+    if node is not None and node.op_type == "Concat" and len(node.input) == layers:
+        name, alone = graph.descend(node.input[index])
+    if name != state:
+        raise StructureError(f"the state of LSTM layer {index} is not what the graph puts out")
+    return (*alone, *together)
 
 
 def _lstm(graph: Walker, node: Any) -> LstmLayer:
@@ -200,26 +220,10 @@ def _state_row(graph: Walker, name: str) -> tuple[str, int | None]:
 
 
 def _embedding(graph: Walker, name: str) -> Float32:
-    node = graph.maker(name)
-    scale: Any = None
-    zero: Any = None
-    if node is not None and node.op_type == "DequantizeLinear":
-        scale = graph.constant(node.input[1])
-        zero = graph.constant(node.input[2]) if len(node.input) > 2 else np.uint8(0)
-        node = graph.maker(graph.strip(node.input[0]))
-    if node is None or node.op_type != "Gather" or graph.attributes(node).get("axis", 0) != 0:
-        raise StructureError("the prediction network does not start from an embedding (Gather)")
-    if graph.strip(node.input[1]) not in graph.inputs:
+    table = graph.gathered(name)
+    if graph.strip(table.source) not in graph.inputs:
         raise StructureError("the embedding is not looked up by a graph input")
-    table = graph.weight(node.input[0])
-    if scale is not None:
-        stored = graph.constant(node.input[0])
-        if stored is None or zero is None or np.size(scale) != 1:
-            raise StructureError("a quantised embedding with more than one scale")
-        return np.ascontiguousarray((stored.astype(np.int32) - np.int32(zero)) * np.float32(scale), np.float32)
-    if table is None:
-        raise StructureError("the embedding's table is not constant")
-    return np.ascontiguousarray(table.values.T)
+    return rounded(table.matrix.values, table.after)
 
 
 def _check(weights: DecoderWeights, spec: ModelSpec, graph: Walker) -> None:

@@ -1,8 +1,13 @@
-"""Turn dynamically quantised products into float products of the same 8-bit weights.
+"""Turn a decoder's weights into float32 ones of the same values, so that its graph is computed as it is defined.
 
 `quantize_dynamic` scales activations by the extremes of the whole tensor, so that an utterance's result depends on what
 else is in its batch, and on how many frames are projected at once. With the weights multiplied out (exactly: level
 times scale) rows stay apart, the activations lose nothing, and the weights are the file's own.
+
+Constants behind DequantizeLinear are multiplied out because ONNX Runtime would fuse them with their products: of 4-bit
+blocks it makes MatMulNBits of accuracy level 4, which rounds activations to 8 bits though nothing in the file says so;
+of Q/DQ pairs integer products, which on processors without VNNI saturate 16-bit sums. Pairs around activations stay.
+Float16 weights become float32, as the CPU provider computes them anyway; so do the values between.
 """
 
 from __future__ import annotations
@@ -11,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tdt.onnxfile import StructureError, Walker
+from tdt.surgery.editing import EditableGraph
+from tdt.surgery.value_types import FLOAT, FLOAT16
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def dequantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace MatMulInteger chains and DynamicQuantizeLSTM by MatMul and LSTM, in place; other nodes stay.
+    """Replace MatMulInteger chains, DynamicQuantizeLSTM, constants behind DequantizeLinear, and float16, in place.
 
     Parameters
     ----------
@@ -33,30 +40,38 @@ def dequantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         The same object.
     """
     graph = model.graph
+    _widen(model)
     replaced: list[onnx.NodeProto] = []
     rewriter = _Rewriter(Walker(model, Path("a decoder")))
     for node in graph.node:
         if node.op_type == "DynamicQuantizeLSTM":
             replaced.append(rewriter.lstm(node))
+        elif node.op_type == "DequantizeLinear" and rewriter.constant(node):
+            continue
         elif node.op_type == "Mul" and (product := rewriter.product(node)) is not None:
             replaced.append(product)
         else:
             replaced.append(node)
     del graph.node[:]
-    graph.node.extend(_needed(replaced, {port.name for port in graph.output}))
+    graph.node.extend(replaced)
     graph.initializer.extend(rewriter.made.values())
-    del graph.value_info[:]
+    EditableGraph(model).finish()  # some converters leave nodes unsorted
     return model
 
 
-def _needed(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    wanted = set(outputs)
-    kept = []
-    for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            kept.append(node)
-            wanted.update(node.input)
-    return kept[::-1]
+def _widen(model: onnx.ModelProto) -> None:
+    """Make a graph's float16 weights and values float32; its ports are float32 already."""
+    from onnx import numpy_helper
+
+    for tensor in model.graph.initializer:
+        if tensor.data_type == FLOAT16:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
+    for node in model.graph.node:
+        for item in node.attribute:
+            if node.op_type == "Cast" and item.name == "to" and item.i == FLOAT16:
+                item.i = FLOAT
+            if item.t.data_type == FLOAT16:
+                item.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item.t).astype("float32"), item.t.name))
 
 
 class _Rewriter:
@@ -71,6 +86,16 @@ class _Rewriter:
     def __init__(self, graph: Walker) -> None:
         self.graph = graph
         self.made: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, node: onnx.NodeProto) -> bool:
+        """Keep what a DequantizeLinear makes of constants, under the name it gives it; say whether they are."""
+        from onnx import numpy_helper
+
+        name = node.output[0]
+        values = self.graph.constant(name)
+        if values is not None:
+            self.made[name] = numpy_helper.from_array(values, name)
+        return values is not None
 
     def product(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """Return the float product for Mul(Cast(MatMulInteger(x, w)), scale_x * scale_w), if `node` is that Mul."""

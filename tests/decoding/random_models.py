@@ -12,7 +12,7 @@ from tdt.kernels.fusion.automaton import Automaton, automaton
 from tdt.onnxfile.walk import Linear, Matrix
 from tdt.spec import ModelFiles, ModelSpec
 from tdt.stages import Encoded
-from tdt.surgery.lifting import DecoderWeights, LstmLayer
+from tdt.surgery.decoder_weights import DecoderWeights, LstmLayer
 
 if TYPE_CHECKING:
     import pytest

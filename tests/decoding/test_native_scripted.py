@@ -12,7 +12,7 @@ from tdt.decoding import native
 from tdt.onnxfile.walk import Linear, Matrix
 from tdt.spec import ModelFiles, ModelSpec
 from tdt.stages import Encoded
-from tdt.surgery.lifting import DecoderWeights, LstmLayer
+from tdt.surgery.decoder_weights import DecoderWeights, LstmLayer
 
 from .. import naive
 from .test_native_engine import events

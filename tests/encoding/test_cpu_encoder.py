@@ -11,7 +11,7 @@ import pytest
 
 from tdt.encoding.cpu_encoder import open_on_cpu
 from tdt.errors import ProviderError
-from tdt.onnxfile.graph import load_model, read_graph
+from tdt.onnxfile import load_model, read_graph
 from tdt.quantization.pipeline import Quantised, quantize
 from tdt.runtime.backend import Backend
 from tdt.runtime.ort import onnxruntime

@@ -12,7 +12,7 @@ import pytest
 from tdt.encoding import device_sessions
 from tdt.encoding.device_sessions import open_on_device
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.runtime.backend import Backend
 from tdt.surgery.editing import EditableGraph
 from tdt.surgery.lengths import float_lengths

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.surgery.editing import EditableGraph
 
 if TYPE_CHECKING:

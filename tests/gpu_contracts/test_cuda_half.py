@@ -8,7 +8,7 @@ import pytest
 
 from tdt.encoding.device_sessions import open_on_device
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.quantization.half_model import to_half
 from tdt.runtime import placement, provider_options
 from tdt.runtime.backend import Backend

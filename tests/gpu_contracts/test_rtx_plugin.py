@@ -16,7 +16,7 @@ import pytest
 
 from tdt.errors import ProviderError
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import read_graph
+from tdt.onnxfile import read_graph
 from tdt.runtime import provider_options
 from tdt.runtime.backend import Backend
 from tdt.runtime.driver import read_driver

@@ -16,7 +16,7 @@ import pytest
 from tdt import errors
 from tdt.model.finding import find_model
 from tdt.model.vocabulary import parse_vocabulary
-from tdt.onnxfile.graph import load_model, without_links
+from tdt.onnxfile import load_model, without_links
 from tdt.runtime.backend import Backend
 from tdt.runtime.session import Session
 

@@ -14,7 +14,7 @@ import pytest
 from tdt import errors
 from tdt.model.finding import BUNDLED, find_model, inspect_model
 from tdt.model.layouts import choose
-from tdt.onnxfile.graph import load_model, read_graph
+from tdt.onnxfile import load_model, read_graph
 from tdt.onnxfile.proto import read_model
 
 from .. import tiny_models

@@ -15,7 +15,7 @@ from tdt.commands import main
 from tdt.errors import OptionError, QuantizationError
 from tdt.model.finding import find_model
 from tdt.model.sidecar import read_sidecar
-from tdt.onnxfile.graph import load_model, read_graph
+from tdt.onnxfile import load_model, read_graph
 from tdt.quantization import half_model
 from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.half_model import to_half

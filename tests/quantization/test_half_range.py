@@ -11,7 +11,7 @@ import pytest
 
 import tdt
 from tdt.errors import DecodingError, QuantizationError
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.quantization.half import half_body
 from tdt.quantization.half_model import to_half
 from tdt.quantization.half_peaks import HEADROOM, too_large

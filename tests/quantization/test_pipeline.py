@@ -17,7 +17,7 @@ from tdt.commands import main
 from tdt.errors import CalibrationAudioError, CalibrationValueError, OptionError, QuantizationError
 from tdt.model.finding import find_model
 from tdt.model.sidecar import SIDECAR, read_sidecar
-from tdt.onnxfile.graph import read_graph
+from tdt.onnxfile import read_graph
 from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.calibration import Checkpoint, calibrate
 from tdt.quantization.clips import Clip, read_audio, require_speech, sounding_seconds

@@ -8,7 +8,7 @@ import pytest
 
 from tdt.loading import choose_backends
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import GraphInfo, read_graph
+from tdt.onnxfile import GraphInfo, read_graph
 from tdt.runtime.backend import Backend
 from tdt.runtime.numbers import advice, computed_in
 

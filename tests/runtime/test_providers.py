@@ -17,7 +17,7 @@ from tdt.encoding.device_encoder import DeviceEncoder
 from tdt.errors import AudioTooLongError, OptionError, ProviderError
 from tdt.loading import choose_backends
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import read_graph
+from tdt.onnxfile import read_graph
 from tdt.runtime import engine_cache, placement, provider_options, providers
 from tdt.runtime.backend import Backend
 from tdt.runtime.diagnosis import Facts, explain

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from tdt.errors import ProviderError
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import read_graph
+from tdt.onnxfile import read_graph
 from tdt.runtime import built_engine, engine_cache, provider_options, providers
 from tdt.runtime.backend import Backend
 from tdt.runtime.built_engine import REPORT_NAME, as_built

@@ -15,7 +15,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.runtime.backend import Backend
 from tdt.runtime.session import Session
 from tdt.surgery.causal_convolutions import OPERATOR, causal_convolutions, runs_causal_convolutions

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.runtime.backend import Backend
 from tdt.runtime.session import Session, model_key
 from tdt.surgery import encoder_graph

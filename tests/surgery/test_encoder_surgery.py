@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from tdt.encoding.position_cache import PositionCache
-from tdt.onnxfile.graph import load_model, read_graph
+from tdt.onnxfile import load_model, read_graph
 from tdt.quantization.parts import find_linears
 from tdt.runtime.backend import Backend
 from tdt.runtime.session import Session

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from tdt.model.finding import find_model
-from tdt.onnxfile.graph import load_model
+from tdt.onnxfile import load_model
 from tdt.quantization.half_model import to_half
 from tdt.runtime.backend import Backend
 from tdt.runtime.session import Session

@@ -1,0 +1,142 @@
+"""The bundled model in the forms that people have, made with ONNX Runtime's own quantisers."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from .parakeet_tiny import BUNDLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ENCODER, DECODER = "encoder-model.onnx", "decoder_joint-model.onnx"
+
+
+def source(name: str, opset: int | None = None) -> Any:
+    """Return a graph of the bundled model, converted to an operator set."""
+    from onnx import version_converter
+
+    model = onnx.load(str(BUNDLED / name))
+    return model if opset is None else version_converter.convert_version(model, opset)
+
+
+def blocks(
+    model: Any, bits: int, block: int, *, symmetric: bool, level: int = 0, gather: bool = False, qdq: bool = False,
+    whole_channels: bool = False,
+) -> Any:  # fmt: skip
+    """Return a graph with its products, and with `gather` its embedding, in blocks of few bits."""
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    from onnxruntime.quantization.quant_utils import QuantFormat
+
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
+    quantizer = MatMulNBitsQuantizer(
+        model,
+        bits=bits,
+        block_size=block,
+        is_symmetric=symmetric,
+        accuracy_level=level,
+        quant_format=QuantFormat.QDQ if qdq else QuantFormat.QOperator,
+        op_types_to_quantize=("MatMul", "Gather") if gather else ("MatMul",),
+        channel_wised_quantize=whole_channels,
+    )
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        quantizer.process()
+    return quantizer.model.model
+
+
+def half(model: Any) -> Any:
+    """Return a graph in float16, its ports in float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return convert_float_to_float16(model, keep_io_types=True)
+
+
+def static(name: str, folder: Path, *, signed: bool, per_channel: bool, symmetric: bool = False) -> Any:
+    """Return a graph with static Q/DQ pairs: of all operators of the decoder, of the encoder's products."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = list(_feeds(name))
+
+        def get_next(self) -> Any:
+            return self.left.pop() if self.left else None
+
+    logging.getLogger().setLevel(logging.ERROR)
+    kind, path = QuantType.QInt8 if signed else QuantType.QUInt8, folder / f"static-{name}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize_static(
+            str(BUNDLED / name),
+            str(path),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=per_channel,
+            activation_type=kind,
+            weight_type=kind,
+            op_types_to_quantize=["MatMul"] if name == ENCODER else None,
+            extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": signed},
+        )
+    return onnx.load(str(path))
+
+
+def _feeds(name: str) -> Any:
+    rng = np.random.default_rng(5)
+    for number in range(48):
+        if name == ENCODER and number < 3:
+            yield {"audio_signal": rng.standard_normal((1, 128, 200)).astype(np.float32), "length": np.array([200])}
+        elif name == DECODER:
+            state = np.tanh(rng.standard_normal((2, 2, 1, 160))).astype(np.float32)
+            yield {
+                "encoder_outputs": rng.standard_normal((1, 144, 1)).astype(np.float32),
+                "targets": np.array([[int(rng.integers(257))]], np.int32),
+                "target_length": np.array([1], np.int32),
+                "input_states_1": state[0],
+                "input_states_2": state[1],
+            }
+
+
+def write(folder: Path, make: Callable[[str], Any]) -> Path:
+    """Write the bundled model into a new folder, with graphs that `make` returns by file name."""
+    shutil.copytree(BUNDLED, folder)
+    for name in (ENCODER, DECODER):
+        onnx.save(make(name), str(folder / name))
+    return folder
+
+
+def _dynamic(name: str, folder: Path) -> Any:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.getLogger().setLevel(logging.ERROR)
+    path = folder / f"dynamic-{name}"
+    quantize_dynamic(str(BUNDLED / name), str(path), weight_type=QuantType.QInt8)
+    return onnx.load(str(path))
+
+
+# What the table in tools/readme/models.md calls them -> how a graph is made; the second argument is a scratch folder.
+FORMS: dict[str, Callable[[str, Path], Any]] = {
+    "float32": lambda name, _: source(name),
+    "float16": lambda name, _: half(source(name)),
+    "8 bits, dynamic (`MatMulInteger`)": _dynamic,
+    "Q/DQ, int8, symmetric": lambda name, at: static(name, at, signed=True, per_channel=True, symmetric=True),
+    "Q/DQ, int8, with zero points": lambda name, at: static(name, at, signed=True, per_channel=False),
+    "Q/DQ, uint8": lambda name, at: static(name, at, signed=False, per_channel=False),
+    "`MatMulNBits`, 8 bits": lambda name, _: blocks(source(name), 8, 32, symmetric=False),
+    "`MatMulNBits`, 4 bits, with `GatherBlockQuantized`": lambda name, _: blocks(
+        source(name), 4, 32, symmetric=False, gather=name == DECODER
+    ),
+    "`MatMulNBits`, accuracy level 4": lambda name, _: blocks(source(name), 4, 32, symmetric=True, level=4),
+    "`MatMulNBits` in float16": lambda name, _: blocks(half(source(name)), 4, 32, symmetric=True),
+    "Q/DQ of weights, int4 in whole blocks": lambda name, _: blocks(source(name, 21), 4, 16, symmetric=True, qdq=True),
+    "Q/DQ of weights, uint4 in blocks": lambda name, _: blocks(source(name, 21), 4, 16, symmetric=False, qdq=True),
+}
