@@ -1,0 +1,303 @@
+"""The engine room: many callers share one model; what they get is what :meth:`tdt.Recognizer.transcribe` gives.
+
+Threads read audio and make features, one worker a device runs the encoder, a decoder works beside it. Knows no HTTP: an
+asyncio program uses it as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypedDict, Unpack
+
+from tdt.errors import (
+    OptionError,
+    RequestTimeoutError,
+    SelfCheckError,
+    ServerClosedError,
+    TdtError,
+)
+from tdt.lifetime import Bound
+from tdt.scheduled import Known
+from tdt.serving.admission import Admission
+from tdt.serving.jobs import LongJob, Source, prepared
+from tdt.serving.metrics import Metrics
+from tdt.serving.runs import Entry, Runs
+from tdt.serving.settings import Settings
+from tdt.text import Transcript, merged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+
+    from tdt.recognizer import Recognizer
+    from tdt.serving.device import Device
+
+_CLIP = Path(__file__).parents[1] / "models" / "recordings" / "15_hello_world.flac"
+_DRAIN_STEP_SECONDS = 0.01
+
+
+class AskOptions(TypedDict, total=False):
+    """What a caller says about its sound."""
+
+    phrases: Any
+    channel: int | None
+    track: int | None
+    name: str
+
+
+class Engine(Bound):
+    """Transcribes for many callers at a time; an asynchronous context manager.
+
+    Parameters
+    ----------
+    recognizer : Recognizer
+        Stays open until the engine is closed.
+    settings : Settings, optional
+
+    Attributes
+    ----------
+    recognizer, settings
+        As given.
+    metrics : Metrics
+    admission : Admission
+        Permits for requests, and keys.
+
+    Examples
+    --------
+    >>> import asyncio, tdt
+    >>> from tdt.serving import Engine
+    >>> async def hear(sound: bytes) -> str:
+    ...     async with Engine(tdt.load()) as engine:
+    ...         return (await engine.transcribe(sound)).text
+    """
+
+    def __init__(self, recognizer: Recognizer, settings: Settings | None = None) -> None:
+        self.recognizer = recognizer
+        self.settings = Settings() if settings is None else settings
+        self.metrics = Metrics()
+        self.admission = Admission(self.settings, self.metrics)
+        self._open = ExitStack()
+        self._runs: Runs | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Warm up, transcribe a bundled clip, and take requests from then on.
+
+        Raises
+        ------
+        SelfCheckError
+            What the clip gives here is not what it gives by :meth:`tdt.Recognizer.transcribe`.
+        TdtError
+            In its kinds: the provider does not run, the recogniser has been closed.
+        """
+        settings, recognizer = self.settings, self.recognizer
+        with ExitStack() as opened:
+            scheduled = recognizer.scheduled(settings.max_batch)
+            opened.enter_context(scheduled.lifetime.use())
+            self._scheduled = scheduled
+            self._readers = opened.enter_context(ThreadPoolExecutor(settings.readers, "tdt-reader"))
+            # Recordings of hours are under way together, each in turn; more than a batch of them gains nothing.
+            self._long = opened.enter_context(ThreadPoolExecutor(settings.max_batch, "tdt-long"))
+            self._runs = Runs(scheduled, settings.collect_ms / 1000, self.metrics)
+            opened.callback(self._runs.close)
+            await asyncio.to_thread(recognizer.warmup)
+            self.admission.closed = False
+            await self._check_itself()
+            self._open = opened.pop_all()
+
+    async def close(self, *, drain: bool = True) -> None:
+        """Take no more requests, let those under way be done, and release all but the recogniser.
+
+        Parameters
+        ----------
+        drain : bool
+            Whether to wait for the requests; without, they end with an error.
+        """
+        self.admission.closed = True
+        while drain and self.admission.under_way:
+            await asyncio.sleep(_DRAIN_STEP_SECONDS)
+        await asyncio.to_thread(self._open.close)
+
+    @property
+    def device(self) -> Device:
+        """The one worker of the device, for jobs of one's own: ``await engine.device.run(job, live=True)``.
+
+        Raises
+        ------
+        ServerClosedError
+            The engine has not been started.
+        """
+        return self._room.device
+
+    @property
+    def healthy(self) -> bool:
+        """Whether requests are taken."""
+        return not self.admission.closed and self._room.device.is_alive()
+
+    async def transcribe(self, data: bytes | BinaryIO, **ask: Unpack[AskOptions]) -> Transcript:
+        """Transcribe one recording, short or long; cancelled, it frees its place at once.
+
+        Parameters
+        ----------
+        data : bytes or binary file object
+            Encoded sound. A file object is read by other threads until this returns.
+        **ask
+            `phrases` as in :meth:`tdt.Recognizer.decode_piece`; `channel` and `track` as in
+            :meth:`tdt.Recognizer.transcribe`; `name`, what errors call it.
+
+        Raises
+        ------
+        AudioError
+            In its kinds.
+        QueueFullError
+            As many as :attr:`Settings.queue` are under way.
+        RecordingTooLongError, RequestTimeoutError, ServerClosedError
+            The bounds of the settings; the engine is closing.
+        DeviceMemoryError
+            Half a batch does not fit the card either.
+        """
+        parts: list[Transcript] = []
+        seconds: float | None = None
+        async with aclosing(self._heard(data, ask)) as heard:
+            async for part, seconds in heard:  # noqa: B007  the last says how long it is
+                if part is not None:
+                    parts.append(part)
+        return parts[0] if len(parts) == 1 and seconds is None else merged(parts, seconds)
+
+    async def stream(self, data: bytes | BinaryIO, **ask: Unpack[AskOptions]) -> AsyncIterator[Transcript]:
+        """Yield what becomes final of a recording, in order; what is not longer than a window is one part.
+
+        Parameters, errors: as :meth:`transcribe`. An error comes after the parts before it.
+        """
+        async with aclosing(self._heard(data, ask)) as heard:
+            async for part, _ in heard:
+                if part is not None:
+                    yield part
+
+    # --- within ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _room(self) -> Runs:
+        if self._runs is None:
+            raise ServerClosedError
+        return self._runs
+
+    async def _heard(
+        self, data: bytes | BinaryIO, ask: AskOptions
+    ) -> AsyncGenerator[tuple[Transcript | None, float | None]]:
+        """Yield the parts of a recording, those of a long one with the seconds heard; hold a permit meanwhile."""
+        source = Source(_binary(data), ask.get("channel"), ask.get("track"), ask.get("name", "the recording"))
+        known = Known(ask.get("phrases"))
+        self._scheduled_or_refuse().check(known)
+        begun = time.monotonic()
+        deadline = asyncio.get_running_loop().time() + self.settings.timeout
+        threads: list[Future[Any]] = []
+        done = False
+        try:
+            with self.admission.permit():
+                entry = await self._within(deadline, self._started(threads, self._readers, prepared, self._scheduled,
+                                                                   source, known, self.settings.max_seconds))  # fmt: skip
+                self.metrics.observe("tdt_stage_seconds", time.monotonic() - begun, "read")
+                if isinstance(entry, Entry):
+                    yield await self._decoded(deadline, entry), None
+                else:
+                    async for part in self._parts(deadline, entry, threads):
+                        yield part
+                done = True
+        except TdtError:
+            done = True
+            raise
+        finally:
+            if not done:
+                self.metrics.add("tdt_abandoned_total")
+            self.metrics.observe("tdt_stage_seconds", time.monotonic() - begun, "request")
+            source.gone = True
+            for thread in threads:
+                if not thread.cancel():  # until it is done, it reads the data
+                    await asyncio.wait([asyncio.wrap_future(thread)])
+
+    async def _decoded(self, deadline: float, entry: Entry) -> Transcript:
+        """Let an entry wait for its run; return its transcript."""
+        assert entry.clip is not None
+        self._room.add(entry)
+        transcript: Transcript = await self._within(deadline, asyncio.wrap_future(entry.future))
+        self.metrics.add("tdt_audio_seconds_total", entry.clip.seconds)
+        if entry.clip.problem is not None:
+            entry.clip.problem.partial = transcript
+            raise entry.clip.problem
+        return transcript
+
+    async def _parts(
+        self, deadline: float, job: LongJob, threads: list[Future[Any]]
+    ) -> AsyncGenerator[tuple[Transcript | None, float]]:
+        """Yield the parts of a long recording."""
+        loop = asyncio.get_running_loop()
+        line: asyncio.Queue[Any] = asyncio.Queue()
+        shared = job.share(self._room)
+        running = self._started(
+            threads, self._long, job.run, lambda item: loop.call_soon_threadsafe(line.put_nowait, item)
+        )
+        before = 0.0
+        try:
+            while (item := await self._within(deadline, line.get())) is not None:
+                part, seconds = item
+                self.metrics.add("tdt_audio_seconds_total", seconds - before)
+                before = seconds
+                yield part, seconds
+            await running
+        finally:
+            shared.abandon()
+
+    @staticmethod
+    def _started(threads: list[Future[Any]], pool: ThreadPoolExecutor, work: Any, *given: Any) -> asyncio.Future[Any]:
+        """Run a function in a pool, and note it."""
+        threads.append(pool.submit(work, *given))
+        return asyncio.wrap_future(threads[-1])
+
+    async def _within(self, deadline: float, awaited: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await awaited
+        except TimeoutError as error:
+            if isinstance(error, TdtError):
+                raise
+            self.metrics.add("tdt_abandoned_total")
+            raise RequestTimeoutError(self.settings.timeout) from None
+
+    def _scheduled_or_refuse(self) -> Any:
+        if self.admission.closed:
+            raise ServerClosedError
+        return self._scheduled
+
+    async def _check_itself(self) -> None:
+        clip = await asyncio.to_thread(_CLIP.read_bytes)
+        alone = await asyncio.to_thread(self.recognizer.transcribe, clip)
+        together = await asyncio.gather(self.transcribe(clip), self.transcribe(clip))
+        for transcript in together:
+            if transcript.text != alone.text:
+                raise SelfCheckError(alone.text, transcript.text)
+
+
+def _binary(data: Any) -> BinaryIO:
+    """Return a file object; paths and addresses are none: whoever may call does not thereby read this machine's files.
+
+    Raises
+    ------
+    OptionError
+    """
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return io.BytesIO(data)
+    if hasattr(data, "read"):
+        found: BinaryIO = data
+        return found
+    raise OptionError("data", f"an object of type {type(data).__name__}", "bytes or a binary file object")
