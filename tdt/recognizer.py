@@ -199,7 +199,7 @@ class Recognizer(StageByStage, Listening):
         return stages.long_form(reading_of(options)[0], whole_number("jobs", jobs, *WHOLE["jobs"]))
 
     def scheduled(self, batch_size: int) -> Scheduled:
-        """Return the work in steps, for a scheduler such as :class:`tdt.serving.Engine`; a batch has so many at most."""
+        """Return the work in steps for a scheduler such as :class:`tdt.serving.Engine`; a batch has so many at most."""
         from tdt.scheduled import Scheduled
 
         with self._lifetime.use():

@@ -69,8 +69,8 @@ class UploadTimeoutError(RequestError, TimeoutError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"The body did not arrive within {seconds:g} s, the longest that this server waits (--upload-seconds). Send "
-            "it faster, or in a smaller format."
+            f"The body did not arrive within {seconds:g} s, the longest that this server waits (--upload-seconds). "
+            "Send it faster, or in a smaller format."
         )
 
 
@@ -112,8 +112,8 @@ class RequestTimeoutError(RequestError, TimeoutError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"The request was not done within {seconds:g} s, the longest that this server works on one (--timeout). Send "
-            "a shorter recording, or ask when less is going on."
+            f"The request was not done within {seconds:g} s, the longest that this server works on one (--timeout). "
+            "Send a shorter recording, or ask when less is going on."
         )
 
 

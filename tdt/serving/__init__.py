@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
-    from tdt.serving.app import create_app as create_app
     from tdt.serving.engine import Engine as Engine
-    from tdt.serving.server import serve as serve
     from tdt.serving.settings import Settings as Settings
 
 __getattr__, __all__ = door(
     __name__,
-    {"app": "create_app", "engine": "Engine", "server": "serve", "settings": "Settings"},
+    {"engine": "Engine", "settings": "Settings"},
 )

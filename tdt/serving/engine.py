@@ -205,8 +205,9 @@ class Engine(Bound):
         done = False
         try:
             with self.admission.permit():
-                entry = await self._within(deadline, self._started(threads, self._readers, prepared, self._scheduled,
-                                                                   source, known, self.settings.max_seconds))  # fmt: skip
+                most = self.settings.max_seconds
+                reading = self._started(threads, self._readers, prepared, self._scheduled, source, known, most)
+                entry = await self._within(deadline, reading)
                 self.metrics.observe("tdt_stage_seconds", time.monotonic() - begun, "read")
                 if isinstance(entry, Entry):
                     yield await self._decoded(deadline, entry), None

@@ -1,4 +1,4 @@
-"""A recording on its way into the engine: opened and made ready by a reader's thread, or, a long one, run by its own."""
+"""A recording on its way into the engine: made ready by a reader's thread or, a long one, run by one of its own."""
 
 from __future__ import annotations
 
@@ -54,17 +54,20 @@ def prepared(scheduled: Scheduled, source: Source, known: Known, most_seconds: f
         raise ServerClosedError  # to nobody
     opened = scheduled.open(source, channel=source.channel, track=source.track)
     try:
-        if (opened.seconds or 0.0) > most_seconds:
-            raise RecordingTooLongError(most_seconds)
+        _check_length(opened.seconds or 0.0, most_seconds)
         if opened.long:
             return LongJob(scheduled, opened, source, known, most_seconds)
         clip = scheduled.clip(opened)
-        if clip.seconds > most_seconds:
-            raise RecordingTooLongError(most_seconds)
+        _check_length(clip.seconds, most_seconds)
         return Entry(source, scheduled.features(clip), clip.seconds, clip, known)
     except BaseException:
         opened.close()
         raise
+
+
+def _check_length(seconds: float, most_seconds: float) -> None:
+    if seconds > most_seconds:
+        raise RecordingTooLongError(most_seconds)
 
 
 class LongJob:
@@ -106,7 +109,8 @@ class LongJob:
 
     def _run(self, tell: Callable[[Any], object]) -> None:
         shared, opened = self._shared, self._opened
-        assert shared is not None and opened.reader is not None
+        assert shared is not None
+        assert opened.reader is not None
         if shared.gone:
             opened.close()
             return
@@ -120,8 +124,7 @@ class LongJob:
                     told.append(part.transcript)
                 tell((part.transcript, part.recording.seconds))
                 error = part.recording.error
-                if opened.reader.samples_read > self._most_seconds * SAMPLE_RATE_HZ:
-                    raise RecordingTooLongError(self._most_seconds)
+                _check_length(opened.reader.samples_read / SAMPLE_RATE_HZ, self._most_seconds)
                 if error is not None and not isinstance(error, AudioTailError):
                     break
         if isinstance(error, AudioTailError):
