@@ -26,6 +26,7 @@ _MOST_FIELDS = 64
 _FIELD_BYTES = 1 << 16
 # How long, at most, the rest of a refused body is read on, so that its sender gets to see the answer.
 _LINGER_SECONDS = 2.0
+_LINGER_BYTES = 16_000_000
 
 
 class Body:
@@ -87,8 +88,9 @@ class Body:
         """Read the rest and forget it, not for long: who still sends may look at the answer only then."""
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                while not self.complete:
-                    await self._next()
+                left = _LINGER_BYTES
+                while not self.complete and left > 0:
+                    left -= len(await self._next())
         except (TimeoutError, ClientDisconnect):
             return
 
