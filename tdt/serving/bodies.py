@@ -72,7 +72,7 @@ class Body:
             raise UploadTooLargeError(self._most)
         if not self._headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise FormError("its content type is not multipart/form-data")
-        parser = MultiPartParser(
+        parser = _Parser(
             self._headers, self._counted(), max_files=1, max_fields=_MOST_FIELDS, max_part_size=_FIELD_BYTES
         )
         try:
@@ -82,6 +82,9 @@ class Body:
             raise UploadTimeoutError(self._seconds) from None
         except MultiPartException as error:
             raise FormError(error.message.strip().rstrip(".")) from error
+        if not parser.ended:
+            parser.close_files()
+            raise FormError("it ends before its last boundary")
         return [(name, _plain(value)) for name, value in form.multi_items()]
 
     async def linger(self) -> None:
@@ -115,6 +118,30 @@ class Body:
         self.complete = not message.get("more_body", False)
         part: bytes = message.get("body", b"")
         return part
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, that knows whether the form has come to its end: of one cut short it forgets to close a file."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.ended = False
+        self._files: list[UploadFile] = []
+
+    def on_headers_finished(self) -> None:
+        """Take a part."""
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            self._files.append(self._current_part.file)
+
+    def on_end(self) -> None:
+        """Note the end."""
+        self.ended = True
+
+    def close_files(self) -> None:
+        """Close what the form has brought."""
+        for upload in self._files:
+            upload.file.close()
 
 
 def _plain(value: str | UploadFile) -> Any:
