@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.reading import AudioSource, Reading
     from tdt.spec import ModelSpec
-    from tdt.stages import Encoded, Features, Float32
+    from tdt.stages import Encoded, Features, Float32, Hypothesis
 
 Result: TypeAlias = Transcript | TdtError
 
@@ -281,24 +281,28 @@ class Stages(Bound):
     def _encode(self, batch: _Batch, timeline: Recorder) -> Encoded:
         return self.encoder.encode_for_decoding(batch.made, timeline)
 
-    def _decode(self, batch: _Batch, timeline: Recorder) -> list[Transcript]:
+    def transcripts(self, clips: Sequence[Clip], hypotheses: Sequence[Hypothesis]) -> list[Transcript]:
+        """Return the transcripts of whole clips, what short ones were padded with taken off."""
         from tdt.encoding import short_padding
 
-        paddings = [short_padding(len(clip.samples)) for clip in batch.clips]
+        paddings = [short_padding(len(clip.samples)) for clip in clips]
+        return [
+            build(
+                hypothesis,
+                self.spec,
+                audio_seconds=clip.seconds,
+                confidence=self.confidence,
+                left_pad=left / SAMPLE_RATE_HZ,
+                clamp=right > 0,
+            )
+            for hypothesis, clip, (left, right) in zip(hypotheses, clips, paddings, strict=True)
+        ]
+
+    def _decode(self, batch: _Batch, timeline: Recorder) -> list[Transcript]:
         engine = self._engine_at([clip.index for clip in batch.clips])
         hypotheses, _ = engine.decode(batch.made, None, timeline)
         with timeline.span("text"):
-            transcripts = [
-                build(
-                    hypothesis,
-                    self.spec,
-                    audio_seconds=clip.seconds,
-                    confidence=self.confidence,
-                    left_pad=left / SAMPLE_RATE_HZ,
-                    clamp=right > 0,
-                )
-                for hypothesis, clip, (left, right) in zip(hypotheses, batch.clips, paddings, strict=True)
-            ]
+            transcripts = self.transcripts(batch.clips, hypotheses)
         if isinstance(timeline, Timeline):
             timeline.add_audio(sum(clip.seconds for clip in batch.clips))
             return [replace(transcript, timeline=timeline) for transcript in transcripts]

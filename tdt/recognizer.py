@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tdt.pipeline import Result, Stages
     from tdt.protocols import Node
     from tdt.reading import AudioSource
+    from tdt.scheduled import Scheduled
     from tdt.spec import ModelFiles
     from tdt.text import Segment, Transcript
 
@@ -196,6 +197,13 @@ class Recognizer(StageByStage, Listening):
         """Return the pipeline for long recordings; `jobs` of them share their batches."""
         stages = self._stages.guided(fusion_of(options)).counted(1)
         return stages.long_form(reading_of(options)[0], whole_number("jobs", jobs, *WHOLE["jobs"]))
+
+    def scheduled(self, batch_size: int) -> Scheduled:
+        """Return the work in steps for a scheduler such as :class:`tdt.serving.Engine`; a batch has so many at most."""
+        from tdt.scheduled import Scheduled
+
+        with self._lifetime.use():
+            return Scheduled(self._stages, self._lifetime, whole_number("batch_size", batch_size, *WHOLE["batch_size"]))
 
     def warmup(self) -> None:
         """Run every stage once on a second of silence, so that the first call pays for nothing."""

@@ -98,7 +98,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             *("errors", "stages", "steps", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
             *("lifetime", "ending", "aside", "dependencies", "checks", "failures", "showing", "whole_files"),
-            *("error_root", "model_errors", "run_errors"),
+            *("error_root", "model_errors", "run_errors", "request_errors"),
         }
     ),
     frozenset({"onnxfile", "text", "fusion"}),
@@ -118,11 +118,12 @@ FLOORS: tuple[frozenset[str], ...] = (
             "options",
             "stagewise",
             "measuring",
+            "scheduled",
             "__init__",
         }
     ),
     frozenset({"profiling"}),
-    frozenset({"quantization", "conversion", "doctor"}),
+    frozenset({"quantization", "conversion", "doctor", "serving"}),
     frozenset({"commands"}),
     frozenset({"__main__"}),
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdt.longform.ahead import in_stages as in_stages
     from tdt.longform.batching import WINDOW_SECONDS as WINDOW_SECONDS
     from tdt.longform.batching import BatchRule as BatchRule
+    from tdt.longform.batching import like_length as like_length
     from tdt.longform.batching import plan_batches as plan_batches
     from tdt.longform.batching import window_size as window_size
     from tdt.longform.checkpoint import Journal as Journal
@@ -36,7 +37,7 @@ __getattr__, __all__ = door(
     __name__,
     {
         "ahead": "Ahead in_stages",
-        "batching": "WINDOW_SECONDS BatchRule plan_batches window_size",
+        "batching": "WINDOW_SECONDS BatchRule like_length plan_batches window_size",
         "checkpoint": "Journal source_identity take_up",
         "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_rule card_bytes make_plan provider_seconds",
         "recording": "LongForm",

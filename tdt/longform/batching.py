@@ -53,6 +53,11 @@ class BatchRule(NamedTuple):
 USUAL = BatchRule()
 
 
+def like_length(longest: float, shortest: float) -> bool:
+    """Say whether clips from `shortest` to `longest` seconds may share a run: little of it is padding."""
+    return longest - shortest <= max(PADDING_SHARE * longest, PADDING_SECONDS)
+
+
 def plan_batches(seconds: Sequence[float], rule: BatchRule = USUAL) -> list[list[int]]:
     """Group clips of like length, longest first, so that little of a batch is padding.
 
@@ -78,8 +83,7 @@ def plan_batches(seconds: Sequence[float], rule: BatchRule = USUAL) -> list[list
     longest = 0.0
     for index in sorted(range(len(seconds)), key=lambda index: -seconds[index]):
         count = len(batches[-1]) + 1 if batches else 1
-        fits = rule.takes(count, longest) and longest - seconds[index] <= max(PADDING_SHARE * longest, PADDING_SECONDS)
-        if batches and fits:
+        if batches and rule.takes(count, longest) and like_length(longest, seconds[index]):
             batches[-1].append(index)
         else:
             batches.append([index])
