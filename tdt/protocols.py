@@ -38,15 +38,19 @@ class Extractor(Protocol):
         ...
 
 
-class AcousticEncoder(Protocol):
-    """Makes encoder frames of features."""
-
-    def encode(self, features: Features, timeline: Recorder = NULL) -> Encoded:
-        """Encode a batch."""
-        ...
+class FrameEncoder(Protocol):
+    """Makes encoder frames of features, to be decoded."""
 
     def encode_for_decoding(self, features: Features, timeline: Recorder = NULL, *, on_host: bool = False) -> Encoded:
         """Encode a batch, copying no more than decoding needs; `on_host` where its frames are to be cut into pieces."""
+        ...
+
+
+class AcousticEncoder(FrameEncoder, Protocol):
+    """The encoder of a model."""
+
+    def encode(self, features: Features, timeline: Recorder = NULL) -> Encoded:
+        """Encode a batch."""
         ...
 
     def batching(self) -> str:

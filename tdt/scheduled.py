@@ -15,6 +15,7 @@ import numpy as np
 from tdt.decoding import GuidedEngine
 from tdt.failures import typed
 from tdt.lifetime import Bound
+from tdt.longform import BatchRule
 from tdt.pipeline import Clip
 from tdt.reading import Reading, label
 from tdt.stages import Encoded, Features
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
     from tdt.audio import Opened
     from tdt.lifetime import Lifetime
-    from tdt.longform import BatchRule, Part
+    from tdt.longform import Part
     from tdt.pipeline import Stages
-    from tdt.protocols import AcousticEncoder
+    from tdt.protocols import FrameEncoder
     from tdt.text import Transcript
 
 
@@ -43,6 +44,7 @@ class Known:
 
 
 NOTHING = Known()
+RUN_SECONDS = 60.0  # padding included, on the CPU
 
 
 class Scheduled(Bound):
@@ -60,16 +62,8 @@ class Scheduled(Bound):
     def __init__(self, stages: Stages, lifetime: Lifetime, most: int) -> None:
         self.lifetime = lifetime
         self._stages = stages
-        whole = stages.long_form(Reading())
-        self.rule: BatchRule = whole.batches._replace(most=most)
-        # On the CPU windows of one recording gain nothing by sharing a run, and others wait for the whole of it.
-        rule = whole.batches if stages.works_ahead else whole.batches._replace(most=1)
-        self._long_form = replace(whole, batches=rule)
-
-    @property
-    def on_device(self) -> bool:
-        """Whether the encoder runs elsewhere than on the CPU."""
-        return self._stages.works_ahead
+        self._long_form = stages.long_form(Reading())
+        self.rule = _rule(self._long_form.batches, most, on_device=stages.works_ahead)
 
     def check(self, known: Known) -> None:
         """Refuse what cannot be listened for.
@@ -127,13 +121,13 @@ class Scheduled(Bound):
         hypotheses, _ = self._guided(known).decode(encoded)
         return self._stages.transcripts(clips, hypotheses)
 
-    def parts(self, opened: Opened, encoder: AcousticEncoder, known: Known = NOTHING) -> Generator[Part, None, None]:
+    def parts(self, opened: Opened, encoder: FrameEncoder, known: Known = NOTHING) -> Generator[Part, None, None]:
         """Yield what becomes final of a long recording, whose windows go through the encoder that is given.
 
         Parameters
         ----------
         opened : Opened
-        encoder : AcousticEncoder
+        encoder : FrameEncoder
             Encodes on the host, from a thread of the recording's own.
         known : Known, optional
         """
@@ -149,6 +143,16 @@ class Scheduled(Bound):
         phrases = [one.phrases if one.phrases is None else (one.phrases,) for one in known]
         engine = self._stages.guided({"phrases": phrases}).engine
         return engine.at([0]) if len(known) == 1 and isinstance(engine, GuidedEngine) else engine
+
+
+def _rule(usual: BatchRule, most: int, *, on_device: bool) -> BatchRule:
+    """Return how large a batch of several callers may be: as memory allows and, on the CPU, no longer than a window.
+
+    Nothing is gained there by longer runs, and whoever comes next waits for the whole of one.
+    """
+    if on_device:
+        return usual._replace(most=most)
+    return BatchRule(most, lambda clips, longest: clips * longest <= RUN_SECONDS and usual.fits(clips, longest))
 
 
 def stacked(rows: Sequence[Features]) -> Features:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tdt.audio import BlockReader
     from tdt.longform.chunking import Plan
     from tdt.longform.windows import Piece
-    from tdt.protocols import AcousticEncoder, Engine, Extractor
+    from tdt.protocols import Engine, Extractor, FrameEncoder
     from tdt.spec import ModelSpec
     from tdt.stages import Features
     from tdt.text import ConfidenceLike
@@ -61,7 +61,7 @@ class LongForm(Bound):
 
     spec: ModelSpec
     extractor: Extractor
-    encoder: AcousticEncoder
+    encoder: FrameEncoder
     engine: Engine
     plan: Plan
     confidence: ConfidenceLike = "entropy"

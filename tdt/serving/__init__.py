@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.serving.app import create_app as create_app
     from tdt.serving.engine import Engine as Engine
+    from tdt.serving.server import claim as claim
+    from tdt.serving.server import serve as serve
     from tdt.serving.settings import Settings as Settings
 
 __getattr__, __all__ = door(
     __name__,
-    {"engine": "Engine", "settings": "Settings"},
+    {"app": "create_app", "engine": "Engine", "server": "claim serve", "settings": "Settings"},
 )

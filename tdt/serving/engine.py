@@ -166,36 +166,31 @@ class Engine(Bound):
         DeviceMemoryError
             Half a batch does not fit the card either.
         """
-        parts: list[Transcript] = []
-        seconds: float | None = None
-        async with aclosing(self._heard(data, ask)) as heard:
-            async for part, seconds in heard:  # noqa: B007  the last says how long it is
+        found: list[Transcript] = []
+        seconds = 0.0
+        async with aclosing(self.parts(data, **ask)) as parts:
+            async for part, seconds in parts:  # noqa: B007  the last says how long it is
                 if part is not None:
-                    parts.append(part)
-        return parts[0] if len(parts) == 1 and seconds is None else merged(parts, seconds)
+                    found.append(part)
+        return found[0] if len(found) == 1 and found[0].audio_seconds == seconds else merged(found, seconds)
 
     async def stream(self, data: bytes | BinaryIO, **ask: Unpack[AskOptions]) -> AsyncIterator[Transcript]:
         """Yield what becomes final of a recording, in order; what is not longer than a window is one part.
 
         Parameters, errors: as :meth:`transcribe`. An error comes after the parts before it.
         """
-        async with aclosing(self._heard(data, ask)) as heard:
-            async for part, _ in heard:
+        async with aclosing(self.parts(data, **ask)) as parts:
+            async for part, _ in parts:
                 if part is not None:
                     yield part
 
-    # --- within ---------------------------------------------------------------------------------------------------
+    async def parts(
+        self, data: bytes | BinaryIO, **ask: Unpack[AskOptions]
+    ) -> AsyncGenerator[tuple[Transcript | None, float]]:
+        """Yield what becomes final of a recording, perhaps nothing, with the seconds that are done.
 
-    @property
-    def _room(self) -> Runs:
-        if self._runs is None:
-            raise ServerClosedError
-        return self._runs
-
-    async def _heard(
-        self, data: bytes | BinaryIO, ask: AskOptions
-    ) -> AsyncGenerator[tuple[Transcript | None, float | None]]:
-        """Yield the parts of a recording, those of a long one with the seconds heard; hold a permit meanwhile."""
+        Parameters, errors: as :meth:`transcribe`.
+        """
         source = Source(_binary(data), ask.get("channel"), ask.get("track"), ask.get("name", "the recording"))
         known = Known(ask.get("phrases"))
         self._scheduled_or_refuse().check(known)
@@ -210,9 +205,10 @@ class Engine(Bound):
                 entry = await self._within(deadline, reading)
                 self.metrics.observe("tdt_stage_seconds", time.monotonic() - begun, "read")
                 if isinstance(entry, Entry):
-                    yield await self._decoded(deadline, entry), None
+                    transcript = await self._decoded(deadline, entry)
+                    yield transcript, transcript.audio_seconds
                 else:
-                    async for part in self._parts(deadline, entry, threads):
+                    async for part in self._long_parts(deadline, entry, threads):
                         yield part
                 done = True
         except TdtError:
@@ -223,9 +219,15 @@ class Engine(Bound):
                 self.metrics.add("tdt_abandoned_total")
             self.metrics.observe("tdt_stage_seconds", time.monotonic() - begun, "request")
             source.gone = True
-            for thread in threads:
-                if not thread.cancel():  # until it is done, it reads the data
-                    await asyncio.wait([asyncio.wrap_future(thread)])
+            await _at_rest(threads)
+
+    # --- within ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _room(self) -> Runs:
+        if self._runs is None:
+            raise ServerClosedError
+        return self._runs
 
     async def _decoded(self, deadline: float, entry: Entry) -> Transcript:
         """Let an entry wait for its run; return its transcript."""
@@ -238,10 +240,10 @@ class Engine(Bound):
             raise entry.clip.problem
         return transcript
 
-    async def _parts(
+    async def _long_parts(
         self, deadline: float, job: LongJob, threads: list[Future[Any]]
     ) -> AsyncGenerator[tuple[Transcript | None, float]]:
-        """Yield the parts of a long recording."""
+        """Yield the parts of a long recording from the thread that runs it."""
         loop = asyncio.get_running_loop()
         line: asyncio.Queue[Any] = asyncio.Queue()
         shared = job.share(self._room)
@@ -287,6 +289,13 @@ class Engine(Bound):
         for transcript in together:
             if transcript.text != alone.text:
                 raise SelfCheckError(alone.text, transcript.text)
+
+
+async def _at_rest(threads: list[Future[Any]]) -> None:
+    """Wait until no thread reads the data any more; what has not begun never will."""
+    for thread in threads:
+        if not thread.cancel() and not thread.done():
+            await asyncio.gather(asyncio.wrap_future(thread), return_exceptions=True)
 
 
 def _binary(data: Any) -> BinaryIO:

@@ -111,14 +111,14 @@ class LongJob:
         shared, opened = self._shared, self._opened
         assert shared is not None
         assert opened.reader is not None
-        if shared.gone:
+        if shared.is_gone():
             opened.close()
             return
         error: TdtError | None = None
         told = []
         with closing(self._scheduled.parts(opened, shared, self._known)) as parts:
             for part in parts:
-                if shared.gone:
+                if shared.is_gone():
                     return
                 if part.transcript is not None:
                     told.append(part.transcript)

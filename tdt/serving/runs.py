@@ -200,17 +200,13 @@ class SharedEncoder(Bound):
     request : object
         Whose windows they are.
 
-    Attributes
-    ----------
-    gone : bool
-        Whether nobody wants the recording any more: windows are refused.
     """
 
     def __init__(self, runs: Runs, request: object) -> None:
         self._runs, self._request = runs, request
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
-        self.gone = False
+        self._gone = False
 
     def encode_for_decoding(self, features: Features, timeline: Recorder = NULL, *, on_host: bool = True) -> Encoded:  # noqa: ARG002
         """Encode a batch of windows, each when it has its turn.
@@ -223,19 +219,19 @@ class SharedEncoder(Bound):
         entries = [self._entry(features, row) for row in range(len(features.lengths))]
         with self._lock:
             self._entries = entries
-            if self.gone:
+            if self._gone:
                 self._cancel()
         self._runs.add(*(entry for entry in entries if not entry.gone))
         return joined([entry.future.result() for entry in entries])
 
-    def encode(self, features: Features, timeline: Recorder = NULL) -> Encoded:
-        """Encode a batch; the same here."""
-        return self.encode_for_decoding(features, timeline)
+    def is_gone(self) -> bool:
+        """Say whether nobody wants the recording any more: windows are refused."""
+        return self._gone
 
     def abandon(self) -> None:
         """Refuse windows from now on, and those that wait."""
         with self._lock:
-            self.gone = True
+            self._gone = True
             self._cancel()
 
     def _cancel(self) -> None:

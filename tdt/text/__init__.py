@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tdt.text.transcript import build as build
     from tdt.text.writers import ConsoleWriter as ConsoleWriter
     from tdt.text.writers import FileWriter as FileWriter
+    from tdt.text.writers import growing as growing
 
 __getattr__, __all__ = door(
     __name__,
@@ -40,6 +41,6 @@ __getattr__, __all__ = door(
         "render": "FORMATS rounded",
         "segmenting": "Segmenter merged",
         "transcript": "SEGMENT_SEPARATORS Segment Token Transcript Word build",
-        "writers": "ConsoleWriter FileWriter",
+        "writers": "ConsoleWriter FileWriter growing",
     },
 )

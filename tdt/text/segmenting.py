@@ -106,4 +106,6 @@ def merged(parts: Sequence[Transcript], audio_seconds: float | None = None) -> T
         words=tuple(word for item in parts for word in item.words),
         segments=tuple(segment for item in parts for segment in item.segments),
         audio_seconds=last if audio_seconds is None else audio_seconds,
+        logprobs=tuple(value for item in parts for value in item.logprobs),
+        segment_sizes=tuple(size for item in parts for size in item.segment_sizes),
     )

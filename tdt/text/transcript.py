@@ -80,6 +80,10 @@ class Transcript:
         Where the time of the call went, where that was asked for.
     candidates : tuple of Candidate
         With a beam, for audio that was not cut: the hypotheses that are left, best first, the text's own among them.
+    logprobs : tuple of float
+        Log-probability of each token.
+    segment_sizes : tuple of int
+        How many tokens each segment has.
     """
 
     text: str
@@ -89,6 +93,8 @@ class Transcript:
     audio_seconds: float
     timeline: Timeline | None = field(default=None, compare=False, repr=False)
     candidates: tuple[Candidate, ...] = field(default=(), repr=False)
+    logprobs: tuple[float, ...] = field(default=(), compare=False, repr=False)
+    segment_sizes: tuple[int, ...] = field(default=(), compare=False, repr=False)
 
 
 class _Span(NamedTuple):
@@ -173,6 +179,8 @@ def build(
             Candidate(pieces.text(other.hypothesis.token_ids.tolist()), other.score)
             for other in hypothesis.alternatives
         ),
+        logprobs=tuple(hypothesis.logprobs.tolist()),
+        segment_sizes=tuple(segment.last - segment.first + 1 for segment in segments),
     )
 
 

@@ -1,0 +1,117 @@
+"""The server's life: a port that is claimed first, a start that fails loudly, an end that lets requests be done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from tdt.ending import at_work
+from tdt.errors import OptionError
+from tdt.serving.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tdt.serving.engine import Engine
+    from tdt.serving.settings import Settings
+
+log = logging.getLogger("tdt.serving")
+STOPPED = 143  # as a shell reports what SIGTERM ended
+_LOOPBACK = ("127.", "::1", "localhost")
+_BACKLOG = 2048
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def claim(settings: Settings) -> socket.socket:
+    """Return a socket that listens where the settings say, before a model is loaded for nothing.
+
+    Raises
+    ------
+    OptionError
+        The address is none of this machine's, or taken.
+    """
+    host, port = settings.host, settings.port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+    except OSError as error:
+        expected = f"an address of this machine and a free port ({error.strerror or error})"
+        raise OptionError("--host and --port", f"{host}:{port}", expected) from error
+    if not host.startswith(_LOOPBACK) and not settings.api_keys:
+        log.warning(
+            "listening on %s without a key: whoever reaches this address may use the server (--api-key-file)", host
+        )
+    return found
+
+
+def serve(engine: Engine, settings: Settings, listening: socket.socket) -> int:
+    """Serve until a signal comes; return the exit status.
+
+    The first SIGTERM or SIGINT lets the requests under way be done and takes no other; the second ends at once.
+
+    Parameters
+    ----------
+    engine : Engine
+        One that has not been started.
+    settings : Settings
+    listening : socket
+        As :func:`claim` gives it.
+
+    Raises
+    ------
+    TdtError
+        In its kinds: the engine cannot start.
+    """
+    return asyncio.run(_serve(engine, settings, listening))
+
+
+async def _serve(engine: Engine, settings: Settings, listening: socket.socket) -> int:
+    await engine.start()  # not by the application: what is wrong is raised here, in its own kind
+    app = create_app(engine, settings)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, backlog=_BACKLOG, lifespan="off", server_header=False, ws="auto"
+    )
+    server = _Server(config)
+    try:
+        host, port = listening.getsockname()[:2]
+        log.info(
+            "%s on %s: http://%s:%d", settings.model, settings.provider, f"[{host}]" if ":" in host else host, port
+        )
+        await server.serve([listening])
+        await engine.close(drain=not server.force_exit)
+    finally:
+        listening.close()
+    return STOPPED if server.force_exit else 0
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's, whose signals end it without being raised again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals by the loop while it serves."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._end)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _end(self) -> None:
+        if self.should_exit:
+            log.warning("told twice to end: requests under way are left")
+            self.force_exit = True
+            at_work.hurry(STOPPED)
+        else:
+            log.info("ending: requests under way will be done")
+            self.should_exit = True
