@@ -25,6 +25,7 @@ from tdt.lifetime import Bound
 from tdt.scheduled import Known
 from tdt.serving.admission import Admission
 from tdt.serving.jobs import LongJob, Source, prepared
+from tdt.serving.live_room import LiveSessions
 from tdt.serving.metrics import Metrics
 from tdt.serving.runs import Entry, Runs
 from tdt.serving.settings import Settings
@@ -65,6 +66,8 @@ class Engine(Bound):
     metrics : Metrics
     admission : Admission
         Permits for requests, and keys.
+    live : LiveSessions
+        Those who speak while they are listened to.
 
     Examples
     --------
@@ -80,6 +83,7 @@ class Engine(Bound):
         self.settings = Settings() if settings is None else settings
         self.metrics = Metrics()
         self.admission = Admission(self.settings, self.metrics)
+        self.live = LiveSessions(self)
         self._open = ExitStack()
         self._runs: Runs | None = None
 

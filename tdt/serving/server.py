@@ -14,6 +14,7 @@ import uvicorn
 from tdt.ending import at_work
 from tdt.errors import OptionError
 from tdt.serving.app import create_app
+from tdt.serving.listening import LONGEST_BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,8 @@ log = logging.getLogger("tdt.serving")
 STOPPED = 143  # as a shell reports what SIGTERM ended
 _LOOPBACK = ("127.", "::1", "localhost")
 _BACKLOG = 2048
+# Whose sound waits for the model is not read meanwhile, nor are its pongs.
+_PONG_SECONDS = 60
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -77,7 +80,15 @@ async def _serve(engine: Engine, settings: Settings, listening: socket.socket) -
     await engine.start()  # not by the application: what is wrong is raised here, in its own kind
     app = create_app(engine, settings)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, backlog=_BACKLOG, lifespan="off", server_header=False, ws="auto"
+        app,
+        log_config=None,
+        access_log=False,
+        backlog=_BACKLOG,
+        lifespan="off",
+        server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=LONGEST_BLOCK,
+        ws_ping_timeout=_PONG_SECONDS,
     )
     server = _Server(config)
     try:
