@@ -45,6 +45,7 @@ LONGEST_TEXT = 1 << 18  # characters
 START_SECONDS = 30.0
 CLOSED = 1000  # of a socket: as it should be
 REFUSED = 4000  # and where something is refused: this, with the status of the answer that HTTP would give
+_USUAL = LiveAsk()
 _FIELDS = frozenset({"type", "rate", "format", "channels", "latency", "phrases"})
 
 
@@ -87,7 +88,7 @@ class Conversation:
     def __init__(self, latency: str | None = None) -> None:
         self._latency = latency
         self.stage = Stage.OPENING
-        self.ask = LiveAsk()
+        self.ask = _USUAL
         self._mixer = BlockMixer("The stream")
 
     def take(self, message: str | bytes) -> Heard:
@@ -127,19 +128,19 @@ class Conversation:
         unknown = sorted(set(fields) - _FIELDS)
         if unknown:
             raise FieldError(unknown[0][:60], "is not known here", f"one of {', '.join(sorted(_FIELDS))}")
-        form = fields.get("format", "pcm16")
+        form = fields.get("format", _USUAL.format)
         if form not in FORMATS if isinstance(form, str) else True:
             raise FieldError("format", _shown(form), "pcm16 or float32, little-endian")
         latency = fields.get("latency")
         if latency is None and self._latency is not None:
             latency = int(self._latency) if self._latency in map(str, PRESETS) else self._latency
-        latency = LiveAsk.latency if latency is None else latency
+        latency = _USUAL.latency if latency is None else latency
         if isinstance(latency, bool) or latency not in PRESETS or not isinstance(latency, int):
             raise FieldError("latency", _shown(latency), "4, 2 or 1 (seconds)")
         return LiveAsk(
-            _whole(fields, "rate", LiveAsk.rate, *RATES),
+            _whole(fields, "rate", _USUAL.rate, *RATES),
             form,
-            _whole(fields, "channels", LiveAsk.channels, *CHANNELS),
+            _whole(fields, "channels", _USUAL.channels, *CHANNELS),
             latency,
             _phrases(fields.get("phrases", [])),
         )
@@ -155,8 +156,8 @@ class Conversation:
         dtype, channels = FORMATS[self.ask.format], self.ask.channels
         if len(block) % (dtype.itemsize * channels):
             raise AudioValueError(
-                f"A block of {len(block)} bytes is no whole number of {self.ask.format} samples of {channels} channels; "
-                f"a multiple of {dtype.itemsize * channels} bytes is expected."
+                f"A block of {len(block)} bytes holds no whole number of samples; a multiple of "
+                f"{dtype.itemsize * channels} bytes is expected: {self.ask.format}, {channels} channels."
             )
         samples = np.frombuffer(block, dtype).reshape(-1, channels)
         return Sound(self._mixer.mono(samples if channels > 1 else samples[:, 0]))
@@ -214,7 +215,7 @@ def told(said: Said) -> dict[str, Any]:
     if isinstance(said, Progress):
         return {"type": "heard", **{name: _rounded(value) for name, value in said._asdict().items()}}
     if isinstance(said, TdtError):
-        return {"type": "error", **refused(said)[1]}
+        return {"type": "error", **refused(said)[1], "fatal": False}
     assert isinstance(said, Update)
     words = [
         {
@@ -263,14 +264,15 @@ class Listening:
         code = CLOSED
         try:
             await self._talk(socket, offered)
-        except TdtError as error:
-            refusal, _ = refused(error)
-            code = REFUSED + refusal.status
-            log.info("a live stream was refused: %s", refusal.code)
-            with suppress(WebSocketDisconnect, RuntimeError):  # gone meanwhile
-                await socket.send_json(told(error) | {"fatal": True})
         except WebSocketDisconnect:
             return
+        except Exception as error:  # noqa: BLE001  whatever it is, the client is told
+            refusal, body = refused(error)
+            code = REFUSED + refusal.status
+            # Its kind alone: a message or trace of whatever failed could hold what was said.
+            log.info("a live stream was refused: %s (%s)", refusal.code, type(error).__name__)
+            with suppress(WebSocketDisconnect, RuntimeError):  # gone meanwhile
+                await socket.send_json({"type": "error", **body, "fatal": True})
         with suppress(WebSocketDisconnect, RuntimeError):
             await socket.close(code)
 
