@@ -21,6 +21,7 @@ FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
     "style.css": ("style.css", "text/css; charset=utf-8"),
     "captions.js": ("captions.js", "text/javascript; charset=utf-8"),
+    "live.js": ("live.js", "text/javascript; charset=utf-8"),
     "view.js": ("view.js", "text/javascript; charset=utf-8"),
     "wire.js": ("wire.js", "text/javascript; charset=utf-8"),
     "sound.js": ("sound.js", "text/javascript; charset=utf-8"),
