@@ -48,6 +48,7 @@ class Page {
     for (const button of document.querySelectorAll("[data-format]")) button.addEventListener("click", () => this.save(button.dataset.format));
     by("captions").addEventListener("click", () => this.toggle());
     by("help").addEventListener("click", () => by("keys").showModal());
+    by("settings").addEventListener("submit", (event) => event.preventDefault());
     by("size").addEventListener("change", ({ target }) => { document.documentElement.dataset.size = target.value; });
     by("announce").addEventListener("change", ({ target }) => { this.view.announce = target.checked; });
     by("player").addEventListener("timeupdate", ({ target }) => this.view.mark(target.currentTime + this.played.start));

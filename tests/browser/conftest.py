@@ -1,0 +1,90 @@
+"""Chromium without a window, with a file as its microphone, on a server of the tiny model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import tdt
+
+from ..serving.running import PATIENCE, served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..serving.running import Served
+
+playwright = pytest.importorskip("playwright.sync_api", reason="tools/test-browser installs it")
+CLIP = Path(tdt.__file__).parent / "models/recordings/15_hello_world.flac"
+CHROMIUM = os.environ.get("TDT_CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for a condition; the page's policy forbids Playwright's own way, which evaluates a text within it."""
+    end = time.monotonic() + PATIENCE
+    while not page.evaluate(condition):
+        assert time.monotonic() < end, f"{condition} did not come about: {page.inner_text('body')}"
+        page.wait_for_timeout(50)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Served]:
+    with served() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is said to it: a second of silence, the clip, and silence for as long as any test lasts."""
+    path = tmp_path_factory.mktemp("microphone") / "said.wav"
+    samples, rate = soundfile.read(CLIP, dtype="int16")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        silence = np.zeros(rate, np.int16)
+        file.writeframes(np.concatenate([silence, samples, np.tile(silence, 240)]).tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(microphone: Path) -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: tools/test-browser installs it")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream"),
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-audio-capture={microphone}%noloop",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Served) -> Iterator[Any]:
+    """The page, freshly loaded; a message on its console, or a request to another host, fails the test."""
+    context = browser.new_context(viewport={"width": 1000, "height": 760}, color_scheme="light")
+    context.set_default_timeout(1000 * PATIENCE)
+    trouble: list[str] = []
+    made = context.new_page()
+    made.on("console", lambda message: trouble.append(message.text))
+    made.on("pageerror", lambda error: trouble.append(str(error)))
+    made.on("request", lambda request: request.url.startswith((server.http, "blob:", "data:")) or trouble.append(request.url))
+    made.goto(server.http)
+    until(made, "document.getElementById('model').textContent !== '…'")
+    yield made
+    context.close()
+    assert trouble == []
