@@ -6,7 +6,7 @@
     python tools/bench_serve.py load [--model M] [--callers 1 4 16 64] [--runs 4]
                                            throughput against transcribe(list), and p50/p95/p99; every text is compared
     python tools/bench_serve.py start [--model M] [--runs 5]
-                                           from the command to /health, the port's claim and the check of itself included
+                                           from the command to /health, with the server's check of itself
 
 Clips: the bundled recordings and, where they are there, the evaluation clips in tests/data/eval. Results go to standard
 output as tables; name the machine beside them. The server runs in a process of its own, the callers in this one.
@@ -88,10 +88,9 @@ def under_load(asr: tdt.Recognizer, options: list[str], callers: list[int], runs
                 begun = time.perf_counter()
                 asr.transcribe(sounds * each)
                 ratios.append(((time.perf_counter() - begun) / took, took))
-            _, took = min(ratios, key=lambda pair: pair[1])
-            _row(
-                many, replies, wanted, statistics.median(ratio for ratio, _ in ratios), each * audio / took, took, each
-            )
+            took = min(took for _, took in ratios)
+            ratio = statistics.median(ratio for ratio, _ in ratios)
+            _row(many, replies, wanted, ratio, each * audio / took, took, each)
 
 
 def _row(many: int, replies: list[Reply], wanted: list[str], ratio: float, pace: float, took: float, each: int) -> None:

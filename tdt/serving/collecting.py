@@ -37,6 +37,8 @@ class Entry(Protocol):
         ...
 
 
+# Batches of turns from which entries of like length are picked.
+NEAR_BATCHES = 2
 Item = TypeVar("Item", bound=Entry)
 
 
@@ -86,8 +88,10 @@ class Waiting(Generic[Item]):
             return []
         head, *others = self._in_turn()
         batch = [head]
-        # Those nearest in length first, so that little of a run is padding; in turn where they are equally near.
-        for entry in sorted(others, key=lambda entry: abs(entry.seconds - head.seconds)):
+        # Of those whose turn is near, the nearest in length first, so that little of a run is padding. Of all that
+        # wait, lengths that are rare would wait for ever longer behind those that are not.
+        near = others[: NEAR_BATCHES * self._rule.most]
+        for entry in sorted(near, key=lambda entry: abs(entry.seconds - head.seconds)):
             lengths = [one.seconds for one in (*batch, entry)]
             if self._rule.takes(len(lengths), max(lengths)) and like_length(max(lengths), min(lengths)):
                 batch.append(entry)
