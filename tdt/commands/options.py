@@ -281,6 +281,8 @@ OPTIONS: dict[str, Option] = {
     "host": _option("--host", _SERVING, "address to listen on", default=_SERVED.host, metavar="ADDRESS"),
     "port": _option("--port", _SERVING, "port to listen on; 0 takes a free one", default=_SERVED.port,
                     type=Whole(0, 65_535), metavar="N"),
+    "wyoming": _option("--wyoming", _SERVING, "port of the Wyoming protocol, Home Assistant's", type=Whole(0, 65_535),
+                       shown="not spoken", metavar="PORT"),
     "api_key_file": _option("--api-key-file", _SERVING, "file of keys, one a line: who sends none of them is refused",
                             shown="nobody is", **_FILE),
     "shared_batch": _option("--max-batch", _SERVING, "clips and windows that share a run at most",

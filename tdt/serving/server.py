@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -15,6 +15,7 @@ from tdt.ending import at_work
 from tdt.errors import OptionError
 from tdt.serving.app import create_app
 from tdt.serving.listening import LONGEST_BLOCK
+from tdt.serving.wyoming import Wyoming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,15 +32,21 @@ _PONG_SECONDS = 60
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def claim(settings: Settings) -> socket.socket:
+def claim(settings: Settings, *, wyoming: bool = False) -> socket.socket:
     """Return a socket that listens where the settings say, before a model is loaded for nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+    wyoming : bool
+        Whether on the port of the Wyoming protocol.
 
     Raises
     ------
     OptionError
         The address is none of this machine's, or taken.
     """
-    host, port = settings.host, settings.port
+    host, port = settings.host, settings.wyoming if wyoming else settings.port
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         found = socket.socket(family, socket.SOCK_STREAM)
@@ -47,15 +54,18 @@ def claim(settings: Settings) -> socket.socket:
         found.bind(address)
     except OSError as error:
         expected = f"an address of this machine and a free port ({error.strerror or error})"
-        raise OptionError("--host and --port", f"{host}:{port}", expected) from error
-    if not host.startswith(_LOOPBACK) and not settings.api_keys:
+        given = "--host and --wyoming" if wyoming else "--host and --port"
+        raise OptionError(given, f"{host}:{port}", expected) from error
+    if wyoming and not host.startswith(_LOOPBACK):
+        log.warning("Wyoming on %s: the protocol knows no keys, and whoever reaches this address may use it", host)
+    elif not host.startswith(_LOOPBACK) and not settings.api_keys:
         log.warning(
             "listening on %s without a key: whoever reaches this address may use the server (--api-key-file)", host
         )
     return found
 
 
-def serve(engine: Engine, settings: Settings, listening: socket.socket) -> int:
+def serve(engine: Engine, settings: Settings, listening: socket.socket, wyoming: socket.socket | None = None) -> int:
     """Serve until a signal comes; return the exit status.
 
     The first SIGTERM or SIGINT lets the requests under way be done and takes no other; the second ends at once.
@@ -67,16 +77,18 @@ def serve(engine: Engine, settings: Settings, listening: socket.socket) -> int:
     settings : Settings
     listening : socket
         As :func:`claim` gives it.
+    wyoming : socket, optional
+        For the Wyoming protocol.
 
     Raises
     ------
     TdtError
         In its kinds: the engine cannot start.
     """
-    return asyncio.run(_serve(engine, settings, listening))
+    return asyncio.run(_serve(engine, settings, listening, wyoming))
 
 
-async def _serve(engine: Engine, settings: Settings, listening: socket.socket) -> int:
+async def _serve(engine: Engine, settings: Settings, listening: socket.socket, wyoming: socket.socket | None) -> int:
     await engine.start()  # not by the application: what is wrong is raised here, in its own kind
     app = create_app(engine, settings)
     config = uvicorn.Config(
@@ -96,7 +108,11 @@ async def _serve(engine: Engine, settings: Settings, listening: socket.socket) -
         log.info(
             "%s on %s: http://%s:%d", settings.model, settings.provider, f"[{host}]" if ":" in host else host, port
         )
-        await server.serve([listening])
+        async with AsyncExitStack() as beside:
+            if wyoming is not None:
+                await beside.enter_async_context(Wyoming(engine, wyoming))
+                log.info("Wyoming: tcp://%s:%d", *wyoming.getsockname()[:2])
+            await server.serve([listening])
         await engine.close(drain=not server.force_exit)
     finally:
         listening.close()

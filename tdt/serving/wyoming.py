@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.audio import BlockMixer
-from tdt.errors import FieldError, TdtError, UploadTooLargeError
+from tdt.errors import FieldError, QueueFullError, TdtError, UploadTooLargeError
 from tdt.live import Update
 from tdt.serving.listening import CHANNELS, PHRASES, RATES
 from tdt.serving.live_room import LiveAsk
@@ -34,6 +34,7 @@ log = logging.getLogger("tdt.serving")
 LIVE = "-live"
 _SAMPLE_BYTES = 2
 _LIVE_LATENCY = 2
+_RETRY_SECONDS = 5
 _ATTRIBUTION = {"name": "NVIDIA", "url": "https://huggingface.co/nvidia"}
 _OURS = {"name": "parakeet-tdt", "url": "https://pypi.org/project/parakeet-tdt/"}
 
@@ -43,7 +44,7 @@ def info(model: str) -> Event:
 
     def program(name: str, described: str, *, streams: bool) -> dict[str, Any]:
         kind = {"attribution": _ATTRIBUTION, "installed": True, "description": described, "version": __version__}
-        found = {"name": name, "languages": [], **kind}
+        found = {"name": name, "languages": languages_of(model), **kind}
         return {
             **kind,
             "name": "parakeet-tdt" + (LIVE if streams else ""),
@@ -59,6 +60,42 @@ def info(model: str) -> Event:
     live = program(model + LIVE, "Parakeet-TDT, the transcript while one speaks", streams=True)
     nothing = {name: [] for name in ("tts", "handle", "intent", "wake", "mic", "snd")}
     return Event("info", {"asr": [whole, live], **nothing})
+
+
+def languages_of(model: str) -> list[str]:
+    """Return the languages that a model of this name was made for, as its card lists them; English where it says none.
+
+    Home Assistant offers a recogniser for the languages that it names, and for no others.
+    """
+    if "-v3" in model:
+        return [
+            "bg",
+            "hr",
+            "cs",
+            "da",
+            "nl",
+            "en",
+            "et",
+            "fi",
+            "fr",
+            "de",
+            "el",
+            "hu",
+            "it",
+            "lv",
+            "lt",
+            "mt",
+            "pl",
+            "pt",
+            "ro",
+            "ru",
+            "sk",
+            "sl",
+            "es",
+            "sv",
+            "uk",
+        ]
+    return ["ja"] if model.endswith("-ja") else ["en"]
 
 
 class Wyoming:
@@ -92,6 +129,8 @@ class Wyoming:
         assert task is not None
         self._tasks.add(task)
         try:
+            if len(self._tasks) > self._engine.settings.queue:  # each may hold a recording
+                raise QueueFullError(self._engine.settings.queue, _RETRY_SECONDS)  # noqa: TRY301  told as all others
             await _Client(self._engine, reader, writer).talk()
         except ConnectionError:
             pass  # gone

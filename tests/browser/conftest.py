@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 playwright = pytest.importorskip("playwright.sync_api", reason="tools/test-browser installs it")
 CLIP = Path(tdt.__file__).parent / "models/recordings/15_hello_world.flac"
-CHROMIUM = os.environ.get("TDT_CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CHROMIUM = os.environ.get("TDT_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None
+)
 
 
 def until(page: Any, condition: str) -> None:
@@ -82,7 +84,10 @@ def page(browser: Any, server: Served) -> Iterator[Any]:
     made = context.new_page()
     made.on("console", lambda message: trouble.append(message.text))
     made.on("pageerror", lambda error: trouble.append(str(error)))
-    made.on("request", lambda request: request.url.startswith((server.http, "blob:", "data:")) or trouble.append(request.url))
+    made.on(
+        "request",
+        lambda request: request.url.startswith((server.http, "blob:", "data:")) or trouble.append(request.url),
+    )
     made.goto(server.http)
     until(made, "document.getElementById('model').textContent !== '…'")
     yield made

@@ -126,7 +126,13 @@ def test_all_can_be_done_by_keys(page: Any) -> None:
     wanted = ["word:Hello", "main", "file", "txt", "captions", "Settings", "help"]
     assert [name for name in reached if name in wanted] == wanted, reached
     page.locator(".word").first.focus()
-    for key, word in (("ArrowRight", "world."), ("End", "three."), ("ArrowLeft", "two,"), ("Home", "Hello"), ("ArrowLeft", "Hello")):
+    for key, word in (
+        ("ArrowRight", "world."),
+        ("End", "three."),
+        ("ArrowLeft", "two,"),
+        ("Home", "Hello"),
+        ("ArrowLeft", "Hello"),
+    ):
         page.keyboard.press(key)
         assert page.evaluate("document.activeElement.textContent") == word
     page.keyboard.press("ArrowRight")

@@ -43,7 +43,11 @@ def served(**settings: Any) -> Iterator[Served]:
         wanted = Settings(**({"provider": "cpu"} | settings))
         engine = Engine(recognizer, wanted)
         config = uvicorn.Config(
-            create_app(engine, wanted), lifespan="on", log_config=None, ws="websockets-sansio", ws_max_size=LONGEST_BLOCK
+            create_app(engine, wanted),
+            lifespan="on",
+            log_config=None,
+            ws="websockets-sansio",
+            ws_max_size=LONGEST_BLOCK,
         )
         server = uvicorn.Server(config)
         loops: list[asyncio.AbstractEventLoop] = []
