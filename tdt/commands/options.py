@@ -300,6 +300,8 @@ OPTIONS: dict[str, Option] = {
                        shown="14400", type=seconds(0.01, 864_000), metavar="S"),
     "upload_seconds": _option("--upload-seconds", _SERVING, "how long its body may take to arrive",
                               default=_SERVED.upload_seconds, shown="600", type=seconds(0.01, 864_000), metavar="S"),
+    "repository": _option("repository", _SERVING, "folder of Triton's models; made where it is not there", type=path,
+                          metavar="DIR"),
     "readers": _option("--readers", _SERVING, "threads that decode audio and make features", default=_SERVED.readers,
                        type=Whole(1, 256), metavar="N"),
     # --- engine ---

@@ -135,7 +135,7 @@ class Conversation:
         if latency is None and self._latency is not None:
             latency = int(self._latency) if self._latency in map(str, PRESETS) else self._latency
         latency = _USUAL.latency if latency is None else latency
-        if isinstance(latency, bool) or latency not in PRESETS or not isinstance(latency, int):
+        if isinstance(latency, bool) or not isinstance(latency, int) or latency not in PRESETS:
             raise FieldError("latency", _shown(latency), "4, 2 or 1 (seconds)")
         return LiveAsk(
             _whole(fields, "rate", _USUAL.rate, *RATES),

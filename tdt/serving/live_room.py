@@ -96,6 +96,7 @@ class LiveSessions:
         self._room = LiveRoom(engine.settings.max_batch)
         self._setups: dict[int, Setup] = {}
         self._due: dict[LiveSession, None] = {}
+        self._left: list[LiveStream] = []
         self._pump: asyncio.Task[None] | None = None
         self.sessions: set[LiveSession] = set()
 
@@ -133,8 +134,10 @@ class LiveSessions:
         self._engine.metrics.add("tdt_live_streams", step, session.protocol)
         if step < 0:
             self._due.pop(session, None)
-            if self._pump is None and session.stream is not None:  # else when the step is over
-                self._room.leave(session.stream)
+            if session.stream is not None:
+                self._left.append(session.stream)
+            if self._pump is None:  # else when the step is over: the room belongs to it meanwhile
+                self._let_go()
 
     def wake(self, session: LiveSession) -> None:
         """Take note that a session has a window, or its end."""
@@ -152,13 +155,19 @@ class LiveSessions:
                 answers = await self._answers(given)
                 now = loop.time()
                 for session in given:
-                    if session.gone and session.stream is not None:
-                        self._room.leave(session.stream)
-                    else:
-                        session.answered(answers[session], now)
+                    session.answered(answers[session], now)
+                    if session not in self.sessions and session.stream is not None:  # made for one who had gone
+                        self._left.append(session.stream)
+                self._let_go()
                 await asyncio.sleep(0)  # let those who have been answered be read before the next step
         finally:
             self._pump = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for stream in self._left:
+            self._room.leave(stream)
+        self._left.clear()
 
     async def _answers(self, given: dict[LiveSession, Piece]) -> dict[LiveSession, list[Update] | TdtError]:
         try:

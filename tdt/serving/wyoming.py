@@ -10,7 +10,7 @@ import io
 import logging
 import wave
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -113,7 +113,7 @@ class Wyoming:
         self._engine, self._listening = engine, listening
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Wyoming:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._meet, sock=self._listening, limit=LONGEST_LINE)
         return self
 

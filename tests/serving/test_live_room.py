@@ -64,7 +64,9 @@ def test_many_who_speak_are_as_alone_and_share_runs(block: int) -> None:
     recordings = [audio([*TALK[place:], place + 1, *TALK]) for place in range(6)]
 
     async def test(engine: SpeakingEngine) -> None:
-        watchers = await asyncio.gather(*[talk(engine, samples, block + 160 * n) for n, samples in enumerate(recordings)])
+        watchers = await asyncio.gather(
+            *[talk(engine, samples, block + 160 * n) for n, samples in enumerate(recordings)]
+        )
         for watcher, samples in zip(watchers, recordings, strict=True):
             assert summary(watcher) == summary(feed(engine.setup, samples)[1])
         assert max(len(run) for run in engine.stages.runs) > 1
@@ -184,6 +186,28 @@ def test_who_leaves_amid_a_step_is_let_go_and_costs_no_other_anything() -> None:
         assert len(engine.live._room) == 0
         gc.collect()
         assert gone[0]() is None
+
+    play(test)
+
+
+def test_who_leaves_during_the_step_of_others_is_let_go() -> None:
+    async def test(engine: SpeakingEngine) -> None:
+        async with await engine.live.join(ASK, "test") as leaving:
+            await leaving.hear(audio(TALK))
+            while leaving._in_step or not await leaving.said() or leaving._waiting:
+                await asyncio.sleep(0)
+            assert len(engine.live._room) == 1
+            engine.gate.clear()
+            steps = engine.steps
+            other = asyncio.create_task(talk(engine, audio(TALK), 1600))
+            while engine.steps == steps:
+                await asyncio.sleep(0)
+        assert len(engine.live._room) == 1, "the room belongs to the step"
+        engine.gate.set()
+        assert (await other).finals
+        while engine.live._pump is not None:
+            await asyncio.sleep(0)
+        assert len(engine.live._room) == 0
 
     play(test)
 
