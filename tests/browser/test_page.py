@@ -38,7 +38,8 @@ def drop(page: Any, path: Path, name: str = "talk.flac") -> None:
             const transfer = new DataTransfer();
             transfer.items.add(new File([new Uint8Array(bytes)], name));
             for (const kind of ["dragenter", "dragover", "drop"])
-                document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+                document.body.dispatchEvent(
+                    new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
         }""",
         [list(path.read_bytes()), name],
     )
@@ -117,7 +118,8 @@ def test_all_can_be_done_by_keys(page: Any) -> None:
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("""(() => { const at = document.activeElement;
-                return at.className.includes("word") ? "word:" + at.textContent : at.id || at.textContent.trim(); })()""")
+                if (at.className.includes("word")) return "word:" + at.textContent;
+                return at.id || at.textContent.trim(); })()""")
         )
         if reached[-1] == "help":
             break
@@ -169,8 +171,10 @@ def test_axe_finds_nothing(page: Any, scheme: str) -> None:
     drop(page, CLIP)
     wait_for_state(page, "done")
     page.get_by_text("Settings").click()
-    page.evaluate("""() => { const draft = document.querySelector(".draft"); draft.hidden = false; draft.textContent = "not settled";
-        const alert = document.getElementById("alert"); alert.hidden = false; alert.textContent = "A message."; }""")
+    page.evaluate("""() => {
+        const draft = document.querySelector(".draft"), alert = document.getElementById("alert");
+        const shown = [[draft, "not settled"], [alert, "A message."]];
+        for (const [one, text] of shown) { one.hidden = false; one.textContent = text; } }""")
     # The page's policy forbids scripts that are not its own; the tool goes around it.
     session = page.context.new_cdp_session(page)
     session.send("Runtime.evaluate", {"expression": Path(AXE).read_text(encoding="utf-8")})

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SAID = "Hello world. Testing one, two, three."
 NAME = "parakeet-tdt-tiny"
+MONO = AudioStart(16000, 2, 1).event()
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,9 @@ async def client_of(recognizer: tdt.Recognizer, **given: Any) -> AsyncIterator[t
             asyncio.timeout(PATIENCE),
             Engine(recognizer, Settings(**given)) as engine,
             Wyoming(engine, listening),
+            AsyncTcpClient("127.0.0.1", port) as client,
         ):
-            async with AsyncTcpClient("127.0.0.1", port) as client:
-                yield client, engine, port
+            yield client, engine, port
 
 
 def play(recognizer: tdt.Recognizer, test: Callable[..., Awaitable[None]], **given: Any) -> None:
@@ -76,8 +77,8 @@ async def say(
     if asked:
         await client.write_event(Transcribe(**asked).event())
     await client.write_event(AudioStart(rate, 2, channels).event())
-    for at in range(0, len(samples), size):
-        await client.write_event(AudioChunk(rate, 2, channels, samples[at : at + size].tobytes()).event())
+    for at in range(0, len(samples), 1024):
+        await client.write_event(AudioChunk(rate, 2, channels, samples[at : at + 1024].tobytes()).event())
     await client.write_event(AudioStop().event())
     found = []
     while (event := await client.read_event()) is not None:
@@ -148,13 +149,13 @@ def test_who_asks_for_it_gets_the_transcript_while_speaking(asr: tdt.Recognizer,
     [
         ([AudioStart(16000, 4, 1).event()], "invalid_field"),
         ([AudioStart(0, 2, 1).event()], "invalid_field"),
-        ([AudioStart(16000, 2, 1).event(), AudioChunk(8000, 2, 1, b"\0\0").event()], "invalid_field"),
+        ([MONO, AudioChunk(8000, 2, 1, b"\0\0").event()], "invalid_field"),
         ([AudioStart(16000, 2, 2).event(), AudioChunk(16000, 2, 2, b"\0\0").event()], "invalid_field"),
         (
             [Transcribe(transcript_terms=["☃"]).event(), AudioStart(16000, 2, 1).event(), AudioStop().event()],
             "invalid_value",
         ),
-        ([AudioStart(16000, 2, 1).event(), AudioChunk(16000, 2, 1, bytes(200_000)).event()], "upload_too_large"),
+        ([MONO, AudioChunk(16000, 2, 1, bytes(200_000)).event()], "upload_too_large"),
         ([Transcribe(transcript_names=[""]).event(), AudioStart(16000, 2, 1).event()], "invalid_field"),
     ],
 )
@@ -191,12 +192,14 @@ def test_who_goes_away_frees_the_stream(asr: tdt.Recognizer, clip: np.ndarray) -
 
 def test_more_clients_than_there_are_places_are_told(asr: tdt.Recognizer) -> None:
     async def test(client: AsyncTcpClient, engine: Engine, port: int) -> None:
-        await client.write_event(Describe().event())
-        await client.read_event()
-        async with AsyncTcpClient("127.0.0.1", port) as other:
-            assert Error.from_event(await other.read_event()).code == "queue_full"
+        async with AsyncTcpClient("127.0.0.1", port) as second:
+            for one in (client, second):
+                await one.write_event(Describe().event())
+                await one.read_event()
+            async with AsyncTcpClient("127.0.0.1", port) as third:
+                assert Error.from_event(await third.read_event()).code == "queue_full"
 
-    play(asr, test, queue=1)
+    play(asr, test, queue=2)
 
 
 # --- the wire ---------------------------------------------------------------------------------------------------------
