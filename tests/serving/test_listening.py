@@ -376,3 +376,31 @@ def test_the_log_never_holds_what_was_said(server: Served, clip: np.ndarray, cap
     ours = [record.getMessage() for record in caplog.records if record.name.startswith(("tdt", "uvicorn"))]
     assert any("refused" in line for line in ours)
     assert not any(word in line for line in ours for word in ("Hello", "world", "secret"))
+
+
+def test_a_message_that_is_too_long_closes_the_socket(server: Served) -> None:
+    found, code = asyncio.run(say(server.socket, [bytes((1 << 20) + 2)]))
+    assert (code, [one["type"] for one in found]) == (1009, ["ready"])
+
+
+def test_a_client_that_sends_all_at_once_is_held_back(server: Served, clip: np.ndarray) -> None:
+    """A minute of speech as fast as the line takes it: the server never holds more than its bound and one message."""
+    most = 0.0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max([most, *(one._waiting_samples / 16000 for one in server.engine.live.sessions)])
+            await asyncio.sleep(0.001)
+
+    async def test() -> tuple[list[Any], int]:
+        watching = asyncio.create_task(watch())
+        try:
+            return await say(server.socket, pieces(np.tile(clip, 15), 16000))
+        finally:
+            watching.cancel()
+
+    found, code = asyncio.run(test())
+    assert code == 1000
+    assert updates(found) == alone(np.tile(clip, 15))
+    assert 0 < most <= 11
