@@ -48,7 +48,8 @@ def test_the_states_of_the_page_are_those_of_the_code() -> None:
     heard = re.search(r"const heard = \{ (.*) \};", source)
     assert heard is not None
     found = []
-    for name, body in re.findall(r"^  (\w+): \{ says: (.*) \},$", source, re.MULTILINE):
+    for name, written in re.findall(r"^  (\w+): \{ says: (.*) \},$", source, re.MULTILINE):
+        body = written
         for key, match in shared.items():
             assert match is not None
             body = body.replace(key, match.group(1))
