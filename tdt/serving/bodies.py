@@ -26,6 +26,7 @@ _MOST_FIELDS = 64
 _FIELD_BYTES = 1 << 16
 # How long, at most, the rest of a refused body is read on, so that its sender gets to see the answer.
 _LINGER_SECONDS = 2.0
+_LINGER_BYTES = 16_000_000
 
 
 class Body:
@@ -71,7 +72,7 @@ class Body:
             raise UploadTooLargeError(self._most)
         if not self._headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise FormError("its content type is not multipart/form-data")
-        parser = MultiPartParser(
+        parser = _Parser(
             self._headers, self._counted(), max_files=1, max_fields=_MOST_FIELDS, max_part_size=_FIELD_BYTES
         )
         try:
@@ -81,14 +82,18 @@ class Body:
             raise UploadTimeoutError(self._seconds) from None
         except MultiPartException as error:
             raise FormError(error.message.strip().rstrip(".")) from error
+        if not parser.ended:
+            parser.close_files()
+            raise FormError("it ends before its last boundary")
         return [(name, _plain(value)) for name, value in form.multi_items()]
 
     async def linger(self) -> None:
         """Read the rest and forget it, not for long: who still sends may look at the answer only then."""
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                while not self.complete:
-                    await self._next()
+                left = _LINGER_BYTES
+                while not self.complete and left > 0:
+                    left -= len(await self._next())
         except (TimeoutError, ClientDisconnect):
             return
 
@@ -113,6 +118,30 @@ class Body:
         self.complete = not message.get("more_body", False)
         part: bytes = message.get("body", b"")
         return part
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, that knows whether the form has come to its end: of one cut short it forgets to close a file."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.ended = False
+        self._files: list[UploadFile] = []
+
+    def on_headers_finished(self) -> None:
+        """Take a part."""
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            self._files.append(self._current_part.file)
+
+    def on_end(self) -> None:
+        """Note the end."""
+        self.ended = True
+
+    def close_files(self) -> None:
+        """Close what the form has brought."""
+        for upload in self._files:
+            upload.file.close()
 
 
 def _plain(value: str | UploadFile) -> Any:

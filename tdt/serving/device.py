@@ -44,7 +44,7 @@ class Device(Bound):
         self._live: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopped = False
-        self._thread = threading.Thread(target=self._work, name="tdt-device", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="tdt-serving-device", daemon=True)
         self._thread.start()
 
     def run(self, job: Callable[[], T], *, live: bool = False) -> Awaitable[T]:

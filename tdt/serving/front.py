@@ -111,10 +111,13 @@ class _Exchange:
     async def _answer(self, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
         raw = as_json(body).encode()
         headers |= {"content-type": JSON, "content-length": str(len(raw))}
+        posted = self._scope["method"] in {"POST", "PUT", "PATCH"}
+        if posted and not self.body.complete:
+            headers["connection"] = "close"  # else the server would read on, and forget it, for as long as it comes
         coded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await self._tell({"type": "http.response.start", "status": status, "headers": coded})
         await self._tell({"type": "http.response.body", "body": raw, "more_body": True})
-        if self._scope["method"] in {"POST", "PUT", "PATCH"}:
+        if posted:
             await self.body.linger()
         await self._tell({"type": "http.response.body", "body": b""})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -41,7 +42,7 @@ class Source:
         self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, lambda: True
 
 
-def prepared(scheduled: Scheduled, source: Source, known: Known, most_seconds: float) -> Entry | LongJob:
+def prepared(scheduled: Scheduled, source: Source, known: Known, most_seconds: float = math.inf) -> Entry | LongJob:
     """Open a recording: a short one becomes an entry with its features, a long one a job.
 
     Raises

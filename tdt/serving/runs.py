@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tdt.errors import DeviceMemoryError, TdtError
+from tdt.errors import DeviceMemoryError, ServerClosedError, TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound
 from tdt.scheduled import NOTHING, Known, Scheduled, chosen
@@ -88,23 +88,29 @@ class Runs(Bound):
         self._metrics = metrics
         self._waiting: Waiting[Entry] = Waiting(scheduled.rule, collect_seconds)
         self._room = threading.Semaphore(_BATCHES_AHEAD)
-        self._decoder = ThreadPoolExecutor(1, "tdt-decoder")
+        self._closed = False
+        self._decoder = ThreadPoolExecutor(1, "tdt-serving-decoder")
         self.device = Device(self)
 
     def add(self, *entries: Entry) -> None:
         """Let entries wait for a run."""
         with self.device.turn:
             for entry in entries:
-                self._waiting.add(entry)
+                if self._closed:
+                    entry.end(ServerClosedError())
+                else:
+                    self._waiting.add(entry)
             self._metrics.put("tdt_waiting_runs", len(self._waiting))
             self.device.turn.notify_all()
 
     def close(self) -> None:
-        """End what is under way, and begin nothing more."""
+        """End what is under way, and begin nothing more; what waits ends with an error."""
         self.device.close()
+        with self.device.turn:
+            self._closed = True
         while left := self._waiting.take():
             for entry in left:
-                entry.future.cancel()
+                entry.end(ServerClosedError())
         self._decoder.shutdown()
 
     # --- a source of the device -----------------------------------------------------------------------------------
@@ -178,7 +184,10 @@ class Runs(Bound):
             batch[0].end(decoded)
         else:
             for entry in batch:
-                self.device.submit(partial(self._run, [entry], halve=False))
+                try:
+                    self.device.submit(partial(self._run, [entry], halve=False))
+                except ServerClosedError as closed:
+                    entry.end(closed)
 
     def _transcripts(self, batch: Sequence[Entry], encoded: Encoded) -> list[Any]:
         clips = [entry.clip for entry in batch if entry.clip is not None]
