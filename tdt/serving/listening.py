@@ -44,6 +44,7 @@ LONGEST_BLOCK = 1 << 20  # bytes
 LONGEST_TEXT = 1 << 18  # characters
 START_SECONDS = 30.0
 CLOSED = 1000  # of a socket: as it should be
+ENDING = 1012  # as it should be, since the server ends
 REFUSED = 4000  # and where something is refused: this, with the status of the answer that HTTP would give
 _USUAL = LiveAsk()
 _FIELDS = frozenset({"type", "rate", "format", "channels", "latency", "phrases"})
@@ -274,7 +275,7 @@ class Listening:
             with suppress(WebSocketDisconnect, RuntimeError):  # gone meanwhile
                 await socket.send_json({"type": "error", **body, "fatal": True})
         with suppress(WebSocketDisconnect, RuntimeError):
-            await socket.close(code)
+            await socket.close(ENDING if code == CLOSED and self._sessions.closed else code)
 
     async def _talk(self, socket: WebSocket, offered: list[str]) -> None:
         check_caller(self._admission, socket.headers, offered, guarded=bool(self._settings.api_keys))

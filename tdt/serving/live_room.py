@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -32,6 +33,7 @@ WAITING_SECONDS = 10.0
 # One who does not read what was said to it is not listened to either, from so many updates on.
 _MOST_UNREAD = 64
 _RETRY_SECONDS = 10
+DRAIN_SECONDS = 10.0
 # The resampler holds a little back: where a window is not complete when it should be, it is asked again after this.
 _LITTLE_SECONDS = 0.02
 _NAME = "The live step"
@@ -98,6 +100,7 @@ class LiveSessions:
         self._due: dict[LiveSession, None] = {}
         self._left: list[LiveStream] = []
         self._pump: asyncio.Task[None] | None = None
+        self._closed = False
         self.sessions: set[LiveSession] = set()
 
     async def join(self, ask: LiveAsk, protocol: str) -> LiveSession:
@@ -109,12 +112,27 @@ class LiveSessions:
             The model cannot do what is asked for.
         QueueFullError, ServerClosedError
         """
-        if self._engine.admission.closed:
+        if self._closed or self._engine.admission.closed:
             raise ServerClosedError
         if len(self.sessions) >= MOST_SESSIONS:
             raise QueueFullError(MOST_SESSIONS, _RETRY_SECONDS)
         setup = replace(await self._setup(ask), rate_hz=ask.rate)
         return LiveSession(self, setup, protocol)
+
+    async def drain(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Let nobody begin, end all who speak, and wait so long at most until they have been told the rest."""
+        self._closed = True
+        for session in self.sessions:
+            session.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.sessions:
+                    await asyncio.sleep(_LITTLE_SECONDS)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody may begin any more."""
+        return self._closed
 
     async def _setup(self, ask: LiveAsk) -> Setup:
         """Return what streams of this kind share; with phrases it is made for one alone, by a thread."""
@@ -261,7 +279,9 @@ class LiveSession:
         return None if self.stream is None else self.stream.transcript
 
     async def hear(self, samples: Float32) -> None:
-        """Take samples [shape=(n,)]; waits while too many wait already."""
+        """Take samples [shape=(n,)]; waits while too many wait already. After the end they are dropped."""
+        if self._ending:
+            return
         self._waiting.append(samples)
         self._waiting_samples += len(samples)
         self._look()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tdt.serving.engine import Engine
+    from tdt.serving.live_room import LiveSessions
     from tdt.serving.settings import Settings
 
 log = logging.getLogger("tdt.serving")
@@ -102,7 +103,7 @@ async def _serve(engine: Engine, settings: Settings, listening: socket.socket, w
         ws_max_size=LONGEST_BLOCK,
         ws_ping_timeout=_PONG_SECONDS,
     )
-    server = _Server(config)
+    server = _Server(config, engine.live)
     try:
         host, port = listening.getsockname()[:2]
         log.info(
@@ -120,7 +121,23 @@ async def _serve(engine: Engine, settings: Settings, listening: socket.socket, w
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's, whose signals end it without being raised again."""
+    """Uvicorn's, whose signals end it without being raised again, and which lets those who speak have the last words.
+
+    Parameters
+    ----------
+    config : uvicorn.Config
+    live : LiveSessions
+    """
+
+    def __init__(self, config: uvicorn.Config, live: LiveSessions) -> None:
+        super().__init__(config)
+        self._live = live
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End live streams as their `finish` would, then all the rest."""
+        if not self.force_exit:
+            await self._live.drain()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

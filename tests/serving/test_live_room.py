@@ -238,6 +238,25 @@ def test_a_server_that_ends_is_told() -> None:
     play(test)
 
 
+def test_a_server_that_drains_lets_all_have_the_last_words() -> None:
+    async def test(engine: SpeakingEngine) -> None:
+        async with await engine.live.join(ASK, "test") as session:
+            await session.hear(audio(TALK))
+            hearing = asyncio.create_task(heard(session))
+            draining = asyncio.create_task(engine.live.drain(60))
+            said = await hearing
+            await session.hear(audio(TALK))
+            assert not draining.done(), "it waits until the session is left"
+        await draining
+        watcher = Watcher()
+        watcher.see([item for item in said if isinstance(item, Update)])
+        assert summary(watcher) == summary(feed(engine.setup, audio(TALK))[1])
+        with pytest.raises(ServerClosedError):
+            await engine.live.join(ASK, "test")
+
+    play(test)
+
+
 def test_who_cannot_be_served_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_room, "MOST_SESSIONS", 1)
 
