@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tdt.serving")
 PROTOCOL = "tdt.v1"
 _KEY = "key."
-FORMATS = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+FORMATS: dict[str, np.dtype[Any]] = {"pcm16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 RATES, CHANNELS, PHRASES = (1000, 384_000), (1, 8), 1000
 LONGEST_BLOCK = 1 << 20  # bytes
 LONGEST_TEXT = 1 << 18  # characters

@@ -58,7 +58,7 @@ def info(model: str) -> Event:
 
     whole = program(model, "Parakeet-TDT, the transcript at the end", streams=False)
     live = program(model + LIVE, "Parakeet-TDT, the transcript while one speaks", streams=True)
-    nothing = {name: [] for name in ("tts", "handle", "intent", "wake", "mic", "snd")}
+    nothing: dict[str, list[Any]] = {name: [] for name in ("tts", "handle", "intent", "wake", "mic", "snd")}
     return Event("info", {"asr": [whole, live], **nothing})
 
 

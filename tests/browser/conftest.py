@@ -84,7 +84,8 @@ def page(browser: Any, server: Served) -> Iterator[Any]:
     context.set_default_timeout(1000 * PATIENCE)
     trouble: list[str] = []
     made = context.new_page()
-    made.on("console", lambda message: trouble.append(message.text))
+    refused = "responded with a status of 400"  # which Chromium prints by itself
+    made.on("console", lambda message: refused in message.text or trouble.append(message.text))
     made.on("pageerror", lambda error: trouble.append(str(error)))
     made.on(
         "request",
