@@ -14,13 +14,7 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypedDict, Unpack
 
-from tdt.errors import (
-    OptionError,
-    RequestTimeoutError,
-    SelfCheckError,
-    ServerClosedError,
-    TdtError,
-)
+from tdt.errors import OptionError, RequestTimeoutError, SelfCheckError, ServerClosedError, TdtError
 from tdt.lifetime import Bound
 from tdt.scheduled import NOTHING, Known
 from tdt.serving.admission import Admission

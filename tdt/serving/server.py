@@ -14,7 +14,7 @@ import uvicorn
 from tdt.ending import at_work
 from tdt.errors import OptionError
 from tdt.serving.app import create_app
-from tdt.serving.listening import LONGEST_BLOCK
+from tdt.serving.conversation import LONGEST_BLOCK
 from tdt.serving.wyoming import Wyoming
 
 if TYPE_CHECKING:

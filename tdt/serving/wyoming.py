@@ -17,8 +17,8 @@ import numpy as np
 from tdt.audio import BlockMixer
 from tdt.errors import FieldError, QueueFullError, TdtError, UploadTooLargeError
 from tdt.live import Update
-from tdt.serving.listening import CHANNELS, PHRASES, RATES
-from tdt.serving.live_room import LiveAsk
+from tdt.serving.conversation import CHANNELS, PHRASES, RATES
+from tdt.serving.live_session import LiveAsk
 from tdt.serving.refusing import refused
 from tdt.serving.wyoming_wire import LONGEST_LINE, Event, read_event
 from tdt.version import __version__
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import socket
 
     from tdt.serving.engine import Engine
-    from tdt.serving.live_room import LiveSession
+    from tdt.serving.live_session import LiveSession
 
 log = logging.getLogger("tdt.serving")
 # What is appended to a model's name by those who want the transcript while they speak.

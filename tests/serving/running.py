@@ -12,7 +12,7 @@ import uvicorn
 
 import tdt
 from tdt.serving import Engine, Settings, create_app
-from tdt.serving.listening import LONGEST_BLOCK
+from tdt.serving.conversation import LONGEST_BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

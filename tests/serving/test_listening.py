@@ -22,8 +22,9 @@ from tdt.live import LiveWord, Update
 from tdt.serving import Settings
 from tdt.serving import listening as module
 from tdt.serving.admission import Admission
-from tdt.serving.listening import Conversation, Finish, Sound, Stage, Start, check_caller, finished, told
-from tdt.serving.live_room import LiveAsk, Progress
+from tdt.serving.conversation import Conversation, Finish, Sound, Stage, Start, finished, told
+from tdt.serving.listening import check_caller
+from tdt.serving.live_session import LiveAsk, Progress
 from tdt.serving.metrics import Metrics
 
 from .running import PATIENCE, served

@@ -12,7 +12,7 @@ import soundfile
 
 import tdt
 from tdt.live import PRESETS
-from tdt.serving import listening, live_room
+from tdt.serving import conversation, listening, live_room, live_session
 from tdt.serving.faces import FILES, PAGE
 from tdt.serving.refusing import STATUSES, TABLE
 
@@ -68,15 +68,15 @@ def test_bounds_and_codes_are_those_of_the_code() -> None:
     known = {listening.REFUSED + refusal.status for refusal in (*TABLE.values(), *STATUSES.values())}
     assert codes <= known
     assert {4400, 4401, 4429, 4500, 4503} == codes
-    assert f"{listening.RATES[0]} to {listening.RATES[1]}" in TEXT
-    assert f"1 to {listening.CHANNELS[1]};" in TEXT
-    assert f"at most {listening.PHRASES} phrases" in TEXT
+    assert f"{conversation.RATES[0]} to {conversation.RATES[1]}" in TEXT
+    assert f"1 to {conversation.CHANNELS[1]};" in TEXT
+    assert f"at most {conversation.PHRASES} strings" in TEXT
     assert f"{live_room.MOST_SESSIONS} streams" in TEXT
-    assert (live_room.WAITING_SECONDS, listening.START_SECONDS, listening.LONGEST_BLOCK) == (10, 30, 1 << 20)
+    assert (live_session.WAITING_SECONDS, listening.START_SECONDS, conversation.LONGEST_BLOCK) == (10, 30, 1 << 20)
     assert set(PRESETS) == {4, 2, 1}
     assert len(FILES) == 8
     for name in (
-        *listening._FIELDS - {"type"},
+        *conversation.FIELDS - {"type"},
         "ready",
         "speech",
         "partial",

@@ -12,8 +12,8 @@ import pytest
 
 from tdt.errors import DecodingError, OptionError, QueueFullError, ServerClosedError
 from tdt.live import Update
-from tdt.serving import live_room
-from tdt.serving.live_room import LiveAsk, LiveSession, Progress
+from tdt.serving import live_room, live_session
+from tdt.serving.live_session import LiveAsk, LiveSession, Progress
 
 from ..live.feeding import FRAME, Watcher, audio, feed
 from ..live.test_stream import TALK, summary
@@ -117,7 +117,7 @@ def test_who_is_ahead_of_the_model_waits() -> None:
 
         async with await engine.live.join(ASK, "test") as session:
             sending = asyncio.create_task(send(session))
-            while session._waiting_samples <= 16_000 * live_room.WAITING_SECONDS:
+            while session._waiting_samples <= 16_000 * live_session.WAITING_SECONDS:
                 await asyncio.sleep(0)
             for _ in range(50):
                 await asyncio.sleep(0)
@@ -125,7 +125,7 @@ def test_who_is_ahead_of_the_model_waits() -> None:
             engine.gate.set()
             said = await heard(session)
             await sending
-        assert most <= 16_000 * live_room.WAITING_SECONDS + 1600
+        assert most <= 16_000 * live_session.WAITING_SECONDS + 1600
         watcher = Watcher()
         watcher.see([item for item in said if isinstance(item, Update)])
         assert summary(watcher) == summary(feed(engine.setup, samples)[1])
@@ -134,7 +134,7 @@ def test_who_is_ahead_of_the_model_waits() -> None:
 
 
 def test_who_does_not_read_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_room, "_MOST_UNREAD", 3)
+    monkeypatch.setattr(live_session, "_MOST_UNREAD", 3)
 
     async def test(engine: SpeakingEngine) -> None:
         samples = audio(TALK * 8)

@@ -1,4 +1,4 @@
-// The page's modules in node: the table of its states, and what goes over the wire. Run by test_modules.py.
+// The page's modules in node: the table of its states, and what goes over the wire. Run by test_page_modules.py.
 
 import assert from "node:assert/strict";
 import test from "node:test";

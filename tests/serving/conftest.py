@@ -15,12 +15,12 @@ import soundfile
 
 import tdt
 
-from ..serving.running import PATIENCE, served
+from .running import PATIENCE, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..serving.running import Served
+    from .running import Served
 
 CLIP = Path(tdt.__file__).parent / "models/recordings/15_hello_world.flac"
 CHROMIUM = os.environ.get("TDT_CHROMIUM") or next(
@@ -37,7 +37,7 @@ def until(page: Any, condition: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Served]:
+def page_server() -> Iterator[Served]:
     with served() as running:
         yield running
 
@@ -78,7 +78,7 @@ def browser(microphone: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any, server: Served) -> Iterator[Any]:
+def page(browser: Any, page_server: Served) -> Iterator[Any]:
     """The page, freshly loaded; a message on its console, or a request to another host, fails the test."""
     context = browser.new_context(viewport={"width": 1000, "height": 760}, color_scheme="light")
     context.set_default_timeout(1000 * PATIENCE)
@@ -89,9 +89,9 @@ def page(browser: Any, server: Served) -> Iterator[Any]:
     made.on("pageerror", lambda error: trouble.append(str(error)))
     made.on(
         "request",
-        lambda request: request.url.startswith((server.http, "blob:", "data:")) or trouble.append(request.url),
+        lambda request: request.url.startswith((page_server.http, "blob:", "data:")) or trouble.append(request.url),
     )
-    made.goto(server.http)
+    made.goto(page_server.http)
     until(made, "document.getElementById('model').textContent !== '…'")
     yield made
     context.close()
