@@ -1,4 +1,4 @@
-"""An option of the command line, as a value: its flags, its heading, its wording, and the reader of its values."""
+"""One option of a subcommand, and the short forms in which the table of options is written."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Option:
 
 
 def option(flags: str, group: str, text: str, *, default: Any = None, shown: str = "", **settings: Any) -> Option:
-    """Return an option; flags are parted by a slash."""
+    """Return an option; of several spellings of its name, each stands after a slash."""
     return Option(tuple(flags.split("/")), group, text, default, shown, settings)
 
 
 def flag(flags: str, group: str, text: str) -> Option:
-    """Return an option without a value."""
+    """Return an option that takes no value."""
     return option(flags, group, text, action="store_true")
 
 

@@ -14,7 +14,6 @@ from tdt.commands.option import Option
 from tdt.commands.option import flag as _flag
 from tdt.commands.option import option as _option
 from tdt.commands.option import repeated as _repeated
-from tdt.commands.serving_options import SERVING
 from tdt.commands.values import (
     Listed,
     Number,
@@ -33,6 +32,7 @@ from tdt.commands.values import (
 )
 from tdt.fusion import MOST_HYPOTHESES
 from tdt.loading import DECODERS, WEIGHTS
+from tdt.serving import Settings
 from tdt.spec import Precision
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ BUNDLED = "the bundled parakeet-tdt-tiny"
 _MODEL, _AUDIO, _LONG, _LIVE, _OUTPUT = "model", "audio", "long recordings", "live", "output"
 _MEASURING, _QUANTISING, _ENGINE, _LANGUAGE = "measuring", "quantising", "engine", "language models"
 _KNOWN = "what is known beforehand"
-_CONVERTING = "converting"
+_CONVERTING, _SERVING = "converting", "serving"
+_SERVED = Settings()
 _PICTURE: dict[str, Any] = {"type": picture, "metavar": "FILE"}
 _FILE: dict[str, Any] = {"type": path, "metavar": "FILE"}
 _MOST_THREADS, _MOST_BATCH, _MOST_RUNS, _MOST_ORDER, _MOST_WEIGHT = 256, 4096, 1_000_000, 5, 1000
@@ -233,7 +234,33 @@ OPTIONS: dict[str, Option] = {
                      type=Listed(Whole(0, 1_000_000_000)), metavar="N,…"),
     "estimator": _option("--estimator", _LANGUAGE, "what estimates probabilities: KenLM's lmplz, or this package's own "
                          "modified Kneser-Ney", default="auto", shown="auto: lmplz where it is installed"),
-    **SERVING,
+    # --- serving ---
+    "host": _option("--host", _SERVING, "address to listen on", default=_SERVED.host, metavar="ADDRESS"),
+    "port": _option("--port", _SERVING, "port to listen on; 0 takes a free one", default=_SERVED.port,
+                    type=Whole(0, 65_535), metavar="N"),
+    "wyoming": _option("--wyoming", _SERVING, "port of the Wyoming protocol, Home Assistant's", type=Whole(0, 65_535),
+                       shown="not spoken", metavar="PORT"),
+    "api_key_file": _option("--api-key-file", _SERVING, "file of keys, one a line: who sends none of them is refused",
+                            shown="nobody is", **_FILE),
+    "shared_batch": _option("--max-batch", _SERVING, "clips and windows that share a run at most",
+                            default=_SERVED.max_batch, type=Whole(1, _MOST_BATCH), metavar="N"),
+    "collect_ms": _option("--collect-ms", _SERVING, "how long the first of a batch waits for company while the encoder "
+                          "is busy", default=_SERVED.collect_ms, shown="5", type=Number(0, 10_000, "milliseconds"),
+                          metavar="MS"),
+    "queue": _option("--queue", _SERVING, "requests under way at a time; more are told to come back",
+                     default=_SERVED.queue, type=Whole(1, 100_000), metavar="N"),
+    "max_mb": _option("--max-mb", _SERVING, "largest upload, in millions of bytes", default=_SERVED.max_mb, shown="100",
+                      type=Number(0.001, 100_000), metavar="MB"),
+    "longest": _option("--max-seconds", _SERVING, "longest recording", default=_SERVED.max_seconds, shown="14400",
+                       type=seconds(1, 864_000), metavar="S"),
+    "timeout": _option("--timeout", _SERVING, "how long a request may take once it is read", default=_SERVED.timeout,
+                       shown="14400", type=seconds(0.01, 864_000), metavar="S"),
+    "upload_seconds": _option("--upload-seconds", _SERVING, "how long its body may take to arrive",
+                              default=_SERVED.upload_seconds, shown="600", type=seconds(0.01, 864_000), metavar="S"),
+    "repository": _option("repository", _SERVING, "folder of Triton's models; made where it is not there", type=path,
+                          metavar="DIR"),
+    "readers": _option("--readers", _SERVING, "threads that decode audio and make features", default=_SERVED.readers,
+                       type=Whole(1, 256), metavar="N"),
     # --- engine ---
     "target": _option("--target", _ENGINE, "cards, several with commas between", default="sm_89,sm_120",
                       type=targets, metavar="SM,…"),

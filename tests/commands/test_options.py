@@ -20,7 +20,8 @@ COMMAND_FILES = sorted((Path(tdt.__file__).parent).rglob("*.py"))
 # Flags that mean another thing elsewhere; each entry of the table says what.
 OTHER_MEANINGS = {
     "--json": {"json", "json_file"},
-    "--max-seconds": {"max_seconds", "calibration_seconds", "engine_seconds"},
+    "--max-batch": {"max_batch", "shared_batch"},
+    "--max-seconds": {"max_seconds", "calibration_seconds", "engine_seconds", "longest"},
     "--model": {"model", "models"},
     "--output": {"folder", "report", "model_folder", "arpa"},
     "--plot": {"plot", "plots"},
