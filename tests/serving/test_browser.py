@@ -94,6 +94,24 @@ def test_a_word_that_is_clicked_plays_from_there(page: Any) -> None:
         page.evaluate("document.getElementById('player').pause()")
 
 
+def test_a_line_that_breaks_is_taken_up_again(page: Any) -> None:
+    """What was said stays, the gap is marked, and the microphone is still heard."""
+    page.add_init_script("""{ const Real = WebSocket; window.lines = [];
+        window.WebSocket = class extends Real { constructor(...given) { super(...given); window.lines.push(this); } }; }""")
+    page.reload()
+    page.get_by_role("button", name="Speak").click()
+    until(page, "document.querySelectorAll('.word').length >= 2")
+    page.evaluate("window.lines[0].close(4503)")  # as a server that is about to end
+    until(page, "document.querySelectorAll('.gap').length === 1")
+    assert text_of(page).startswith("Hello")
+    until(page, "window.lines.length === 2 && document.body.dataset.live === 'yes'")
+    wait_for_state(page, "waiting", "listening", "silence")
+    page.get_by_role("button", name="Stop").click()
+    wait_for_state(page, "done")
+    assert text_of(page).startswith("Hello")
+    assert "connection was lost" in page.inner_text(".gap")
+
+
 def test_a_file_that_is_no_sound_says_so(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("no sound at all\n" * 100, encoding="utf-8")
