@@ -97,7 +97,8 @@ def test_a_word_that_is_clicked_plays_from_there(page: Any) -> None:
 def test_a_line_that_breaks_is_taken_up_again(page: Any) -> None:
     """What was said stays, the gap is marked, and the microphone is still heard."""
     page.add_init_script("""{ const Real = WebSocket; window.lines = [];
-        window.WebSocket = class extends Real { constructor(...given) { super(...given); window.lines.push(this); } }; }""")
+        window.WebSocket = class extends Real {
+            constructor(...given) { super(...given); window.lines.push(this); } }; }""")
     page.reload()
     page.get_by_role("button", name="Speak").click()
     until(page, "document.querySelectorAll('.word').length >= 2")
