@@ -133,6 +133,7 @@ CALLS: dict[str, Callable[[tdt.Recognizer, dict[str, Any]], object]] = {
     "long_form": lambda asr, options: asr.long_form(**options),
     "live": lambda asr, options: asr.live(**options),
     "live_batch": lambda asr, options: asr.live_batch(**({"n": 2} | options)),
+    "scheduled": lambda asr, options: asr.scheduled(**({"batch_size": 2} | options)),
 }
 OPTIONS_OF = {
     "transcribe": set(ReadOptions.__annotations__) | set(TranscribeOptions.__annotations__),
@@ -142,6 +143,7 @@ OPTIONS_OF = {
     "long_form": set(StreamOptions.__annotations__) | {"jobs"},
     "live": set(LiveOptions.__annotations__),
     "live_batch": set(LiveOptions.__annotations__) | {"n"},
+    "scheduled": {"batch_size"},
 }
 PAIRS = [(call, option) for call, options in OPTIONS_OF.items() for option in sorted(options)]
 
