@@ -238,6 +238,8 @@ OPTIONS: dict[str, Option] = {
     "host": _option("--host", _SERVING, "address to listen on", default=_SERVED.host, metavar="ADDRESS"),
     "port": _option("--port", _SERVING, "port to listen on; 0 takes a free one", default=_SERVED.port,
                     type=Whole(0, 65_535), metavar="N"),
+    "wyoming": _option("--wyoming", _SERVING, "port of the Wyoming protocol, Home Assistant's", type=Whole(0, 65_535),
+                       shown="not spoken", metavar="PORT"),
     "api_key_file": _option("--api-key-file", _SERVING, "file of keys, one a line: who sends none of them is refused",
                             shown="nobody is", **_FILE),
     "shared_batch": _option("--max-batch", _SERVING, "clips and windows that share a run at most",
@@ -255,6 +257,8 @@ OPTIONS: dict[str, Option] = {
                        shown="14400", type=seconds(0.01, 864_000), metavar="S"),
     "upload_seconds": _option("--upload-seconds", _SERVING, "how long its body may take to arrive",
                               default=_SERVED.upload_seconds, shown="600", type=seconds(0.01, 864_000), metavar="S"),
+    "repository": _option("repository", _SERVING, "folder of Triton's models; made where it is not there", type=path,
+                          metavar="DIR"),
     "readers": _option("--readers", _SERVING, "threads that decode audio and make features", default=_SERVED.readers,
                        type=Whole(1, 256), metavar="N"),
     # --- engine ---

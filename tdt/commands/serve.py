@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ examples:
   tdt serve                                             on http://127.0.0.1:8000, for this machine only
   tdt serve --model parakeet-tdt-0.6b-v3 --provider cuda:0 --max-batch 32
   tdt serve --host 0.0.0.0 --api-key-file keys.txt      for others, who send one of the keys
+  tdt serve --wyoming 10300                             also Home Assistant's protocol
   curl -F file=@talk.flac localhost:8000/v1/audio/transcriptions
   curl -F file=@talk.flac -F response_format=srt localhost:8000/v1/audio/transcriptions
 
@@ -36,7 +38,7 @@ _PACKAGES = ("starlette", "uvicorn", "python_multipart")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
     add(
-        parser, "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "host", "port",
+        parser, "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "host", "port", "wyoming",
         "api_key_file", "shared_batch", "collect_ms", "queue", "max_mb", "longest", "timeout", "upload_seconds",
         "readers", "quiet",
     )  # fmt: skip
@@ -49,10 +51,12 @@ def run(args: argparse.Namespace) -> int:
 
     _log_to_standard_error(quiet=args.quiet)
     settings = settings_of(args)
-    listening = claim(settings)
-    with listening, load_model(args) as recognizer:
+    with ExitStack() as opened:
+        listening = opened.enter_context(claim(settings))
+        wyoming = None if settings.wyoming is None else opened.enter_context(claim(settings, wyoming=True))
+        recognizer = opened.enter_context(load_model(args))
         settings = named(settings, recognizer)
-        return serve(Engine(recognizer, settings), settings, listening)
+        return serve(Engine(recognizer, settings), settings, listening, wyoming)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -69,6 +73,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         provider=args.provider,
         host=args.host,
         port=args.port,
+        wyoming=args.wyoming,
         max_batch=args.max_batch,
         collect_ms=args.collect_ms,
         queue=args.queue,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tdt.live.endpoint import usual_rules as usual_rules
     from tdt.live.gate import SpeechGate as SpeechGate
     from tdt.live.lockstep import LiveBatch as LiveBatch
+    from tdt.live.room import LiveRoom as LiveRoom
     from tdt.live.steps import Stepper as Stepper
     from tdt.live.stream import LiveStream as LiveStream
     from tdt.live.stream import Setup as Setup
@@ -29,6 +30,7 @@ __getattr__, __all__ = door(
         "endpoint": "usual_rules",
         "gate": "SpeechGate",
         "lockstep": "LiveBatch",
+        "room": "LiveRoom",
         "steps": "Stepper",
         "stream": "LiveStream Setup",
         "updates": "LiveWord Update",

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from tdt.errors import OptionError, TdtError
-from tdt.failures import outcome
+from tdt.errors import OptionError
 from tdt.lifetime import Closing
-from tdt.live.steps import NAME
+from tdt.live.room import together
 from tdt.live.stream import LiveStream, Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Collection, Sequence
 
-    from tdt.live.updates import Update
-
-Answer: TypeAlias = "list[Update] | TdtError"
+    from tdt.live.room import Answer, Store
 
 
 class LiveBatch(Closing):
@@ -67,10 +63,7 @@ class LiveBatch(Closing):
         """
         if not isinstance(blocks, (list, tuple)) or len(blocks) != len(self.streams):
             raise OptionError("blocks", blocks, f"a list of {len(self.streams)} blocks, None where nothing has come")
-        stores: list[Callable[[LiveStream], None] | None] = [
-            None if block is None else partial(LiveStream.offer, block=block) for block in blocks
-        ]
-        return self._run(stores)
+        return self._run([None if block is None else partial(LiveStream.offer, block=block) for block in blocks])
 
     def finish(self, which: Sequence[int] | None = None) -> list[Answer]:
         """Decode what remains of some streams, or of all, and close their utterances; return as :meth:`push` does.
@@ -92,35 +85,16 @@ class LiveBatch(Closing):
             if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(self.streams):
                 raise OptionError("which", number, f"numbers of streams, 0 to {len(self.streams) - 1}")
         chosen = set(ending)
-        return self._run([LiveStream.end if number in chosen else None for number in range(len(self.streams))])
+        return self._run([LiveStream.end if place in chosen else None for place in range(len(self.streams))], chosen)
 
     def close(self) -> None:
         """Let the rest of all streams go."""
         for stream in self.streams:
             stream.close()
 
-    def _run(self, stores: Sequence[Callable[[LiveStream], None] | None]) -> list[Answer]:
+    def _run(self, stores: Sequence[Store | None], ending: Collection[int] = ()) -> list[Answer]:
         """Store something for each stream, then work as long as one has a window."""
-        answers: list[Answer] = [[] for _ in stores]
-        with self._setup.lifetime.use(), ExitStack() as turns:
-            active: dict[int, LiveStream] = {}
-            for place, (stream, store) in enumerate(zip(self.streams, stores, strict=True)):
-                if store is None:
-                    continue
-                problem = outcome(partial(_begin, turns, stream, store), NAME)
-                if isinstance(problem, TdtError):
-                    answers[place] = problem
-                else:
-                    active[place] = stream
-            while ready := [stream for stream in active.values() if stream.ready()]:
-                self._setup.stepper.advance(ready, self._setup.timeline)
-            for place, stream in active.items():
-                if stores[place] is LiveStream.end:
-                    stream.conclude()
-                answers[place] = outcome(stream.told, NAME)
-        return answers
-
-
-def _begin(turns: ExitStack, stream: LiveStream, store: Callable[[LiveStream], None]) -> None:
-    turns.enter_context(stream.turn())
-    store(stream)
+        given = {self.streams[place]: store for place, store in enumerate(stores) if store is not None}
+        with self._setup.lifetime.use():  # also where nothing is stored
+            answers = together(given, frozenset(self.streams[place] for place in ending))
+        return [answers.get(stream, []) for stream in self.streams]

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from tdt.serving.server import claim as claim
     from tdt.serving.server import serve as serve
     from tdt.serving.settings import Settings as Settings
+    from tdt.serving.triton import write_repository as write_repository
 
 __getattr__, __all__ = door(
     __name__,
-    {"app": "create_app", "engine": "Engine", "server": "claim serve", "settings": "Settings"},
+    {
+        "app": "create_app",
+        "engine": "Engine",
+        "server": "claim serve",
+        "settings": "Settings",
+        "triton": "write_repository",
+    },
 )

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
 from tdt.errors import NotOfferedError, ServerClosedError
+from tdt.serving import faces
 from tdt.serving.describing import description
 from tdt.serving.front import Front
 from tdt.serving.metrics import CONTENT_TYPE
@@ -55,6 +56,7 @@ def routes(engine: Engine, settings: Settings) -> list[BaseRoute]:
         Route("/health", own.health, methods=["GET"]),
         Route("/metrics", own.metrics, methods=["GET"]),
         Route("/openapi.json", own.openapi, methods=["GET"]),
+        *faces.routes(engine),
     ]
 
 

@@ -14,17 +14,12 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypedDict, Unpack
 
-from tdt.errors import (
-    OptionError,
-    RequestTimeoutError,
-    SelfCheckError,
-    ServerClosedError,
-    TdtError,
-)
+from tdt.errors import OptionError, RequestTimeoutError, SelfCheckError, ServerClosedError, TdtError
 from tdt.lifetime import Bound
 from tdt.scheduled import NOTHING, Known
 from tdt.serving.admission import Admission
 from tdt.serving.jobs import LongJob, Source, prepared
+from tdt.serving.live_room import LiveSessions
 from tdt.serving.metrics import Metrics
 from tdt.serving.runs import Entry, Runs
 from tdt.serving.settings import Settings
@@ -65,6 +60,8 @@ class Engine(Bound):
     metrics : Metrics
     admission : Admission
         Permits for requests, and keys.
+    live : LiveSessions
+        Those who speak while they are listened to.
 
     Examples
     --------
@@ -80,6 +77,7 @@ class Engine(Bound):
         self.settings = Settings() if settings is None else settings
         self.metrics = Metrics()
         self.admission = Admission(self.settings, self.metrics)
+        self.live = LiveSessions(self)
         self._open = ExitStack()
         self._runs: Runs | None = None
 

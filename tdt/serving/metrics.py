@@ -42,6 +42,7 @@ MEASURES: dict[str, Measure] = {
     "tdt_audio_seconds_total": Measure("counter", "Seconds of sound that were transcribed."),
     "tdt_abandoned_total": Measure("counter", "Requests whose caller left, or whose time ran out."),
     "tdt_live_streams": Measure("gauge", "Live streams that are open.", "protocol"),
+    "tdt_live_batch_size": Measure("histogram", "Live streams that share a step.", bounds=_BATCH),
     "tdt_live_audio_seconds_total": Measure("counter", "Seconds of sound that live streams have heard."),
 }
 

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from tdt.serving import Settings, create_app
 from tdt.serving.admission import Admission
+from tdt.serving.live_room import LiveSessions
 from tdt.serving.metrics import Metrics
 from tdt.text import Segment, Token, Transcript, Word
 
@@ -45,6 +46,7 @@ class ScriptedEngine:
         self.settings = settings or Settings()
         self.metrics = Metrics()
         self.admission = Admission(self.settings, self.metrics)
+        self.live = LiveSessions(self)  # type: ignore[arg-type]
         self.script = script
         self.healthy = True
         self.asked: list[dict[str, Any]] = []
