@@ -203,7 +203,7 @@ def run(task: Any, role: int) -> int:
     """
     status = 0
     if role > 0:
-        return assist(task, BEAM, role)
+        return int(assist(task, BEAM, role))
     if role == COLLECT:
         _collect(task)
         return status

@@ -142,9 +142,9 @@ def run(task: Any, role: int) -> int:
     """
     status = 0
     if role > 0:
-        return assist(task, GREEDY, role)
+        return int(assist(task, GREEDY, role))
     if role == CLOCK:
-        return ticks()
+        return int(ticks())
     if role == PREDICT:
         run_predictor(task, task[f.ACTIVE], task[f.COUNT])
         return status
