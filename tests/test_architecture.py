@@ -98,7 +98,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             *("errors", "stages", "steps", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
             *("lifetime", "ending", "aside", "dependencies", "checks", "failures", "showing", "whole_files"),
-            *("error_root", "model_errors", "run_errors"),
+            *("error_root", "model_errors", "run_errors", "corpus_errors"),
         }
     ),
     frozenset({"onnxfile", "text", "fusion"}),
@@ -122,7 +122,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"profiling"}),
-    frozenset({"quantization", "conversion", "doctor"}),
+    frozenset({"quantization", "conversion", "doctor", "corpus"}),
     frozenset({"commands"}),
     frozenset({"__main__"}),
 )

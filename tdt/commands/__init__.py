@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("tdt.commands.convert", "make a model of a NeMo or Transformers checkpoint, without torch"),
     "quantize": ("tdt.commands.quantize", "make a static int8 model for TensorRT and CPUs"),
     "compare": ("tdt.commands.compare", "compare models, providers and precisions on the same audio"),
+    "corpus": ("tdt.commands.corpus", "label many recordings, on this machine or a Ray cluster, and score the texts"),
     "lm": ("tdt.commands.lm", "make, inspect and measure n-gram language models"),
     "build-engine": ("tdt.commands.build_engine", "build TensorRT-RTX engines ahead of time, without a GPU"),
 }

@@ -7,9 +7,14 @@ Declare no option elsewhere: a test looks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
+from tdt.commands.corpus_options import CORPUS
+from tdt.commands.option import Option
+from tdt.commands.option import flag as _flag
+from tdt.commands.option import option as _option
+from tdt.commands.option import repeated as _repeated
 from tdt.commands.values import (
     Listed,
     Number,
@@ -37,53 +42,6 @@ if TYPE_CHECKING:
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 BUNDLED = "the bundled parakeet-tdt-tiny"
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """An option or a positional argument.
-
-    Parameters
-    ----------
-    flags : tuple of str
-        `("-q", "--quiet")`, or the name of a positional argument.
-    group : str
-        Heading of the help below which it stands.
-    help : str
-        What it says or does, without the default.
-    default : object
-        Its value where it is not given.
-    shown : str
-        Words for the default where the value is not enough.
-    settings : mapping
-        What else :meth:`argparse.ArgumentParser.add_argument` is told.
-    """
-
-    flags: tuple[str, ...]
-    group: str
-    help: str
-    default: Any = None
-    shown: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """The help with the default."""
-        default = self.shown or ("" if self.default is None else str(self.default))
-        return f"{self.help} (default: {default})" if default else self.help
-
-
-def _option(flags: str, group: str, text: str, *, default: Any = None, shown: str = "", **settings: Any) -> Option:
-    return Option(tuple(flags.split("/")), group, text, default, shown, settings)
-
-
-def _flag(flags: str, group: str, text: str) -> Option:
-    return _option(flags, group, text, action="store_true")
-
-
-def _repeated(option: Option) -> Option:
-    settings = {**option.settings, "action": "append"}
-    return replace(option, help=f"{option.help}; may be repeated", default=None, settings=settings)
 
 
 _MODEL, _AUDIO, _LONG, _LIVE, _OUTPUT = "model", "audio", "long recordings", "live", "output"
@@ -285,6 +243,7 @@ OPTIONS: dict[str, Option] = {
                            type=seconds(0.2, 3600), metavar="S"),
     "engine_seconds": _option("--max-seconds", _ENGINE, "longest clip", default=40.0, shown="40",
                               type=seconds(0.2, 3600), metavar="S"),
+    **CORPUS,
 }  # fmt: skip
 
 
