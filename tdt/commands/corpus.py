@@ -33,11 +33,12 @@ Exit status: 0 all done, 1 some item or shard failed (the others are done), 2 wr
 
 ACTIONS = ("score", "plan")
 FORMATS = ("jsonl", "parquet")
-NORMALIZERS = ("simple", "whisper", "none")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
+    from tdt.quantization import NORMALIZERS
+
     add(
         parser, "corpora", "run_folder", "detail", "format", "resume", "root", "column", "shard_items", "dry_run",
         "model", "provider", "precision", "decoder", "weights", "threads", "ray", "workers", "gpus_per_worker",
@@ -167,7 +168,6 @@ def _score(args: argparse.Namespace, inputs: list[str]) -> int:
         wer, cer = (f"{value:.2%}" if value is not None else "-" for value in (rate.wer, rate.cer))
         more = [f"{rate.failed} failed"] * (rate.failed > 0)
         more += [f"{rate.unreferenced} without reference"] * (rate.unreferenced > 0)
-        sys.stdout.write(
-            f"{name}: WER {wer}, CER {cer}, {rate.words} words in {', '.join([f'{rate.lines} lines', *more])}\n"
-        )
+        said = ", ".join([f"{rate.lines} lines", *more])
+        sys.stdout.write(f"{name}: WER {wer}, CER {cer}, {rate.words} words in {said}\n")
     return 0

@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     """The items of a batch, how many there are, and the column that their audio is in."""
 
     items: Iterator[Item]
-    count: int
+    number: int
     column: str
 
 

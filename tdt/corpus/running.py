@@ -256,7 +256,9 @@ def fingerprint(settings: Settings, rule: ShardRule) -> dict[str, Any]:
 
     files, spec = _model_files(settings)
     graphs = [file for file in (files.encoder, files.decoder_joint, files.decoder, files.joiner) if file is not None]
-    marks = [model_key(graph) for graph in graphs] + [hashlib.sha256(files.vocabulary.read_bytes()).hexdigest()]
+    marks = [model_key.model_key(graph) for graph in graphs] + [
+        hashlib.sha256(files.vocabulary.read_bytes()).hexdigest()
+    ]
     options = {name: value for name, value in settings.options.items() if value is not None and name != "model"}
     if "provider" in options:
         options["provider"] = str(options["provider"]).replace(":0", "", 1)

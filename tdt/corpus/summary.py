@@ -75,7 +75,7 @@ def summary(journal: Journal, all_shards: int, versions: Mapping[str, str]) -> d
     stages: Counter[str] = Counter()
     for entry in journal.done.values():
         errors.update(entry.errors)
-        stages.update(entry.stages)  # type: ignore[arg-type]  # counts that are seconds
+        stages.update(entry.stages)
     audio = sum(entry.audio_seconds for entry in journal.done.values())
     busy = sum(entry.seconds for entry in journal.done.values())
     wall = sum(journal.walls)

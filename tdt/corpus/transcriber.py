@@ -159,8 +159,8 @@ class Transcriber:
             told = error_of(result) if isinstance(result, TdtError) else self.told(result)
             for name in names:
                 made[name].append(told.get(name))
-        if len(made["error"]) != rows.count:
-            raise UnexpectedError("the batch", f"{len(made['error'])} of {rows.count} rows came back")
+        if len(made["error"]) != rows.number:
+            raise UnexpectedError("the batch", f"{len(made['error'])} of {rows.number} rows came back")
         return without_audio(columns, rows.column, keep=self._keep_audio) | made
 
 

@@ -72,7 +72,7 @@ def _rows(pack: Pack, file: Any) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield number and content of the pack's rows, of the row groups that hold them."""
     assert pack.items is not None
     begin, end = pack.first, pack.first + pack.items
-    groups, at, start = [], 0, 0
+    groups, at, start = list[int](), 0, 0
     for group in range(file.metadata.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
         if at < end and at + rows > begin:

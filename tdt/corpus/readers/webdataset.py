@@ -67,7 +67,7 @@ def count(path: str) -> int:
 def _members(file: Any) -> Iterator[_Member]:
     with tarfile.open(fileobj=file, mode="r|") as tar:
         for member in tar:
-            tar.members = []  # type: ignore[assignment]  # else it remembers all of them
+            tar.members = []  # type: ignore[attr-defined]  # else it remembers all of them
             if not member.isfile():
                 continue
             key, ending = _ending(member.name)
