@@ -5,6 +5,7 @@ A shard is a block of one row. Reports come back to the driver, which alone writ
 
 from __future__ import annotations
 
+import logging
 import pickle
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -71,17 +72,20 @@ def run_on_ray(
     MissingDependencyError
     """
     ray = _ray()
+    for name in ("ray", "ray.data"):  # what it says at each step is in its dashboard and logs, too
+        logging.getLogger(name).setLevel(logging.WARNING)
     if not ray.is_initialized():
         ray.init(address=None if address == "local" else address, log_to_driver=False)
     threads = threads or 1
     rows = [{"shard": packed(shard)} for shard in shards]
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
     done = data.map_batches(
         RayWorker,
         fn_constructor_args=(settings, threads),
         batch_size=1,
-        concurrency=workers or _room(ray, threads, gpus_per_worker, len(rows)),
+        compute=ray.data.ActorPoolStrategy(size=workers or _room(ray, threads, gpus_per_worker, len(rows))),
         num_cpus=threads,
         num_gpus=gpus_per_worker or 0,
     )
