@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import posixpath
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WILD = frozenset("*?[")
+_BUFFER_BYTES = 1 << 20  # a request to a store far away costs as much as this
 
 
 def is_address(path: str) -> bool:
@@ -67,7 +69,7 @@ def open_input(path: str) -> IO[bytes]:
     try:
         if is_address(path):
             system, inside = _system(path)
-            return cast("IO[bytes]", system.open_input_file(inside))
+            return cast("IO[bytes]", io.BufferedReader(system.open_input_file(inside), _BUFFER_BYTES))
         return Path(path).open("rb")
     except FileNotFoundError:
         raise AudioNotFoundError(f"{path} does not exist; a file of the corpus was expected. Check the path.") from None
