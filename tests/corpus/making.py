@@ -111,7 +111,7 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def parquet(files: Sequence[Path], group: int = 37) -> list[str]:
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import parquet as pq
 
     path = files[0].parent / "table.parquet"
@@ -119,7 +119,7 @@ def parquet(files: Sequence[Path], group: int = 37) -> list[str]:
         {"audio": {"bytes": file.read_bytes(), "path": file.name}, "text": line["text"], "number": line["number"]}
         for file, line in zip(files, lines_of(files), strict=True)
     ]
-    pq.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=group)
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=group)
     return [str(path)]
 
 

@@ -231,17 +231,17 @@ def test_samples_of_a_tar(tmp_path: Path) -> None:
 
 
 def test_columns_of_a_table(tmp_path: Path) -> None:
-    import datetime
+    import datetime as dt
 
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import parquet
 
     path = tmp_path / "t.parquet"
     rows = [
-        {"sound": b"A", "day": datetime.date(2026, 1, 2), "raw": b"\xff"},
+        {"sound": b"A", "day": dt.date(2026, 1, 2), "raw": b"\xff"},
         {"sound": None, "day": None, "raw": None},
     ]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    parquet.write_table(pa.Table.from_pylist(rows), path)
     with pytest.raises(ManifestError, match="name the one with the audio"):
         items([str(path)])
     with pytest.raises(ManifestError, match="it has no column 'sund', but sound, day, raw"):
@@ -249,7 +249,7 @@ def test_columns_of_a_table(tmp_path: Path) -> None:
     one, two = items([str(path)], column="sound")
     assert (one.source, one.line) == (b"A", {"day": "2026-01-02", "raw": "/w==", "sound": None})
     assert "holds no sound in the column 'sound'" in str(two.problem)
-    parquet.write_table(pyarrow.table({"audio": [{"bytes": None, "path": "a.wav"}], "n": [1]}), path)
+    parquet.write_table(pa.table({"audio": [{"bytes": None, "path": "a.wav"}], "n": [1]}), path)
     assert [(item.source, item.line) for item in items([str(path)])] == [
         (str(tmp_path / "a.wav"), {"n": 1, "audio": "a.wav"})
     ]

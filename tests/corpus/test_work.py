@@ -83,7 +83,7 @@ def test_paths_outside_of_the_root_are_not_opened(tmp_path: Path) -> None:
 
 
 def test_storage_that_is_gone_fails_the_shard(tmp_path: Path) -> None:
-    """What would be caught: a mount that drops in the night, and thousands of shards of error lines that count as done."""
+    """What would be caught: a mount that drops, and thousands of shards of error lines that count as done."""
     path = manifest(tmp_path / "m.jsonl", [{"audio_filepath": f"gone/{number}.wav"} for number in range(20)])
     (report,) = done(path)
     assert isinstance(report.failure, StorageGoneError)
