@@ -158,7 +158,7 @@ def _score(args: argparse.Namespace, inputs: list[str]) -> int:
 
     check_scoring(args.normalizer)
     parts = chain.from_iterable(read_lines(Path(folder)) for folder in inputs)
-    scores = score(parts, args.reference_key, normalizer(args.normalizer), args.by)
+    scores = score(parts, args.references, normalizer(args.normalizer), args.by)
     if args.json:
         groups = {name: rate.as_dict() for name, rate in scores.groups.items()}
         sys.stdout.write(json.dumps({**scores.overall.as_dict(), "by": groups}, ensure_ascii=False) + "\n")

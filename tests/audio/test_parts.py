@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ import tdt
 from tdt.audio import Part, open_source
 from tdt.audio.reader import BlockReader
 from tdt.errors import AudioReadError, AudioTailError, AudioTooShortError, TdtError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RATE = 22050
 SECONDS = 30.0
