@@ -14,6 +14,7 @@ from tdt.errors import OptionError
 if TYPE_CHECKING:
     import argparse
 
+    from tdt.commands.messages import Messages
     from tdt.corpus import Settings, ShardRule
 
 EPILOG = """\
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         if action == "score":
             return _score(args, inputs)
         if action == "plan":
-            return _plan(args, inputs)
+            return _plan(args, inputs, messages)
         if args.dry_run:
             return _dry_run(args, inputs)
         if args.output is None:
@@ -89,7 +90,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(options, args.format, args.column)
 
 
-def _label(args: argparse.Namespace, inputs: list[str], messages: Any) -> int:
+def _label(args: argparse.Namespace, inputs: list[str], messages: Messages) -> int:
     from tdt.commands.corpus_progress import Watch
     from tdt.commands.interrupts import end_in_order
     from tdt.corpus import Hardware, label
@@ -128,22 +129,27 @@ def _dry_run(args: argparse.Namespace, inputs: list[str]) -> int:
     return 0
 
 
-def _plan(args: argparse.Namespace, inputs: list[str]) -> int:
+def _plan(args: argparse.Namespace, inputs: list[str], messages: Messages) -> int:
     from tdt.corpus import forecast, packs_of
     from tdt.longform import BatchRule
 
     for name in ("rtfx", "workers"):
         if getattr(args, name) is None:
             raise OptionError(f"--{name}", None, "a number, for plan")
-    lengths = ([length or 0.0 for length in pack.lengths] for pack in packs_of(inputs, _rule(args)))
+    known = [pack.lengths for pack in packs_of(inputs, _rule(args))]
+    unknown = sum(lengths.count(None) for lengths in known)
+    unread = sum(not lengths for lengths in known)
+    if unknown or unread:
+        messages.warn(f"{unknown} items and {unread} tars or tables do not say how long they are, and count as nothing")
+    lengths = [[length or 0.0 for length in one] for one in known]
     rule = BatchRule() if args.batch_size is None else BatchRule.of(args.batch_size)
     found = forecast(lengths, rtfx=args.rtfx, workers=args.workers, start_seconds=args.start_seconds, rule=rule)
     text = (
         f"{found.audio_seconds / 3600:.2f} h of sound in {found.shards} shards, {found.workers} workers\n"
         f"{found.wall_seconds / 3600:.3f} h ({found.wall_seconds:.0f} s), {found.rtfx:.0f} x real time, "
         f"{found.rtfx * 24:.0f} h a day\n"
-        f"{found.padding_share:.1%} of what is computed is padding; the workers are busy {found.utilisation:.0%} of the "
-        f"time; the last one ends {found.straggler_seconds:.0f} s after the first; the longest shard takes "
+        f"{found.padding_share:.1%} of what is computed is padding; the workers are busy {found.utilisation:.0%} of "
+        f"the time; the last one ends {found.straggler_seconds:.0f} s after the first; the longest shard takes "
         f"{found.longest_shard_seconds:.0f} s\n"
     )
     sys.stdout.write(json.dumps(asdict(found) | {"rtfx": found.rtfx}) + "\n" if args.json else text)

@@ -19,12 +19,12 @@ import pytest
 from tdt.corpus import Hardware, Settings, ShardRule, label
 
 from .making import MAKERS, parts, recordings, texts
+from pathlib import Path
 
 pytest.importorskip("ray")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # Ray's own doing, in threads and at exit.
 pytestmark = [
@@ -82,9 +82,17 @@ def expected(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> dic
     return parts(out)
 
 
-def of_manifest(expected: dict[str, bytes]) -> dict[str, bytes]:
-    """The parts of the manifest, which is the first input: 406 items in shards of 24."""
-    return dict(list(expected.items())[:17])
+def head(inputs: list[str], shards: int) -> str:
+    """Write the first lines of the manifest, which is the first input, as one of so many shards."""
+    path = Path(inputs[0]).with_name(f"head-{shards}.jsonl")
+    lines = Path(inputs[0]).read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: RULE.items * shards]))
+    return str(path)
+
+
+def first(expected: dict[str, bytes], shards: int) -> dict[str, bytes]:
+    """The parts that come of them."""
+    return dict(list(expected.items())[:shards])
 
 
 def test_every_format_on_three_workers(
@@ -103,9 +111,9 @@ def test_every_format_on_three_workers(
 def test_fewer_workers(
     workers: int, cluster: Any, inputs: list[str], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    (manifest,) = (name for name in inputs if name.endswith("manifest.jsonl"))
-    label([manifest], tmp_path / "out", SETTINGS, rule=RULE, hardware=Hardware(workers=workers, ray=cluster.address))
-    assert parts(tmp_path / "out") == of_manifest(expected)
+    hardware = Hardware(workers=workers, ray=cluster.address)
+    label([head(inputs, 6)], tmp_path / "out", SETTINGS, rule=RULE, hardware=hardware)
+    assert parts(tmp_path / "out") == first(expected, 6)
 
 
 DRIVER = """
@@ -118,20 +126,20 @@ label([sys.argv[1]], sys.argv[2], Settings({"detail": "tokens"}), rule=ShardRule
 
 def test_a_killed_driver(cluster: Any, inputs: list[str], expected: dict[str, bytes], tmp_path: Path) -> None:
     """What would be caught: parts that are half written, shards done again or left out when the run goes on."""
-    manifest, out = inputs[0], tmp_path / "out"
+    manifest, out = head(inputs, 12), tmp_path / "out"
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, manifest, str(out), cluster.address])
     deadline = time.monotonic() + 120
-    while len(list(out.glob("part-*"))) < 4 and time.monotonic() < deadline:
+    while len(list(out.glob("part-*"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     done = parts(out)
-    assert 0 < len(done) < 17, "the driver was to be killed in the middle"
+    assert 0 < len(done) < 12, "the driver was to be killed in the middle"
     hardware = Hardware(workers=2, ray=cluster.address)
     label([manifest], out, SETTINGS, rule=RULE, hardware=hardware, resume=True)
-    assert parts(out) == of_manifest(expected)
+    assert parts(out) == first(expected, 12)
     entries = [json.loads(line) for line in (out / "_progress.jsonl").read_bytes().splitlines()]
-    assert sorted(entry["shard"] for entry in entries if "shard" in entry) == list(range(17))
+    assert sorted(entry["shard"] for entry in entries if "shard" in entry) == list(range(12))
 
 
 def test_transcriber_in_ray_data(cluster: Any, clips: list[Path], inputs: list[str]) -> None:
@@ -163,4 +171,4 @@ def test_a_killed_node(cluster: Any, inputs: list[str], expected: dict[str, byte
     summary = label(inputs[:1], tmp_path / "out", SETTINGS, rule=RULE, hardware=hardware, progress=kill)
     assert killed
     assert summary["items"] == 406
-    assert parts(tmp_path / "out") == of_manifest(expected)
+    assert parts(tmp_path / "out") == first(expected, 17)
