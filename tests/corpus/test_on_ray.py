@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ import pytest
 from tdt.corpus import Hardware, Settings, ShardRule, label
 
 from .making import MAKERS, parts, recordings, texts
-from pathlib import Path
 
 pytest.importorskip("ray")
 
