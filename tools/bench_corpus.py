@@ -97,8 +97,9 @@ def forecasts(args: Any, folder: Path) -> None:
         ]
         said = forecast(lengths, rtfx=known["rtfx_worker"], workers=workers, start_seconds=start)
         wall, _ = run(args, other, Hardware(workers=workers, threads=threads))
-        print(f"{items} items, {workers} workers, at most {seconds or 'any'} s: {said.wall_seconds:.1f} s foretold, "
-              f"{wall:.1f} s taken ({said.wall_seconds / wall - 1:+.0%}), padding {said.padding_share:.0%}")  # fmt: skip
+        off = f"{said.wall_seconds / wall - 1:+.0%}"
+        told = f"{said.wall_seconds:.1f} s foretold, {wall:.1f} s taken ({off}), padding {said.padding_share:.0%}"
+        print(f"{items} items, {workers} workers, at most {seconds or 'any'} s: {told}")
 
 
 def resident(pid: int) -> float:
