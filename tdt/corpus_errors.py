@@ -74,3 +74,13 @@ class StorageGoneError(TdtError, OSError):
             f"All {items} recordings are missing, which is taken for storage that is gone, not for lines to be "
             f"written. The first: {first}"
         )
+
+
+class ClusterError(TdtError, RuntimeError):
+    """Ray ended the work: the cluster is gone, or a worker fails there each time."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"Ray ended the work ({problem}). What is done stays: look at Ray's dashboard or logs, then --resume "
+            "goes on."
+        )

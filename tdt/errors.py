@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tdt.corpus_errors import ClusterError as ClusterError
 from tdt.corpus_errors import ManifestError as ManifestError
 from tdt.corpus_errors import OutsideRootError as OutsideRootError
 from tdt.corpus_errors import RunFolderError as RunFolderError

@@ -11,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from tdt.corpus.work import Report, Settings, Worker
-from tdt.errors import MissingDependencyError, TdtError
+from tdt.errors import ClusterError, MissingDependencyError, TdtError
 from tdt.failures import outcome
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def run_on_ray(
 
     Raises
     ------
+    ClusterError
+        The cluster is gone.
     MissingDependencyError
     """
     ray = _ray()
@@ -89,7 +91,15 @@ def run_on_ray(
         num_cpus=threads,
         num_gpus=gpus_per_worker or 0,
     )
-    for row in done.iter_rows():
+    del rows
+    following = iter(done.iter_rows())
+    while True:
+        try:
+            row = next(following, None)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"{type(error).__name__}: {str(error).splitlines()[-1:]}") from error
+        if row is None:
+            return
         yield unpacked(row["report"])
 
 
