@@ -109,7 +109,7 @@ def _room(ray: Any, threads: int, gpus_per_worker: float | None, shards: int) ->
     rooms = [there.get("CPU", 1) // threads]
     if gpus_per_worker:
         rooms.append(there.get("GPU", 0) // gpus_per_worker)
-    return max(1, min(*map(int, rooms), shards) if len(rooms) > 1 else min(int(rooms[0]), shards))
+    return max(1, min(shards, *map(int, rooms)))
 
 
 def packed(value: Any) -> bytes:
