@@ -50,6 +50,8 @@ class ShardRule:
         >>> ShardRule(3, 10.0).cuts([4.0, 4.0, 4.0, 25.0, None, 1.0, 1.0, 1.0])
         [2, 3, 4, 7, 8]
         """
+        if len(lengths) <= self.items and sum(filter(None, lengths)) <= self.seconds:
+            return [len(lengths)] if lengths else []
         ends: list[int] = []
         items, seconds = 0, 0.0
         for place, length in enumerate(lengths):
@@ -58,7 +60,7 @@ class ShardRule:
                 ends.append(place)
                 items, seconds = 0, 0.0
             items, seconds = items + 1, seconds + more
-        return [*ends, len(lengths)] if lengths else []
+        return [*ends, len(lengths)]
 
 
 @dataclass(frozen=True, slots=True)

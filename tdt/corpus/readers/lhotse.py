@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def packs(path: str, rule: ShardRule) -> Iterator[Pack]:
     """Yield the packs of a manifest of cuts."""
-    return line_packs(path, "lhotse", rule, lambda value: None if value is None else value.get("duration"))
+    return line_packs(path, "lhotse", rule, "duration")
 
 
 def items(pack: Pack, column: str | None = None) -> Iterator[Item]:  # noqa: ARG001

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tdt.corpus.files import open_input
 from tdt.corpus.items import Pack
@@ -12,14 +12,15 @@ from tdt.errors import ManifestError
 from tdt.failures import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tdt.corpus.shards import ShardRule
 
 _SHOWN_CHARACTERS = 200
+_MOST_SECONDS = 1e9
 
 
-def line_packs(path: str, form: str, rule: ShardRule, length_of: Callable[[Any], object]) -> Iterator[Pack]:
+def line_packs(path: str, form: str, rule: ShardRule, key: str) -> Iterator[Pack]:
     """Yield the packs of a manifest; empty lines are none of its items.
 
     Parameters
@@ -28,14 +29,13 @@ def line_packs(path: str, form: str, rule: ShardRule, length_of: Callable[[Any],
     form : str
         The packs' format.
     rule : ShardRule
-    length_of : callable
-        Says how long what a parsed line describes is, as it stands there.
+    key : str
+        Says how long what a line describes is, in seconds.
     """
     first = 0
     with open_input(path) as file, typed(path, "reading"):
-        kept = (line for line in file if not line.isspace())
-        while block := list(islice(kept, rule.items)):
-            lengths = [_seconds(length_of(value)) for value in parsed(block)]
+        while block := _block(file, rule.items):
+            lengths = _lengths([None if value is None else value.get(key) for value in parsed(block)])
             begin = 0
             for end in rule.cuts(lengths):
                 text = b"".join(block[begin:end])
@@ -46,6 +46,21 @@ def line_packs(path: str, form: str, rule: ShardRule, length_of: Callable[[Any],
             first += len(block)
 
 
+def _block(file: IO[bytes], items: int) -> list[bytes]:
+    """Return the next lines that are not empty."""
+    block: list[bytes] = []
+    while more := list(islice(file, items - len(block))):
+        block += [line for line in more if not line.isspace()] if any(map(bytes.isspace, more)) else more
+    return block
+
+
+def _lengths(values: list[object]) -> list[float | None]:
+    plain = set(map(type, values)) == {float}
+    if plain and min(values) >= 0 and max(values) < _MOST_SECONDS:  # type: ignore[type-var, operator]
+        return values  # type: ignore[return-value]
+    return [_seconds(value) for value in values]
+
+
 def parsed(lines: list[bytes]) -> list[Any]:
     """Return what each line holds, None where it is no JSON object; all at once where that goes, which is faster."""
     try:
@@ -53,7 +68,7 @@ def parsed(lines: list[bytes]) -> list[Any]:
     except (ValueError, RecursionError):
         values = []
     # A line could close the list and open another; then the numbers differ, or not all are objects.
-    if len(values) != len(lines) or not all(type(value) is dict for value in values):
+    if len(values) != len(lines) or set(map(type, values)) != {dict}:
         values = [_object(line) for line in lines]
     return list(values)
 
@@ -67,7 +82,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _seconds(value: object) -> float | None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _MOST_SECONDS
     return float(value) if good else None  # type: ignore[arg-type]
 
 
