@@ -309,15 +309,17 @@ def test_rules_are_checked() -> None:
 MEASURE = """
 import resource, sys, time
 from tdt.commands import main
-began = time.perf_counter()
 main(["corpus", sys.argv[1], "--dry-run"])
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
 @pytest.mark.slow
 def test_a_million_lines(tmp_path: Path) -> None:
-    """What would be caught: a driver that parses line by line, or keeps what it has read."""
+    """What would be caught: a driver that parses line by line, or keeps what it has read.
+
+    The time is the processor's, with the start of the interpreter: the driver does nothing but this, on one core.
+    """
     import subprocess
     import sys
 
@@ -335,7 +337,7 @@ def test_a_million_lines(tmp_path: Path) -> None:
         best, most = min(best, seconds), max(most, megabytes)
         if best <= 3:
             break
-        time.sleep(5)  # others may be at work
+        time.sleep(5)  # others at work slow a core down, too
     assert most < 300, most
     assert best <= 3, best
 
