@@ -9,6 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tdt.corpus_errors import ClusterError as ClusterError
+from tdt.corpus_errors import ManifestError as ManifestError
+from tdt.corpus_errors import OutsideRootError as OutsideRootError
+from tdt.corpus_errors import RunFolderError as RunFolderError
+from tdt.corpus_errors import ShardError as ShardError
+from tdt.corpus_errors import StorageGoneError as StorageGoneError
+from tdt.corpus_errors import WorkerDiedError as WorkerDiedError
 from tdt.error_root import TdtError as TdtError
 from tdt.model_errors import CheckpointError as CheckpointError
 from tdt.model_errors import DownloadError as DownloadError

@@ -63,3 +63,13 @@ class LiveOptions(FusionOptions, total=False):
     channel: int | None
     timeline: Recorder | None
     gate: bool
+
+
+class LoadOptions(TypedDict, total=False):
+    """Options of :func:`tdt.load` that a worker of a corpus takes."""
+
+    provider: str
+    precision: Any
+    threads: int | None
+    decoder: Any
+    weights: Any

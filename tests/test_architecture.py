@@ -98,7 +98,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             *("errors", "stages", "steps", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
             *("lifetime", "ending", "aside", "dependencies", "checks", "failures", "showing", "whole_files"),
-            *("error_root", "model_errors", "run_errors", "request_errors"),
+            *("error_root", "model_errors", "run_errors", "request_errors", "corpus_errors"),
         }
     ),
     frozenset({"onnxfile", "text", "fusion"}),
@@ -123,7 +123,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"profiling"}),
-    frozenset({"quantization", "conversion", "doctor", "serving"}),
+    frozenset({"quantization", "conversion", "doctor", "serving", "corpus"}),
     frozenset({"commands"}),
     frozenset({"__main__"}),
 )

@@ -62,7 +62,7 @@ def example(kind: type[tdt.TdtError]) -> tdt.TdtError:
     values: dict[str, Any] = {
         "str": "what", "int": 3, "float": 1.5, "bool": True, "object": "thing", "Path": Path("a/file"),
         "int | None": 3,
-        "Sequence[str]": ["one", "two"], "Sequence[object]": ["fine", errors.AudioError("broken")],
+        "Sequence[str]": ["one", "two"], "list[int]": [3, 4], "Sequence[object]": ["fine", errors.AudioError("broken")],
     }  # fmt: skip
     if "__init__" not in {name for base in kind.__mro__ if issubclass(base, errors.TdtError) for name in vars(base)}:
         return kind("something went wrong")

@@ -11,9 +11,11 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.audio.blocks import BlockMixer as BlockMixer
+    from tdt.audio.folders import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from tdt.audio.folders import audio_files as audio_files
     from tdt.audio.folders import expand as expand
     from tdt.audio.loading import load_audio as load_audio
+    from tdt.audio.parts import Part as Part
     from tdt.audio.reader import BlockReader as BlockReader
     from tdt.audio.recordings import Opened as Opened
     from tdt.audio.recordings import open_source as open_source
@@ -25,8 +27,9 @@ __getattr__, __all__ = door(
     __name__,
     {
         "blocks": "BlockMixer",
-        "folders": "audio_files expand",
+        "folders": "AUDIO_SUFFIXES audio_files expand",
         "loading": "load_audio",
+        "parts": "Part",
         "reader": "BlockReader",
         "recordings": "Opened open_source",
         "resampling": "Resampler",

@@ -16,9 +16,10 @@ from tdt.audio.clip import as_audio
 from tdt.audio.decoders import open_sound
 from tdt.audio.ending import BreakOffError
 from tdt.audio.mixing import Mixer
+from tdt.audio.parts import Part, cut, open_part
 from tdt.audio.resampling import Resampler, resampled_length
 from tdt.audio.sound import MAX_BLOCK_VALUES, Block
-from tdt.audio.sources import name_of, open_bytes
+from tdt.audio.sources import Encoded, name_of, open_bytes
 from tdt.checks import whole_option
 from tdt.errors import AudioReadError, AudioTailError, AudioTooShortError, AudioValueError
 from tdt.failures import typed
@@ -58,6 +59,10 @@ class BlockReader:
         The channel to take, from 0. None takes the mean of all.
     track : int, optional
         The audio track of a file to take, from 0. None takes the default one.
+    part : Part, optional
+        Which part of it to give.
+    name : str, optional
+        What errors call it.
 
     Attributes
     ----------
@@ -70,12 +75,19 @@ class BlockReader:
     """
 
     def __init__(
-        self, source: Any, *, sample_rate: int | None = None, channel: int | None = None, track: int | None = None
+        self,
+        source: Any,
+        *,
+        sample_rate: int | None = None,
+        channel: int | None = None,
+        track: int | None = None,
+        part: Part | None = None,
+        name: str | None = None,
     ) -> None:
-        self.name = name_of(source)
+        self.name = name_of(source) if name is None else name
         self.samples_read = 0
         self.seconds: float | None = None
-        self.piped = False
+        self.piped = self._sought = False
         self._held: deque[tuple[int, Float32]] = deque()
         self._problem: AudioReadError | None = None
         self._close = ExitStack()
@@ -86,7 +98,7 @@ class BlockReader:
             self.seconds = len(array) / rate_hz if array.ndim else None
             blocks = _array_blocks(array, rate_hz, self.name)
         elif _is_encoded(source):
-            blocks = self._open(source, track, mixer)
+            blocks = self._open(source, track, mixer, part)
         elif isinstance(source, Iterable):
             blocks = _iterable_blocks(source, rate_hz, self.name)
         else:
@@ -94,12 +106,21 @@ class BlockReader:
                 f"Audio of type {type(source).__name__} cannot be read; expected a path, bytes, a binary file object, "
                 "an array, or an iterable of arrays."
             )
+        if part is not None and not part.whole:
+            if not self._sought:
+                blocks = cut(blocks, part)
+            self.seconds = part.seconds
         self._mono = _mono(blocks, mixer, self.name)
 
-    def _open(self, source: Any, track: int | None, mixer: Mixer) -> Iterator[Block]:
+    def _open(self, source: Any, track: int | None, mixer: Mixer, part: Part | None) -> Iterator[Block]:
         try:
             encoded = open_bytes(source, self.name)
             self._close.callback(encoded.close)
+            if part is not None and not part.whole and not track and isinstance(encoded, Encoded):
+                blocks = self._close.enter_context(open_part(encoded, part))
+                if blocks is not None:
+                    self._sought = True
+                    return blocks
             sound = self._close.enter_context(open_sound(encoded, track))
         except BaseException:
             self._close.close()

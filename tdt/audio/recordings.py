@@ -14,6 +14,7 @@ from tdt.timeline import NULL
 
 if TYPE_CHECKING:
     from tdt.audio.clip import Audio
+    from tdt.audio.parts import Part
     from tdt.errors import AudioTailError
     from tdt.timeline import Recorder
 
@@ -61,6 +62,8 @@ def open_source(
     sample_rate: int | None = None,
     channel: int | None = None,
     track: int | None = None,
+    part: Part | None = None,
+    name: str | None = None,
     wait: bool = True,
 ) -> Opened:
     """Open a source and find out whether it is longer than a window; nothing is decoded twice.
@@ -70,7 +73,7 @@ def open_source(
     source : path, bytes, binary file object or array
     limit_samples : int
         16 kHz samples that are still short.
-    sample_rate, channel, track : int, optional
+    sample_rate, channel, track, part, name : optional
         As for :class:`~tdt.audio.reader.BlockReader`.
     wait : bool
         Wait until it is known how long it is. Else what comes from a pipe, or does not say its length, is taken for a
@@ -90,7 +93,7 @@ def open_source(
         if len(audio.samples) <= limit_samples:
             return Opened(None, audio=audio)
         return Opened(BlockReader(audio.samples.get()), long=True)  # type: ignore[attr-defined]  # CuPy's
-    reader = BlockReader(source, sample_rate=sample_rate, channel=channel, track=track)
+    reader = BlockReader(source, sample_rate=sample_rate, channel=channel, track=track, part=part, name=name)
     try:
         claimed = 0.0 if reader.seconds is None else reader.seconds
         # What claims to be short is believed when it has been read.

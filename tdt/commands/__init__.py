@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quantize": ("tdt.commands.quantize", "make a static int8 model for TensorRT and CPUs"),
     "compare": ("tdt.commands.compare", "compare models, providers and precisions on the same audio"),
     "serve": ("tdt.commands.serve", "serve OpenAI's transcription API over HTTP, many callers sharing one model"),
+    "corpus": ("tdt.commands.corpus", "label many recordings, on this machine or a Ray cluster, and score the texts"),
     "lm": ("tdt.commands.lm", "make, inspect and measure n-gram language models"),
     "triton": ("tdt.commands.triton", "write a model repository for Triton Inference Server"),
     "build-engine": ("tdt.commands.build_engine", "build TensorRT-RTX engines ahead of time, without a GPU"),

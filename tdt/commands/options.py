@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
+from tdt.commands.corpus_options import CORPUS
 from tdt.commands.option import Option
 from tdt.commands.option import flag as _flag
 from tdt.commands.option import option as _option
@@ -271,6 +272,7 @@ OPTIONS: dict[str, Option] = {
                            type=seconds(0.2, 3600), metavar="S"),
     "engine_seconds": _option("--max-seconds", _ENGINE, "longest clip", default=40.0, shown="40",
                               type=seconds(0.2, 3600), metavar="S"),
+    **CORPUS,
 }  # fmt: skip
 
 

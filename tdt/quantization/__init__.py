@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tdt.quantization.recipe import Recipe as Recipe
     from tdt.quantization.scoring import NORMALIZERS as NORMALIZERS
     from tdt.quantization.scoring import check_scoring as check_scoring
+    from tdt.quantization.scoring import normalizer as normalizer
     from tdt.quantization.scoring import read_references as read_references
     from tdt.quantization.sensitivity import LEVELS as LEVELS
     from tdt.quantization.sensitivity import Bench as Bench
@@ -67,7 +68,7 @@ __getattr__, __all__ = door(
         "pictures": "draw_lengths draw_sensitivity",
         "pipeline": "Calibrated Options Quantised calibrate_source load_clips write_model",
         "recipe": "BODIES DECODER_WEIGHTS Recipe",
-        "scoring": "NORMALIZERS check_scoring read_references",
+        "scoring": "NORMALIZERS check_scoring normalizer read_references",
         "sensitivity": "Bench LEVELS Level Ranked rank",
         "source": "open_source",
         "thresholds": "METHODS",

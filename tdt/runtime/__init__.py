@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
+    from tdt.runtime import model_key as model_key
     from tdt.runtime.backend import Backend as Backend
     from tdt.runtime.backend import Provider as Provider
     from tdt.runtime.built_engine import REPORT_NAME as REPORT_NAME
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
+        "": "model_key",
         "backend": "Backend Provider",
         "built_engine": "REPORT_NAME as_built",
         "capturing": "quiet",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tdt.text.references import read_rows as read_rows
     from tdt.text.references import read_text as read_text
     from tdt.text.render import FORMATS as FORMATS
+    from tdt.text.render import as_dict as as_dict
+    from tdt.text.render import readable_name as readable_name
     from tdt.text.render import rounded as rounded
     from tdt.text.segmenting import Segmenter as Segmenter
     from tdt.text.segmenting import merged as merged
@@ -38,7 +40,7 @@ __getattr__, __all__ = door(
         "detokenizer": "Detokenizer",
         "hypothesis_check": "check_hypothesis",
         "references": "read_rows read_text",
-        "render": "FORMATS rounded",
+        "render": "FORMATS as_dict readable_name rounded",
         "segmenting": "Segmenter merged",
         "transcript": "SEGMENT_SEPARATORS Segment Token Transcript Word build",
         "writers": "ConsoleWriter FileWriter growing",

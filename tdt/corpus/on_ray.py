@@ -1,0 +1,131 @@
+"""Shards on a Ray cluster, by Ray Data: it places the workers, and does again what a lost node had under way.
+
+A shard is a block of one row. Reports come back to the driver, which alone writes: no disk is shared but for the audio.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from tdt.corpus.work import Report, Settings, Worker
+from tdt.errors import ClusterError, MissingDependencyError, TdtError
+from tdt.failures import outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tdt.corpus.shards import Shard
+
+
+class RayWorker:
+    """A worker as Ray Data calls one: a batch of shards in, their reports out.
+
+    Parameters
+    ----------
+    settings : Settings
+    threads : int, optional
+    """
+
+    def __init__(self, settings: Settings, threads: int | None) -> None:
+        self._worker = outcome(lambda: Worker(settings, threads), "the model")
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Do the shards of a batch; a model that could not be loaded fails each of them."""
+        shards = [unpacked(packed) for packed in batch["shard"]]
+        worker = self._worker
+        if isinstance(worker, TdtError):
+            failure = worker
+            reports = [Report(shard.number, shard.pack.identity(), failure=failure) for shard in shards]
+        else:
+            reports = [worker(shard) for shard in shards]
+        return {"report": [packed(report) for report in reports]}
+
+
+def run_on_ray(
+    shards: Iterable[Shard],
+    settings: Settings,
+    address: str,
+    workers: int | None,
+    threads: int | None,
+    gpus_per_worker: float | None = None,
+) -> Iterator[Report]:
+    """Yield the reports of shards, in the order in which they end.
+
+    Parameters
+    ----------
+    shards : iterable of Shard
+    settings : Settings
+    address : str
+        Of a cluster; "auto" for the one that runs here; "local" starts one on this machine.
+    workers : int, optional
+        Actors; by default as many as the cluster has room for.
+    threads : int, optional
+        Cores of each, and threads inside each stage: 1 by default.
+    gpus_per_worker : float, optional
+        Cards of each, perhaps a part of one.
+
+    Raises
+    ------
+    ClusterError
+        The cluster is gone.
+    MissingDependencyError
+    """
+    ray = _ray()
+    for name in ("ray", "ray.data"):  # what it says at each step is in its dashboard and logs, too
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not ray.is_initialized():
+        ray.init(address=None if address == "local" else address, log_to_driver=False)
+    threads = threads or 1
+    rows = [{"shard": packed(shard)} for shard in shards]
+    data = ray.data.from_items(rows, override_num_blocks=len(rows))
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    done = data.map_batches(
+        RayWorker,
+        fn_constructor_args=(settings, threads),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=workers or _room(ray, threads, gpus_per_worker, len(rows))),
+        num_cpus=threads,
+        num_gpus=gpus_per_worker or 0,
+    )
+    del rows
+    following = iter(done.iter_rows())
+    while True:
+        try:
+            row = next(following, None)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"{type(error).__name__}: {str(error).splitlines()[-1:]}") from error
+        if row is None:
+            return
+        yield unpacked(row["report"])
+
+
+def _room(ray: Any, threads: int, gpus_per_worker: float | None, shards: int) -> int:
+    """Return how many workers a cluster has room for."""
+    there = ray.cluster_resources()
+    rooms = [there.get("CPU", 1) // threads]
+    if gpus_per_worker:
+        rooms.append(there.get("GPU", 0) // gpus_per_worker)
+    return max(1, min(shards, *map(int, rooms)))
+
+
+def packed(value: Any) -> bytes:
+    """Return a shard or a report as bytes; a million lines of a manifest are some tens of megabytes."""
+    return zlib.compress(pickle.dumps(value, protocol=5), 1)
+
+
+def unpacked(data: bytes) -> Any:
+    """Return what was packed."""
+    return pickle.loads(zlib.decompress(data))  # noqa: S301  our own, on its way through the cluster
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingDependencyError("ray", "--ray", "pip install 'parakeet-tdt[ray]'") from error
+    return ray
