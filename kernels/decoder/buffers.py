@@ -203,7 +203,7 @@ def _chunk_results(vectors: int) -> int:
 
 def most_chunks(weights: Weights, rows: int) -> int:
     """Return the most chunks of a job: of the largest product and the scores that wait beside it, or one a row."""
-    tallest = max(weights.rows.shape[1], weights.bias.shape[1], weights.predictor_bias.size)
+    tallest = int(max(weights.rows.shape[1], weights.bias.shape[1], weights.predictor_bias.size))
     return rows + -(-tallest // FLOAT_CHUNK_ROWS) + _best_places(weights.rows.shape[1])
 
 
