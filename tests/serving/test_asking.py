@@ -97,8 +97,8 @@ REFUSED = [
     [("vad_filter", "true")],
     [("language[]", "de")],
     [("model", "whisper-1"), ("model", "whisper-1")],
-    [("file", object())],
-    [("prompt", object())],
+    [("file", ...)],
+    [("prompt", ...)],
     [("x" * 3000, "1")],
 ]
 
