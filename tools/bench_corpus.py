@@ -24,7 +24,7 @@ from typing import Any
 
 import soundfile
 
-from tdt.corpus import Hardware, Settings, ShardRule, forecast, label, packs_of
+from tdt.corpus import Hardware, Settings, ShardRule, forecast, label, packs_of, shards_done, speed_of
 
 CLIPS = sorted((Path(__file__).resolve().parents[1] / "tests/data/eval").glob("*.flac"))
 LIST_CALL = """
@@ -51,12 +51,15 @@ def manifest(folder: Path, items: int, seconds: float | None = None) -> tuple[Pa
     return path, total
 
 
-def run(args: Any, path: Path, hardware: Hardware, **options: Any) -> tuple[float, dict[str, Any]]:
-    """Label a manifest into a folder that is thrown away; return the wall seconds and the summary."""
+def run(
+    args: Any, path: Path, hardware: Hardware, out: str | None = None, **options: Any
+) -> tuple[float, dict[str, Any]]:
+    """Label a manifest into `out`, or a folder that is thrown away; return the wall seconds and the summary."""
     settings = Settings({"model": args.model, "detail": "words"})
-    with tempfile.TemporaryDirectory() as out:
+    with tempfile.TemporaryDirectory() as spare:
         began = time.perf_counter()
-        summary = label([str(path)], out, settings, rule=ShardRule(args.shard_items), hardware=hardware, **options)
+        rule = ShardRule(args.shard_items)
+        summary = label([str(path)], out or spare, settings, rule=rule, hardware=hardware, **options)
         return time.perf_counter() - began, summary
 
 
@@ -83,20 +86,24 @@ def throughput(args: Any, folder: Path) -> None:
 
 
 def forecasts(args: Any, folder: Path) -> None:
-    """Take a worker's speed from one run, and foretell others: other workers, other shards, other lengths."""
-    path, _ = manifest(folder, args.items)
+    """Learn from a run of clips, half of them cut to a second, and foretell others: workers, shards, lengths."""
     cores = len(os.sched_getaffinity(0))
-    threads = 1
-    wall, known = run(args, path, Hardware(workers=cores, threads=threads))
-    start = wall - known["worker_seconds"] / cores
-    print(f"known: {known['rtfx_worker']} x a worker, started in {start:.1f} s")
+    shards: list[Any] = []
+    for seconds in (None, 1.0):
+        path, _ = manifest(folder, args.items, seconds)
+        with tempfile.TemporaryDirectory() as out:
+            wall, known = run(args, path, Hardware(workers=cores, threads=1), out=out)
+            shards += [(shard.items, shard.audio_seconds, shard.seconds) for shard in shards_done([Path(out)])]
+        start = wall - known["worker_seconds"] / cores
+    speed = speed_of(shards)
+    print(f"learned: {speed.rtfx:.0f} x a worker, {speed.item_seconds * 1e3:.1f} ms an item; started in {start:.1f} s")
     for items, workers, seconds in ((args.items * 2, cores, None), (args.items, 1, None), (args.items * 2, cores, 2.0)):
         other, _ = manifest(folder, items, seconds)
         lengths = [
             [length or 0.0 for length in pack.lengths] for pack in packs_of([str(other)], ShardRule(args.shard_items))
         ]
-        said = forecast(lengths, rtfx=known["rtfx_worker"], workers=workers, start_seconds=start)
-        wall, _ = run(args, other, Hardware(workers=workers, threads=threads))
+        said = forecast(lengths, rtfx=speed.rtfx, item_seconds=speed.item_seconds, workers=workers, start_seconds=start)
+        wall, _ = run(args, other, Hardware(workers=workers, threads=1))
         off = f"{said.wall_seconds / wall - 1:+.0%}"
         told = f"{said.wall_seconds:.1f} s foretold, {wall:.1f} s taken ({off}), padding {said.padding_share:.0%}"
         print(f"{items} items, {workers} workers, at most {seconds or 'any'} s: {told}")

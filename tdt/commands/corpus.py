@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from tdt.commands.messages import Messages
-    from tdt.corpus import Settings, ShardRule
+    from tdt.corpus import Settings, ShardRule, Speed
 
 EPILOG = """\
 examples:
@@ -26,6 +26,7 @@ examples:
   tdt corpus manifest.jsonl --dry-run                       shards, items, hours
   tdt corpus score out --references text --by speaker       error rates
   tdt corpus plan manifest.jsonl --rtfx 3000 --workers 64   how long it will take
+  tdt corpus plan manifest.jsonl --like small --workers 64  the same, with what a small run of the kind has shown
 
 OUT gets part-00000.jsonl and so on: the input's lines, with pred_text, or with error where an item failed. A part
 appears whole, and is the same whatever the number of workers, their order, and however often the run was stopped.
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "corpora", "run_folder", "detail", "format", "resume", "root", "column", "shard_items", "dry_run",
         "model", "provider", "precision", "decoder", "weights", "threads", "ray", "workers", "gpus_per_worker",
         "channel", "batch_size", "chunk_seconds", "context_seconds", "max_memory",
-        "reference_key", "by", "normalizer", "rtfx", "start_seconds", "json", "quiet",
+        "reference_key", "by", "normalizer", "rtfx", "like", "start_seconds", "json", "quiet",
         format={"choices": FORMATS, "default": "jsonl"}, normalizer={"choices": NORMALIZERS},
     )  # fmt: skip
 
@@ -133,9 +134,9 @@ def _plan(args: argparse.Namespace, inputs: list[str], messages: Messages) -> in
     from tdt.corpus import forecast, packs_of
     from tdt.longform import BatchRule
 
-    for name in ("rtfx", "workers"):
-        if getattr(args, name) is None:
-            raise OptionError(f"--{name}", None, "a number, for plan")
+    if args.workers is None:
+        raise OptionError("--workers", None, "a number, for plan")
+    speed = _speed(args)
     known = [pack.lengths for pack in packs_of(inputs, _rule(args))]
     unknown = sum(lengths.count(None) for lengths in known)
     unread = sum(not lengths for lengths in known)
@@ -143,7 +144,14 @@ def _plan(args: argparse.Namespace, inputs: list[str], messages: Messages) -> in
         messages.warn(f"{unknown} items and {unread} tars or tables do not say how long they are, and count as nothing")
     lengths = [[length or 0.0 for length in one] for one in known]
     rule = BatchRule() if args.batch_size is None else BatchRule.of(args.batch_size)
-    found = forecast(lengths, rtfx=args.rtfx, workers=args.workers, start_seconds=args.start_seconds, rule=rule)
+    found = forecast(
+        lengths,
+        rtfx=speed.rtfx,
+        item_seconds=speed.item_seconds,
+        workers=args.workers,
+        start_seconds=args.start_seconds,
+        rule=rule,
+    )
     text = (
         f"{found.audio_seconds / 3600:.2f} h of sound in {found.shards} shards, {found.workers} workers\n"
         f"{found.wall_seconds / 3600:.3f} h ({found.wall_seconds:.0f} s), {found.rtfx:.0f} x real time, "
@@ -154,6 +162,17 @@ def _plan(args: argparse.Namespace, inputs: list[str], messages: Messages) -> in
     )
     sys.stdout.write(json.dumps(asdict(found) | {"rtfx": found.rtfx}) + "\n" if args.json else text)
     return 0
+
+
+def _speed(args: argparse.Namespace) -> Speed:
+    """Return how fast a worker is: as told, or as runs before have shown."""
+    from tdt.corpus import Speed, shards_done, speed_of
+
+    if (args.rtfx is None) == (args.like is None):
+        raise OptionError("--rtfx", args.rtfx, "either a number or the folders of --like, for plan")
+    if args.like is None:
+        return Speed(args.rtfx)
+    return speed_of([(shard.items, shard.audio_seconds, shard.seconds) for shard in shards_done(map(Path, args.like))])
 
 
 def _score(args: argparse.Namespace, inputs: list[str]) -> int:

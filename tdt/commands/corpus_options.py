@@ -33,6 +33,9 @@ CORPUS: dict[str, Option] = {
     "by": option("--by", _SCORING, "rates for each value of this key, too", metavar="KEY"),
     "rtfx": option("--rtfx", _PLANNING, "seconds of sound that one worker does in a second: rtfx_worker in the "
                    "_summary.json of a run of the same kind", type=Number(0, 1e6, above=True), metavar="R"),
+    "like": option("--like", _PLANNING, "the folder of a run, instead of --rtfx; may be repeated: what sound costs, "
+                   "and what an item costs besides, is learned from their shards", action="append", type=path,
+                   metavar="OUT"),
     "start_seconds": option("--start-seconds", _PLANNING, "until a worker has its model", default=5.0, shown="5",
                             type=seconds(0), metavar="S"),
 }  # fmt: skip

@@ -11,7 +11,9 @@ from tdt.doors import door
 
 if TYPE_CHECKING:
     from tdt.corpus.items import DETAILS as DETAILS
+    from tdt.corpus.planning import Speed as Speed
     from tdt.corpus.planning import forecast as forecast
+    from tdt.corpus.planning import speed_of as speed_of
     from tdt.corpus.readers import packs_of as packs_of
     from tdt.corpus.running import Hardware as Hardware
     from tdt.corpus.running import Plan as Plan
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
     from tdt.corpus.summary import Progress as Progress
     from tdt.corpus.transcriber import Transcriber as Transcriber
     from tdt.corpus.work import Settings as Settings
+    from tdt.corpus.writing import shards_done as shards_done
 
 __getattr__, __all__ = door(
     __name__,
     {
         "items": "DETAILS",
-        "planning": "forecast",
+        "planning": "Speed forecast speed_of",
         "readers": "packs_of",
         "running": "Hardware Plan label",
         "scoring": "read_lines score",
@@ -37,5 +40,6 @@ __getattr__, __all__ = door(
         "summary": "Progress",
         "transcriber": "Transcriber",
         "work": "Settings",
+        "writing": "shards_done",
     },
 )

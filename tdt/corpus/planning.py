@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tdt.errors import OptionError
 from tdt.longform import DEFAULT_CHUNK_SECONDS, WINDOW_SECONDS, BatchRule, plan_batches, window_size
@@ -13,6 +13,51 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 USUAL_RULE = BatchRule()
+# How unlike the mean lengths of shards must be, for what an item costs to be told from what its sound costs: so much of
+# the shards' seconds is not explained by how many items they have.
+UNLIKE = 0.02
+
+
+class Speed(NamedTuple):
+    """What a worker's time goes into: `rtfx` seconds of sound a second, and so many seconds an item, however short."""
+
+    rtfx: float
+    item_seconds: float = 0.0
+
+
+def speed_of(shards: Sequence[tuple[int, float, float]]) -> Speed:
+    """Return how fast a worker was, by least squares over the shards of a run.
+
+    Where all shards have recordings of about the same mean length, an item's own cost cannot be told apart; it is then
+    in that of the sound.
+
+    Parameters
+    ----------
+    shards : sequence of (int, float, float)
+        Items, seconds of sound, seconds that a worker took.
+
+    Raises
+    ------
+    OptionError
+        There is nothing to learn from.
+    """
+    told = [(items, audio, took) for items, audio, took in shards if audio > 0 and took > 0]
+    if not told:
+        raise OptionError("--like", f"a run with {len(shards)} shards", "shards that have sound")
+    rtfx = sum(audio for _, audio, _ in told) / sum(took for _, _, took in told)
+    ii, ia, aa = (sum(left * right for left, right in pairs) for pairs in (
+        [(items, items) for items, _, _ in told],
+        [(items, audio) for items, audio, _ in told],
+        [(audio, audio) for _, audio, _ in told],
+    ))  # fmt: skip
+    it, at = sum(items * took for items, _, took in told), sum(audio * took for _, audio, took in told)
+    apart = ii * aa - ia * ia
+    if apart < UNLIKE * ii * aa:
+        return Speed(rtfx)
+    each, sound = (it * aa - at * ia) / apart, (at * ii - it * ia) / apart
+    if each <= 0 or sound <= 0:  # chance: costs are not negative
+        return Speed(rtfx)
+    return Speed(1 / sound, each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +122,13 @@ def forecast(
     rtfx: float,
     workers: int,
     start_seconds: float = 0.0,
+    item_seconds: float = 0.0,
     rule: BatchRule = USUAL_RULE,
 ) -> Forecast:
     """Simulate a run: each shard goes to the worker that is free first, in order.
 
-    A shard takes as long as what is computed for it, padding included; in all, one worker does `rtfx` seconds of sound
-    in a second, as a run before has told.
+    A shard takes as long as what is computed for it, padding included, and `item_seconds` an item besides; of the
+    former, one worker does `rtfx` seconds of sound in a second, as a run before has told (:func:`speed_of`).
 
     Parameters
     ----------
@@ -92,6 +138,8 @@ def forecast(
     workers : int
     start_seconds : float
         Until a worker has its model.
+    item_seconds : float
+        What an item costs however short it is.
     rule : BatchRule, optional
 
     Raises
@@ -99,14 +147,15 @@ def forecast(
     OptionError
         There is nothing to do.
     """
-    costs, audio = [], 0.0
+    costs, items, audio = [], [], 0.0
     for lengths in shards:
         audio += sum(lengths)
         costs.append(padded_seconds(lengths, rule))
+        items.append(len(lengths))
     padded = sum(costs)
     if not padded:
         raise OptionError("manifest", f"{len(costs)} shards", "items with durations")
-    taken = [cost * audio / padded / rtfx for cost in costs]
+    taken = [cost * audio / padded / rtfx + count * item_seconds for cost, count in zip(costs, items, strict=True)]
     workers_used = min(workers, len(taken))
     free = [start_seconds] * workers_used
     for seconds in taken:

@@ -14,7 +14,7 @@ from tdt.errors import OutputError, RunFolderError
 from tdt.whole_files import written_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from tdt.corpus.shards import Shard
@@ -189,6 +189,24 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def shards_done(folders: Iterable[Path]) -> list[Entry]:
+    """Return what the journals of runs say of their shards.
+
+    Raises
+    ------
+    RunFolderError
+        A folder is none of a run.
+    """
+    found: list[Entry] = []
+    for folder in folders:
+        try:
+            told = journal.read((folder / journal.NAME).read_bytes())
+        except OSError as error:
+            raise RunFolderError(str(folder), f"it has no {journal.NAME}; name the folder of a run") from error
+        found += told.done.values()
+    return found
 
 
 @contextmanager

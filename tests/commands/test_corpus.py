@@ -56,6 +56,10 @@ def test_label_score_and_plan(manifest: str, tmp_path: Path, here: None, capsys:
     found = json.loads(capsys.readouterr().out)
     assert found["audio_seconds"] == pytest.approx(seconds)
     assert (found["shards"], found["workers"]) == (3, 2)
+    assert main(["corpus", "plan", manifest, "--like", out, "--workers", "1", "--json", "--start-seconds", "0"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    took = sum(json.loads(line).get("seconds", 0) for line in Path(out, "_progress.jsonl").read_text().splitlines()[2:])
+    assert again["wall_seconds"] == pytest.approx(took, rel=0.3)  # a worker that does it all; padding is spread
 
 
 def test_a_dry_run_counts_and_does_nothing(manifest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +90,10 @@ def test_failed_items_are_counted_and_give_status_1(
     [
         (["m.jsonl"], 2, "a folder for the texts: -o OUT"),
         (["score"], 2, "an input behind score; a file of that name is ./score"),
+        (["plan", "m.jsonl", "--rtfx", "3"], 2, "--workers=None"),
         (["plan", "m.jsonl", "--workers", "3"], 2, "--rtfx=None"),
+        (["plan", "m.jsonl", "--workers", "3", "--rtfx", "2", "--like", "out"], 2, "either a number or the folders"),
+        (["plan", "m.jsonl", "--workers", "3", "--like", "none"], 1, "name the folder of a run"),
         (["plan", "m.jsonl", "--rtfx", "0", "--workers", "3"], 2, "'0' cannot be used"),
         (["none.jsonl", "-o", "out"], 1, "does not exist"),
         (["none.jsonl", "--dry-run"], 1, "does not exist"),

@@ -1,10 +1,10 @@
-"""A forecast is a simulation: small cases by hand, and a real run on this machine."""
+"""A forecast is a simulation: small cases by hand (tools/bench_corpus.py forecast compares it with real runs)."""
 
 from __future__ import annotations
 
 import pytest
 
-from tdt.corpus.planning import forecast, padded_seconds
+from tdt.corpus.planning import forecast, padded_seconds, speed_of
 from tdt.errors import OptionError
 from tdt.longform import BatchRule
 
@@ -43,3 +43,21 @@ def test_padding_is_charged_to_the_shard_that_has_it() -> None:
 def test_nothing_to_do_is_refused() -> None:
     with pytest.raises(OptionError, match="items with durations"):
         forecast([[0.0, 0.0]], rtfx=10, workers=1)
+
+
+def test_what_an_item_costs_is_learned_where_lengths_differ() -> None:
+    """0.01 s a second of sound, 0.05 s an item."""
+    shards = [(10, 100.0, 1.5), (40, 100.0, 3.0), (20, 400.0, 5.0), (5, 0.0, 0.1)]
+    speed = speed_of(shards)
+    assert speed.rtfx == pytest.approx(100.0)
+    assert speed.item_seconds == pytest.approx(0.05)
+    found = forecast([[2.0] * 8, [4.0] * 8], rtfx=speed.rtfx, item_seconds=speed.item_seconds, workers=1)
+    assert found.wall_seconds == pytest.approx(0.16 + 0.32 + 16 * 0.05)
+
+
+def test_of_equal_lengths_the_sound_bears_all() -> None:
+    assert speed_of([(10, 30.0, 1.0), (20, 60.0, 2.0), (10, 30.5, 1.0)]) == (pytest.approx(120.5 / 4), 0.0)
+    # Items that seem to take time off are chance.
+    assert speed_of([(10, 100.0, 2.0), (40, 100.0, 1.0)]) == (pytest.approx(200 / 3), 0.0)
+    with pytest.raises(OptionError, match="shards that have sound"):
+        speed_of([(3, 0.0, 1.0)])
