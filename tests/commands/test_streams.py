@@ -20,7 +20,8 @@ CLIP, OTHER = str(RECORDINGS / "15_hello_world.flac"), str(RECORDINGS / "06_digi
 TEXT = "Hello world. Testing one, two, three.\n"
 WORDS = {"transcribe": [CLIP], "profile": [CLIP], "compare": ["a", "b", "--audio", CLIP],
          "quantize": ["a", "--audio", CLIP, "-o", "x"], "build-engine": ["a", "-o", "x"],
-         "lm": ["inspect", "a"], "convert": ["a", "-o", "x"], "triton": ["a"]}  # fmt: skip
+         "lm": ["inspect", "a"], "convert": ["a", "-o", "x"], "triton": ["a"],
+         "corpus": ["a", "-o", "x"]}  # fmt: skip
 
 UNBUFFERED = "PYTHONUNBUFFERED"  # as -u; whoever runs the tests may have it set
 
