@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import onnx
 from .parakeet_tiny import BUNDLED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ENCODER, DECODER = "encoder-model.onnx", "decoder_joint-model.onnx"
@@ -27,6 +28,19 @@ def source(name: str, opset: int | None = None) -> Any:
     return model if opset is None else version_converter.convert_version(model, opset)
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep ONNX Runtime's quantisers from warning, of which some do by the root logger."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
+
+
 def blocks(
     model: Any, bits: int, block: int, *, symmetric: bool, level: int = 0, gather: bool = False, qdq: bool = False,
     whole_channels: bool = False,
@@ -35,7 +49,6 @@ def blocks(
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
     from onnxruntime.quantization.quant_utils import QuantFormat
 
-    logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
     quantizer = MatMulNBitsQuantizer(
         model,
         bits=bits,
@@ -46,8 +59,7 @@ def blocks(
         op_types_to_quantize=("MatMul", "Gather") if gather else ("MatMul",),
         channel_wised_quantize=whole_channels,
     )
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with _silent(), np.errstate(all="ignore"):
         quantizer.process()
     return quantizer.model.model
 
@@ -72,10 +84,8 @@ def static(name: str, folder: Path, *, signed: bool, per_channel: bool, symmetri
         def get_next(self) -> Any:
             return self.left.pop() if self.left else None
 
-    logging.getLogger().setLevel(logging.ERROR)
     kind, path = QuantType.QInt8 if signed else QuantType.QUInt8, folder / f"static-{name}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silent():
         quantize_static(
             str(BUNDLED / name),
             str(path),
@@ -117,9 +127,9 @@ def write(folder: Path, make: Callable[[str], Any]) -> Path:
 def _dynamic(name: str, folder: Path) -> Any:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    logging.getLogger().setLevel(logging.ERROR)
     path = folder / f"dynamic-{name}"
-    quantize_dynamic(str(BUNDLED / name), str(path), weight_type=QuantType.QInt8)
+    with _silent():
+        quantize_dynamic(str(BUNDLED / name), str(path), weight_type=QuantType.QInt8)
     return onnx.load(str(path))
 
 

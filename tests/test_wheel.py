@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_BYTES = 26_000_000  # the bundled model and recordings alone are 23.5
+MAX_BYTES = 27_000_000  # the bundled model and recordings alone are 23.5
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ NO_WHOLE = ["1.5", "1e3", "1.0", "0.1"]
 REQUIRED = {"quantize": ["model", "--audio", "a.wav"], "compare": ["a", "b", "--audio", "a.wav"],
             "lm": ["build", "a.txt", "-o", "b"], "convert": ["a.nemo", "-o", "b"],
             "build-engine": ["model", "-o", "out"], "transcribe": ["a.wav"], "profile": ["a.wav"],
-            "triton": ["models"]}  # fmt: skip
+            "triton": ["models"], "corpus": ["a.jsonl", "-o", "b"]}  # fmt: skip
 
 
 def numeric_options() -> list[tuple[str, argparse.Action]]:
