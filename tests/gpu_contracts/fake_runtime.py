@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from tdt.encoding.device_encoder import DeviceEncoder
-    from tdt.runtime.device import DeviceArray
+from typing import NamedTuple
 
 
 class Counters(NamedTuple):
@@ -69,19 +63,6 @@ def held() -> Held:
     numbers = (ctypes.c_long * len(Held._fields))()
     driver().fake_driver_held(numbers)
     return Held(*numbers)
-
-
-def write_zeros(encoder: DeviceEncoder) -> None:
-    """Have buffers for outputs hold zeros: kernels that do nothing leave there whatever the memory was used for."""
-    allocate = encoder.session.allocate
-
-    def zeros(shape: tuple[int, ...], dtype: Any) -> DeviceArray:
-        made = allocate(shape, dtype)
-        made.copy_from(np.zeros(shape, dtype))
-        return made
-
-    encoder.session.allocate = zeros  # type: ignore[method-assign]
-    encoder._spare()
 
 
 class Spent:

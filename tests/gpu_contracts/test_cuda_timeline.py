@@ -6,21 +6,23 @@ Real: which runtime calls a stage makes (copies, launches, waits). Not real: how
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import tdt
+from tdt.decoding.native import NativeEngine
 from tdt.profiling.breakdown import break_down
 from tdt.runtime.card_context import CardContext
 from tdt.timeline import CALL, Timeline
 
-from .fake_runtime import Counters, counters, write_zeros
+from .fake_runtime import Counters, counters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tdt.stages import Encoded
     from tdt.timeline import Clock
 
 
@@ -64,8 +66,17 @@ class Watching(Timeline):
 @pytest.fixture(scope="module")
 def timeline() -> Watching:
     samples = np.random.default_rng(0).standard_normal(40000).astype(np.float32)
-    with tdt.load(encoder_provider="cuda:0", decoder_provider="cpu") as recognizer:
-        write_zeros(recognizer._stages.encoder)
+    given = NativeEngine._frames
+
+    def zeros(engine: NativeEngine, encoded: Encoded) -> Any:
+        """Return zeros: where nothing is computed, memory holds whatever it was used for, now and then no numbers."""
+        return np.zeros_like(given(engine, encoded))
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tdt.load(encoder_provider="cuda:0", decoder_provider="cpu") as recognizer,
+    ):
+        patch.setattr(NativeEngine, "_frames", zeros)
         recognizer.transcribe(samples)
         watching = Watching()
         with watching.watching():
