@@ -87,7 +87,7 @@ def static(name: str, folder: Path, *, signed: bool, per_channel: bool, symmetri
     kind, path = QuantType.QInt8 if signed else QuantType.QUInt8, folder / f"static-{name}"
     with _silent():
         quantize_static(
-            str(BUNDLED / name),
+            _copied(name, folder),
             str(path),
             Reader(),
             quant_format=QuantFormat.QDQ,
@@ -98,6 +98,11 @@ def static(name: str, folder: Path, *, signed: bool, per_channel: bool, symmetri
             extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": signed},
         )
     return onnx.load(str(path))
+
+
+def _copied(name: str, folder: Path) -> str:
+    """Copy a graph: ONNX Runtime's quantisers write files beside the one that they read."""
+    return str(shutil.copy(BUNDLED / name, folder / f"source-{name}"))
 
 
 def _feeds(name: str) -> Any:
@@ -129,7 +134,7 @@ def _dynamic(name: str, folder: Path) -> Any:
 
     path = folder / f"dynamic-{name}"
     with _silent():
-        quantize_dynamic(str(BUNDLED / name), str(path), weight_type=QuantType.QInt8)
+        quantize_dynamic(_copied(name, folder), str(path), weight_type=QuantType.QInt8)
     return onnx.load(str(path))
 
 
