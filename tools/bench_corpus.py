@@ -24,6 +24,7 @@ from typing import Any
 
 import soundfile
 
+from tdt.cores import usable_cores
 from tdt.corpus import Hardware, Settings, ShardRule, forecast, label, packs_of, shards_done, speed_of
 
 CLIPS = sorted((Path(__file__).resolve().parents[1] / "tests/data/eval").glob("*.flac"))
@@ -65,7 +66,7 @@ def run(
 
 def throughput(args: Any, folder: Path) -> None:
     """Interleaved rounds; the least time of each counts. What starting costs is taken off by a run of a quarter."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     ways = {f"corpus, {w} workers": Hardware(workers=w, threads=max(1, cores // w)) for w in sorted({1, cores})}
     whole, seconds = manifest(folder, args.items)
     part, part_seconds = manifest(folder, args.items // 4)
@@ -87,7 +88,7 @@ def throughput(args: Any, folder: Path) -> None:
 
 def forecasts(args: Any, folder: Path) -> None:
     """Learn from a run of clips, half of them cut to a second, and foretell others: workers, shards, lengths."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     shards: list[Any] = []
     for seconds in (None, 1.0):
         path, _ = manifest(folder, args.items, seconds)

@@ -30,7 +30,7 @@ from _decode_peers import PEER_THREADS, OnnxAsr, Ours, Pass, batches_of, our_eng
 
 import tdt
 from tdt.audio.loading import load_audio
-from tdt.decoding.cores import cores
+from tdt.cores import usable_cores
 from tdt.kernels.decoder.tables import aligned
 from tdt.model.finding import find_model
 from tdt.profiling.environment import describe, environment_block
@@ -117,7 +117,7 @@ def decode_stage(options: argparse.Namespace) -> None:
         batches = batches_of(clips, size)
         contestants += [Ours(f"{name}, B={size}", engine, batches) for name, engine in engines.items()]
     results = interleaved(contestants, options.rounds)
-    table(results, audio, bandwidth_gbs(READ_FLOATS, cores()))
+    table(results, audio, bandwidth_gbs(READ_FLOATS, usable_cores()))
 
 
 def interleaved(contestants: list[Any], rounds: int) -> dict[str, list[Pass]]:
@@ -200,7 +200,7 @@ def _sum(data: Any, repeats: int) -> Any:
 
 def bandwidths() -> str:
     sizes = {"24 MB": READ_FLOATS, "256 MB": 1 << 26}
-    threads = {1: "one thread", cores(): "all cores"}
+    threads = {1: "one thread", usable_cores(): "all cores"}
     return ", ".join(
         f"{bandwidth_gbs(floats, n):.0f} GB/s ({name}, {who})"
         for name, floats in sizes.items()

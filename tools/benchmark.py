@@ -116,8 +116,8 @@ PEERS = {"onnx-asr": "onnx-asr", "sherpa-onnx": "sherpa-onnx"}  # name → layou
 
 def peers_of(model: str | None, args: argparse.Namespace) -> list[Entry]:
     """Return the peers' entries on a model folder, where its layout is theirs."""
+    from tdt.cores import usable_cores
     from tdt.model.finding import find_model
-    from tdt.profiling.environment import usable_cores
 
     names = [name for name in args.against.split(",") if name]
     unknown = [name for name in names if name not in PEERS]

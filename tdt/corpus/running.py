@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdt.cores import usable_cores
 from tdt.corpus import summary as numbers
 from tdt.corpus.files import absolute
 from tdt.corpus.readers import items_of, packs_of
@@ -217,7 +218,7 @@ def share(settings: Settings, hardware: Hardware, shards: int) -> tuple[int, int
         workers = hardware.workers or max(1, int(len(cards) / each))
         per_card = max(1, round(1 / each)) if each < 1 else 1
         return min(workers, shards), hardware.threads, [card for card in cards for _ in range(per_card)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     workers = hardware.workers or min(max(1, cores // (hardware.threads or 1)), _models_in_memory(settings))
     workers = min(workers, shards)
     return workers, hardware.threads or max(1, cores // workers), []

@@ -74,7 +74,8 @@ class Helpers(Bound):
         if not self._shares:
             return max(1, min(self.threads, batch)), 0
         helped = self._policy.wanted(time.monotonic())
-        return teams_for(batch, self.threads, idle_cores(), self._most, helped=helped)
+        idle = idle_cores() if self.threads > self._most else 0  # one team takes all threads in any case
+        return teams_for(batch, self.threads, idle, self._most, helped=helped)
 
     def job(self, rows: int, helpers: int, run: Any, clock: int) -> Any:
         """Return the job that a team shares, for runs of so many rows; `run` with `clock` tells the time in ticks."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tdt.checks import instance
+from tdt.cores import usable_cores
 from tdt.cuda_arrays import on_device
 from tdt.decoding.batch_check import check_batch, check_fusions
 from tdt.decoding.beam_states import begun, check_states
-from tdt.decoding.cores import cores, shares_of
+from tdt.decoding.cores import shares_of
 from tdt.decoding.fusing import begin_fusion, model_states, token_columns
 from tdt.decoding.measuring import begin_steps, with_steps
 from tdt.decoding.native_beam import BeamRuns, refuse_late_masks
@@ -96,7 +97,7 @@ class NativeEngine(Bound):
             screening = False  # whose bounds are those of logits that nobody rounds
         packed = pack(lifted, spec.blank_id + 1, quantized=self.quantized)
         with timeline.span("compile"):
-            self._runs = Runs(packed, spec, Options(self.quantized, threads or cores(), isa, screening, window))
+            self._runs = Runs(packed, spec, Options(self.quantized, threads or usable_cores(), isa, screening, window))
         self.isa = self._runs.isa
         self._beams: BeamRuns | None = None
 

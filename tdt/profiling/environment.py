@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdt.cores import usable_cores
 from tdt.dependencies import installed
 from tdt.version import __version__
 
@@ -68,11 +69,6 @@ def describe(block: dict[str, Any]) -> str:
 def cpu_name() -> str:
     """Return the processor's own name where the system tells it."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use, which can be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def instruction_sets() -> list[str]:
