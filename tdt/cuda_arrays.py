@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import AudioValueError, MissingDependencyError
+from tdt.dependencies import extra
+from tdt.errors import AudioValueError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +37,8 @@ def require_cupy() -> Any:
     MissingDependencyError
         It is not installed.
     """
-    try:
+    with extra("cupy", "Audio or features on a CUDA device", 'pip install "parakeet-tdt[cuda13]" (or [cuda12])'):
         import cupy
-    except ImportError as error:
-        raise MissingDependencyError(
-            "cupy", "Audio or features on a CUDA device", 'pip install "parakeet-tdt[cuda13]" (or [cuda12])'
-        ) from error
     return cupy
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tdt.errors import BrokenDependencyError
+from tdt.errors import BrokenDependencyError, MissingDependencyError
 from tdt.lifetime import begin_setting_up, end_setting_up
 
 if TYPE_CHECKING:
@@ -28,6 +28,21 @@ def needed(package: str) -> Iterator[None]:
         if isinstance(error, BrokenDependencyError):
             raise
         raise BrokenDependencyError(package, f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def extra(package: str, purpose: str, install: str) -> Iterator[None]:
+    """Import a package in the block that not every installation has.
+
+    Raises
+    ------
+    MissingDependencyError
+        Where it is missing; it names the purpose, and the command that installs it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(package, purpose, install) from error
 
 
 def installed(names: Iterable[str]) -> dict[str, str]:

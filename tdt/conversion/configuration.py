@@ -13,7 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from tdt.errors import CheckpointError, MissingDependencyError, ModelFileCorruptError, OtherModelError
+from tdt.dependencies import extra
+from tdt.errors import CheckpointError, ModelFileCorruptError, OtherModelError
 from tdt.showing import shown
 
 if TYPE_CHECKING:
@@ -90,10 +91,8 @@ def parse_yaml(content: bytes, path: Path) -> dict[str, Any]:
     ModelFileCorruptError, CheckpointError
         Where it is no YAML, or larger than any configuration.
     """
-    try:
+    with extra("pyyaml", "Reading model_config.yaml", INSTALL):
         import yaml
-    except ImportError as error:
-        raise MissingDependencyError("pyyaml", "Reading model_config.yaml", INSTALL) from error
     if len(content) > MOST_BYTES:
         raise CheckpointError(path, f"model_config.yaml has {len(content)} bytes; {MOST_BYTES} are more than enough")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tdt.conversion.configuration import INSTALL
-from tdt.errors import CheckpointError, MissingDependencyError, ModelFileCorruptError
+from tdt.dependencies import extra
+from tdt.errors import CheckpointError, ModelFileCorruptError
 from tdt.showing import shown
 
 if TYPE_CHECKING:
@@ -52,10 +53,8 @@ def pieces_of_nemo(members: Mapping[str, memoryview], config: Mapping[str, Any],
 
 
 def _sentencepiece(content: bytes, path: Path) -> list[str]:
-    try:
+    with extra("sentencepiece", "Reading NeMo's tokenizer", INSTALL):
         import sentencepiece
-    except ImportError as error:
-        raise MissingDependencyError("sentencepiece", "Reading NeMo's tokenizer", INSTALL) from error
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=content)
         return [str(processor.id_to_piece(index)) for index in range(processor.get_piece_size())]

@@ -9,7 +9,8 @@ import posixpath
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from tdt.errors import AudioNotFoundError, AudioReadError, MissingDependencyError, OutsideRootError
+from tdt.dependencies import extra
+from tdt.errors import AudioNotFoundError, AudioReadError, OutsideRootError
 from tdt.failures import typed
 
 if TYPE_CHECKING:
@@ -115,10 +116,8 @@ def pyarrow(purpose: str) -> Any:
     ------
     MissingDependencyError
     """
-    try:
+    with extra("pyarrow", purpose, "pip install 'parakeet-tdt[corpus]'"):
         import pyarrow as package  # noqa: ICN001
-    except ImportError as error:
-        raise MissingDependencyError("pyarrow", purpose, "pip install 'parakeet-tdt[corpus]'") from error
     return package
 
 

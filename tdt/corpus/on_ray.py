@@ -11,7 +11,8 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from tdt.corpus.work import Report, Settings, Worker
-from tdt.errors import ClusterError, MissingDependencyError, TdtError
+from tdt.dependencies import extra
+from tdt.errors import ClusterError, TdtError
 from tdt.failures import outcome
 
 if TYPE_CHECKING:
@@ -123,9 +124,7 @@ def unpacked(data: bytes) -> Any:
 
 
 def _ray() -> Any:
-    try:
+    with extra("ray", "--ray", "pip install 'parakeet-tdt[ray]'"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise MissingDependencyError("ray", "--ray", "pip install 'parakeet-tdt[ray]'") from error
     return ray

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tdt.corpus.files import pyarrow
 from tdt.corpus.rendering import OTHER
-from tdt.errors import MissingDependencyError, OptionError
+from tdt.dependencies import extra
+from tdt.errors import OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -141,8 +142,6 @@ def _count(pairs: list[tuple[str, str]], rates: list[Rate]) -> None:
 
 
 def _jiwer() -> Any:
-    try:
+    with extra("jiwer", "An error rate", "pip install 'parakeet-tdt[corpus]'"):
         import jiwer
-    except ImportError as error:
-        raise MissingDependencyError("jiwer", "An error rate", "pip install 'parakeet-tdt[corpus]'") from error
     return jiwer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import MissingDependencyError
+from tdt.dependencies import extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,10 +42,8 @@ def require_plotting() -> None:
 
 def _pyplot() -> Any:
     """Return matplotlib.pyplot on a backend that needs no display."""
-    try:
+    with extra("matplotlib", "Drawing", "pip install 'parakeet-tdt[plot]'"):
         import matplotlib as mpl
-    except ImportError as error:
-        raise MissingDependencyError("matplotlib", "Drawing", "pip install 'parakeet-tdt[plot]'") from error
     mpl.use("agg")
     mpl.rcParams["svg.hashsalt"] = "tdt"
     import matplotlib.pyplot as plt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import MissingDependencyError
+from tdt.dependencies import extra
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +18,8 @@ _MOST_BARS = 60
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
-    try:
+    with extra("matplotlib", "A picture", "pip install 'parakeet-tdt[plot]'"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("matplotlib", "A picture", "pip install 'parakeet-tdt[plot]'") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 

@@ -6,7 +6,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tdt.errors import MissingDependencyError, OptionError
+from tdt.dependencies import extra
+from tdt.errors import OptionError
 from tdt.text import read_rows, read_text
 
 if TYPE_CHECKING:
@@ -50,12 +51,8 @@ def normalizer(name: Normalizer) -> Callable[[str], str]:
         return str.strip
     if name != "whisper":
         raise OptionError("normalizer", name, f"one of {', '.join(NORMALIZERS)}")
-    try:
+    with extra("whisper-normalizer", "The Whisper normaliser", "pip install whisper-normalizer"):
         from whisper_normalizer.english import EnglishTextNormalizer
-    except ImportError as error:
-        raise MissingDependencyError(
-            "whisper-normalizer", "The Whisper normaliser", "pip install whisper-normalizer"
-        ) from error
     english = EnglishTextNormalizer()
     return lambda text: str(english(text))
 
@@ -72,10 +69,8 @@ def check_scoring(name: Normalizer) -> None:
 
 
 def _jiwer() -> Any:
-    try:
+    with extra("jiwer", "An error rate", "pip install jiwer"):
         import jiwer
-    except ImportError as error:
-        raise MissingDependencyError("jiwer", "An error rate", "pip install jiwer") from error
     return jiwer
 
 
