@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdt.audio import AUDIO_SUFFIXES
 from tdt.corpus.items import Item
+from tdt.corpus.readers.lines import part_of
 from tdt.errors import AudioTailError, AudioValueError, ManifestError, OptionError
 from tdt.text import Transcript
 
@@ -71,11 +72,10 @@ def _item(number: int, audio: Any, offset: Any, duration: Any) -> Item:
         encoded = audio.get("bytes")
         audio = encoded if encoded is not None else audio.get("path", audio.get("array"))
     if isinstance(audio, str) and audio:
-        begin, length = (_seconds(value) for value in (offset, duration))
-        if begin is NotImplemented or length is NotImplemented:
-            problem = ManifestError(name, f"offset {offset!r} and duration {duration!r} are no seconds")
-            return Item(name, line, problem=problem)
-        return Item(audio, line, audio, begin or 0.0, length)
+        try:
+            return Item(audio, line, audio, *part_of(_number(offset), _number(duration)))
+        except ValueError as error:
+            return Item(name, line, problem=ManifestError(name, str(error)))
     if isinstance(audio, (bytes, bytearray, memoryview)):
         return Item(name, line, bytes(audio))
     if hasattr(audio, "dtype") or hasattr(audio, "__dlpack__"):
@@ -84,15 +84,14 @@ def _item(number: int, audio: Any, offset: Any, duration: Any) -> Item:
     return Item(name, line, problem=AudioValueError(f"{name} holds {kind}; a path, bytes, or an array was expected."))
 
 
-def _seconds(value: Any) -> Any:
-    """Return a number of seconds, None for none, NotImplemented for what is no such number."""
-    if value is None or value != value:  # noqa: PLR0124  NaN, as tables have it where nothing is
+def _number(value: Any) -> Any:
+    """Return a table's number as Python's, and NaN, as tables have it where nothing is, as None; all else as it is."""
+    if value is None or value != value:  # noqa: PLR0124
         return None
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError):
-        return NotImplemented
-    return number if 0 <= number < 1e9 else NotImplemented
+        return value
 
 
 def without_audio(columns: Mapping[str, Any], column: str, *, keep: bool) -> dict[str, Any]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tdt.corpus.files import beside
-from tdt.corpus.items import Item, Pack
-from tdt.corpus.readers.lines import line_packs, malformed, objects, part_of
-from tdt.errors import ManifestError
+from tdt.corpus.readers.lines import Described, line_items, line_packs, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tdt.corpus.items import Item, Pack
     from tdt.corpus.shards import ShardRule
 
 
@@ -25,20 +23,15 @@ def packs(path: str, rule: ShardRule) -> Iterator[Pack]:
 
 def items(pack: Pack, column: str | None = None) -> Iterator[Item]:  # noqa: ARG001
     """Yield the items of a pack; a cut that cannot be taken is an item with its problem."""
-    name = pack.path.rpartition("/")[2]
-    for number, line, text in objects(pack):
-        if line is None:
-            kept, error = malformed(pack.path, number, text)
-            yield Item(f"{name}, line {number}", kept, problem=error)
-            continue
-        try:
-            file = _file(line)
-            offset, duration = part_of(line.get("start"), line.get("duration"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            problem = f"it is no cut of a file ({type(error).__name__}: {error})"
-            yield Item(f"{name}, line {number}", line, problem=ManifestError(name, problem, number))
-            continue
-        yield Item(str(line.get("id", file)), line, beside(pack.path, file), offset, duration)
+    return line_items(pack, _described)
+
+
+def _described(line: dict[str, Any]) -> Described:
+    try:
+        file = _file(line)
+        return Described(str(line.get("id", file)), file, *part_of(line.get("start"), line.get("duration")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is no cut of a file ({type(error).__name__}: {error})") from error
 
 
 def _file(line: dict[str, Any]) -> str:

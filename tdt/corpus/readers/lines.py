@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from tdt.corpus.files import open_input
-from tdt.corpus.items import Pack
+from tdt.corpus.files import beside, open_input
+from tdt.corpus.items import Item, Pack
 from tdt.errors import ManifestError
 from tdt.failures import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tdt.corpus.shards import ShardRule
 
@@ -94,10 +94,40 @@ def objects(pack: Pack) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
         yield number, value, line.decode("utf-8", "backslashreplace")
 
 
-def malformed(path: str, number: int, text: str) -> tuple[dict[str, Any], ManifestError]:
-    """Return the output's line for a line that is no JSON object, and its error."""
-    shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-    return {"line": shown}, ManifestError(path.rpartition("/")[2], "it is no JSON object", number)
+class Described(NamedTuple):
+    """What a line says of a recording: its name, its file as the line has it, and which part of it is meant."""
+
+    name: str
+    file: str
+    offset: float
+    duration: float | None
+
+
+def line_items(pack: Pack, described: Callable[[dict[str, Any]], Described]) -> Iterator[Item]:
+    """Yield the items of a pack; a line that is none is an item with its problem.
+
+    Parameters
+    ----------
+    pack : Pack
+    described : callable
+        Returns what a line says; raises ValueError where it is none of its format, and says why.
+    """
+    for number, line, text in objects(pack):
+        if line is None:
+            shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+            yield _problem(pack, number, {"line": shown}, "it is no JSON object")
+            continue
+        try:
+            found = described(line)
+        except ValueError as error:
+            yield _problem(pack, number, line, str(error))
+            continue
+        yield Item(found.name, line, beside(pack.path, found.file), found.offset, found.duration)
+
+
+def _problem(pack: Pack, number: int, line: dict[str, Any], problem: str) -> Item:
+    name = pack.path.rpartition("/")[2]
+    return Item(f"{name}, line {number}", line, problem=ManifestError(name, problem, number))
 
 
 def part_of(offset: object, duration: object) -> tuple[float, float | None]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tdt.corpus.files import beside
-from tdt.corpus.items import Item, Pack
-from tdt.corpus.readers.lines import line_packs, malformed, objects, part_of
-from tdt.errors import ManifestError
+from tdt.corpus.readers.lines import Described, line_items, line_packs, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tdt.corpus.items import Item, Pack
     from tdt.corpus.shards import ShardRule
 
 
@@ -25,23 +23,11 @@ def packs(path: str, rule: ShardRule) -> Iterator[Pack]:
 
 def items(pack: Pack, column: str | None = None) -> Iterator[Item]:  # noqa: ARG001
     """Yield the items of a pack; a line that is none is an item with its problem."""
-    name = pack.path.rpartition("/")[2]
-    for number, line, text in objects(pack):
-        if line is None:
-            kept, error = malformed(pack.path, number, text)
-            yield Item(f"{name}, line {number}", kept, problem=error)
-            continue
-        try:
-            file = _path(line)
-            offset, duration = part_of(line.get("offset"), line.get("duration"))
-        except ValueError as error:
-            yield Item(f"{name}, line {number}", line, problem=ManifestError(name, str(error), number))
-            continue
-        yield Item(file, line, beside(pack.path, file), offset, duration)
+    return line_items(pack, _described)
 
 
-def _path(line: dict[str, Any]) -> str:
+def _described(line: dict[str, Any]) -> Described:
     file = line.get("audio_filepath")
     if not isinstance(file, str) or not file:
         raise ValueError(f"audio_filepath is {file!r}, no path")
-    return file
+    return Described(file, file, *part_of(line.get("offset"), line.get("duration")))
