@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     Int64 = npt.NDArray[np.int64]
 
 
+def in_rows(parts: Sequence[Float32]) -> Float32:
+    """Return arrays [T, D] of unlike lengths as rows of one [B, longest T, D], at least one long, zeros behind."""
+    rows = np.zeros((len(parts), max(1, *map(len, parts)), parts[0].shape[1]), np.float32)
+    for row, part in zip(rows, parts, strict=True):
+        row[: len(part)] = part
+    return rows
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """Normalised log-mel features of a batch.

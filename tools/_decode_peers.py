@@ -11,7 +11,7 @@ import numpy as np
 from tdt.decoding.greedy import OnnxEngine
 from tdt.decoding.native import NativeEngine
 from tdt.runtime.backend import Backend
-from tdt.stages import Encoded
+from tdt.stages import Encoded, in_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,10 +94,7 @@ def batches_of(clips: list[Any], size: int) -> list[Encoded]:
     made = []
     for start in range(0, len(order), size):
         group = [clips[index] for index in order[start : start + size]]
-        frames = np.zeros((len(group), max(map(len, group)), group[0].shape[1]), np.float32)
-        for row, clip in zip(frames, group, strict=True):
-            row[: len(clip)] = clip
-        made.append(Encoded(frames, np.array([len(clip) for clip in group], np.int64)))
+        made.append(Encoded(in_rows(group), np.array([len(clip) for clip in group], np.int64)))
     return made
 
 

@@ -16,7 +16,7 @@ from tdt.errors import TdtError
 from tdt.failures import outcome
 from tdt.live.endpoint import first_pause, spoken_until
 from tdt.spec import SAMPLE_RATE_HZ
-from tdt.stages import DecoderState, Encoded, Hypothesis
+from tdt.stages import DecoderState, Encoded, Hypothesis, in_rows
 from tdt.timeline import CALL, Recorder, Timeline
 
 if TYPE_CHECKING:
@@ -236,9 +236,7 @@ class Stepper:
     ) -> tuple[list[Hypothesis], list[DecoderState]]:
         """Decode the next frames of each; the joint's projection is made of no others."""
         lengths = np.array([len(row) for row in rows.frames], np.int64)
-        frames = np.zeros((len(lengths), int(lengths.max()), rows.frames[0].shape[1]), np.float32)
-        for place, row in zip(frames, rows.frames, strict=True):
-            place[: len(row)] = row
+        frames = in_rows(rows.frames)
         encoded = Encoded(None, lengths, frames) if rows.projected else Encoded(frames, lengths)  # type: ignore[arg-type]
         return self.engine.decode(encoded, list(states), timeline)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tdt.longform.seams import join
-from tdt.stages import DecoderState, Encoded, Hypothesis
+from tdt.stages import DecoderState, Encoded, Hypothesis, in_rows
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
@@ -136,9 +136,7 @@ class Stitcher:
             for item, first, last in zip(windows, firsts, lasts, strict=True)
         ]
         lengths = np.array([len(part) for part in parts], np.int64)
-        frames = np.zeros((len(parts), max(1, int(lengths.max())), parts[0].shape[1]), np.float32)
-        for row, part in zip(frames, parts, strict=True):
-            row[: len(part)] = part
+        frames = in_rows(parts)
         projected = windows[0].frames.projected
         encoded = Encoded(None, lengths, frames) if projected else Encoded(frames, lengths)  # type: ignore[arg-type]
         return self._engine.decode(encoded, list(states), timeline)

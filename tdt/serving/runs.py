@@ -18,7 +18,7 @@ from tdt.scheduled import NOTHING, Known, Scheduled, chosen
 from tdt.serving.collecting import Waiting
 from tdt.serving.device import Device
 from tdt.spec import HOP_SAMPLES, SAMPLE_RATE_HZ
-from tdt.stages import Encoded, Features
+from tdt.stages import Encoded, Features, in_rows
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
@@ -258,16 +258,9 @@ def joined(parts: Sequence[Encoded]) -> Encoded:
     if len(parts) == 1:
         return parts[0]
     lengths = np.concatenate([part.lengths for part in parts])
-    frames = [part.frames for part in parts]
-    projected = [part.projected for part in parts]
-    return Encoded(_padded(frames), lengths, _padded(projected))
+    frames, projected = (_together([getattr(part, name) for part in parts]) for name in ("frames", "projected"))
+    return Encoded(frames, lengths, projected)
 
 
-def _padded(rows: Sequence[Any]) -> Any:
-    if any(row is None for row in rows):
-        return None
-    longest = max(row.shape[1] for row in rows)
-    whole = np.zeros((len(rows), longest, rows[0].shape[2]), np.float32)
-    for place, row in enumerate(rows):
-        whole[place, : row.shape[1]] = row[0]
-    return whole
+def _together(batches: Sequence[Any]) -> Any:
+    return None if any(batch is None for batch in batches) else in_rows([batch[0] for batch in batches])
