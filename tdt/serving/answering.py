@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tdt.serving.asking import Ask
-    from tdt.text import Segment, Transcript
+    from tdt.text import Segment, Transcript, Word
 
 # ISO 639-2 for a language that has not been determined: the model hears many and does not tell which.
 UNDETERMINED = "und"
@@ -91,6 +91,14 @@ def token_logprobs(transcript: Transcript) -> list[dict[str, Any]]:
     ]
 
 
+def timed(word: Word) -> dict[str, Any]:
+    """Return a word with its times, in seconds, and its confidence."""
+    made: dict[str, Any] = rounded(
+        {"word": word.text, "start": word.start, "end": word.end, "confidence": word.confidence}
+    )
+    return made
+
+
 def _plain(whole: Transcript, ask: Ask) -> dict[str, Any]:
     return {"text": whole.text, **({"logprobs": token_logprobs(whole)} if ask.logprobs else {})}
 
@@ -103,11 +111,7 @@ def _verbose(whole: Transcript, granularities: frozenset[str]) -> dict[str, Any]
         "text": whole.text,
     }
     if "word" in granularities:
-        made["words"] = [
-            rounded({"word": word.text, "start": word.start, "end": word.end, "confidence": word.confidence})
-            | ({"boosted": True} if word.boosted else {})
-            for word in whole.words
-        ]
+        made["words"] = [timed(word) | ({"boosted": True} if word.boosted else {}) for word in whole.words]
     if "segment" in granularities:
         first = 0
         made["segments"] = []

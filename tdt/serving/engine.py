@@ -164,12 +164,7 @@ class Engine(Bound):
         DeviceMemoryError
             Half a batch does not fit the card either.
         """
-        found: list[Transcript] = []
-        seconds = 0.0
-        async with aclosing(self.parts(data, **ask)) as parts:
-            async for part, seconds in parts:  # noqa: B007  the last says how long it is
-                if part is not None:
-                    found.append(part)
+        found, seconds = await collected(self.parts(data, **ask))
         return found[0] if len(found) == 1 and found[0].audio_seconds == seconds else merged(found, seconds)
 
     async def stream(self, data: bytes | BinaryIO, **ask: Unpack[AskOptions]) -> AsyncIterator[Transcript]:
@@ -291,6 +286,17 @@ class Engine(Bound):
             found = entry.future.result()
             if found.text != alone.text:
                 raise SelfCheckError(alone.text, found.text)
+
+
+async def collected(parts: AsyncGenerator[tuple[Transcript | None, float]]) -> tuple[list[Transcript], float]:
+    """Return all that :meth:`Engine.parts` yields of a recording, and how many seconds it has."""
+    found: list[Transcript] = []
+    seconds = 0.0
+    async with aclosing(parts):
+        async for part, seconds in parts:  # noqa: B007  the last says how long it is
+            if part is not None:
+                found.append(part)
+    return found, seconds
 
 
 async def _at_rest(threads: list[Future[Any]]) -> None:

@@ -97,7 +97,7 @@ class _Exchange:
         refusal, body = refused(error)
         if not isinstance(error, TdtError):
             # The kind alone: a message or trace of whatever failed could hold what was said.
-            log.error("%s failed: %s", self.id, type(error).__name__, exc_info=None)
+            log.error("%s failed: %s", self.id, type(error).__name__)
             log.debug("%s", self.id, exc_info=error)
         if not self.status:
             await self._answer(refusal.status, body, dict(headers_of(error)))

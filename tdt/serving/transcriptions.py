@@ -13,6 +13,7 @@ from tdt.errors import TdtError
 from tdt.serving.answering import EVENTS, answer, delta, done, event
 from tdt.serving.asking import ask_of
 from tdt.serving.bodies import close_files
+from tdt.serving.engine import collected
 from tdt.serving.refusing import refused
 
 if TYPE_CHECKING:
@@ -57,12 +58,7 @@ class Transcriptions:
             close_files(form)
 
     async def _whole(self, ask: Ask, send: Send) -> None:
-        found: list[Transcript] = []
-        seconds = 0.0
-        async with aclosing(self._engine.parts(ask.file, **_options(ask))) as parts:
-            async for part, seconds in parts:  # noqa: B007  the last says how long it is
-                if part is not None:
-                    found.append(part)
+        found, seconds = await collected(self._engine.parts(ask.file, **_options(ask)))
         made = answer(ask, found, seconds)
         raw = made.text.encode()
         await _begin(send, ask, made.media_type, len(raw))

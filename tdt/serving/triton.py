@@ -16,9 +16,9 @@ import numpy as np
 
 from tdt.errors import OptionError, TdtError
 from tdt.loading import load
+from tdt.serving.answering import timed
 from tdt.serving.engine import Engine
 from tdt.serving.settings import Settings
-from tdt.text import rounded
 from tdt.whole_files import written_whole
 
 if TYPE_CHECKING:
@@ -177,8 +177,4 @@ class TritonPythonModel:
 
 
 def _words(transcript: Transcript) -> str:
-    words = [
-        rounded({"word": word.text, "start": word.start, "end": word.end, "confidence": word.confidence})
-        for word in transcript.words
-    ]
-    return json.dumps(words, ensure_ascii=False)
+    return json.dumps([timed(word) for word in transcript.words], ensure_ascii=False)

@@ -69,32 +69,9 @@ def languages_of(model: str) -> list[str]:
     """
     if "-v3" in model:
         return [
-            "bg",
-            "hr",
-            "cs",
-            "da",
-            "nl",
-            "en",
-            "et",
-            "fi",
-            "fr",
-            "de",
-            "el",
-            "hu",
-            "it",
-            "lv",
-            "lt",
-            "mt",
-            "pl",
-            "pt",
-            "ro",
-            "ru",
-            "sk",
-            "sl",
-            "es",
-            "sv",
-            "uk",
-        ]
+            "bg", "hr", "cs", "da", "nl", "en", "et", "fi", "fr", "de", "el", "hu", "it", "lv", "lt", "mt", "pl", "pt",
+            "ro", "ru", "sk", "sl", "es", "sv", "uk",
+        ]  # fmt: skip
     return ["ja"] if model.endswith("-ja") else ["en"]
 
 
