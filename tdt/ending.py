@@ -63,7 +63,7 @@ class _AtWork:
     def finish(self) -> None:
         """Let no other thread begin a call any more, and wait for those that are in one."""
         self.over = True
-        if self.hurried is not None and set(self._threads) - {get_ident()}:
+        if self.hurried is not None and (set(self._threads) - {get_ident()} or _others_run()):
             for stream in (sys.stdout, sys.stderr):
                 with suppress(AttributeError, OSError, ValueError):
                     stream.flush()
@@ -74,6 +74,11 @@ class _AtWork:
     def forget(self) -> None:
         """Forget the threads of the process that this one was forked from."""
         self._threads.clear()
+
+
+def _others_run() -> bool:
+    """Say whether threads run that the interpreter would stop anywhere, in compiled code, too."""
+    return any(thread.daemon and thread is not threading.current_thread() for thread in threading.enumerate())
 
 
 at_work = _AtWork()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -91,6 +92,8 @@ class BlockReader:
         self._held: deque[tuple[int, Float32]] = deque()
         self._problem: AudioReadError | None = None
         self._close = ExitStack()
+        self._closed = False
+        self._reading = threading.Lock()
         mixer = Mixer(self.name, channel)
         rate_hz, track = checked_rate(sample_rate), whole_option("track", track)
         array = as_array(source)
@@ -137,8 +140,16 @@ class BlockReader:
         self.close()
 
     def close(self) -> None:
-        """Close what was opened here; a file object that was passed in stays open, at its end."""
-        self._close.close()
+        """Close what was opened here; a file object that was passed in stays open, at its end.
+
+        Where another thread is in the midst of a block, that thread closes it after the block.
+        """
+        self._closed = True
+        if self._reading.acquire(blocking=False):
+            try:
+                self._close.close()
+            finally:
+                self._reading.release()
 
     def holds_more_than(self, samples: int, *, least_speed: float = 0.0) -> bool:
         """Read on until more than so many 16 kHz samples are held, or the source ends; they are given first later.
@@ -157,13 +168,14 @@ class BlockReader:
             if begun is not None and held < SAMPLE_RATE_HZ * least_speed * (now - begun - _START_SECONDS):
                 return True
             try:
-                rate_hz, block = next(self._mono)
-            except StopIteration:
-                return False
+                read = self._next_block()
             except AudioReadError as error:
                 self._problem = error
                 return False
-            self._held.append((rate_hz, block))
+            if read is None:
+                return False
+            rate_hz, block = read
+            self._held.append(read)
             held += resampled_length(len(block), rate_hz)
         return held > samples
 
@@ -221,9 +233,19 @@ class BlockReader:
         if self._problem is not None:
             return
         try:
-            yield from self._mono
+            while (read := self._next_block()) is not None:
+                yield read
         except AudioReadError as error:
             self._problem = error
+
+    def _next_block(self) -> tuple[int, Float32] | None:
+        """Read a block; None at the end. Decoders are compiled code: nobody may close them meanwhile."""
+        try:
+            with self._reading:
+                return next(self._mono, None)
+        finally:
+            if self._closed:
+                self.close()
 
     def _count(self, block: Float32) -> Iterator[Float32]:
         if len(block):

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tdt.audio import sndfile
 from tdt.audio.reader import BlockReader
 from tdt.audio.sound import BLOCK_SECONDS
 from tdt.errors import AudioNotFoundError, AudioReadError, AudioTailError, AudioValueError, OptionError
@@ -204,3 +206,33 @@ def test_memory_does_not_grow_with_the_length() -> None:
         return top
 
     assert peak(40) < 1.2 * peak(4)
+
+
+def test_a_reader_closed_in_the_midst_of_a_block_is_closed_by_the_thread_that_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # libsndfile on a file that is closed meanwhile ends the process: "Segmentation fault".
+    waits, go = threading.Event(), threading.Event()
+    closed_by: list[int] = []
+    read, close = soundfile.SoundFile.buffer_read_into, soundfile.SoundFile.close
+
+    def slow(file: soundfile.SoundFile, *given: object, **more: object) -> object:
+        waits.set()
+        assert go.wait(60)
+        return read(file, *given, **more)
+
+    monkeypatch.setattr(sndfile._Forward, "buffer_read_into", slow)
+    monkeypatch.setattr(sndfile._Forward, "close", lambda file: (closed_by.append(threading.get_ident()), close(file)))
+    soundfile.write(tmp_path / "a.flac", tone(1, 16000), 16000)
+    reader = BlockReader(tmp_path / "a.flac")
+    blocks: list[np.ndarray] = []
+    thread = threading.Thread(target=lambda: blocks.append(next(iter(reader))))
+    thread.start()
+    assert waits.wait(60)
+    reader.close()
+    assert closed_by == []
+    go.set()
+    thread.join()
+    assert len(blocks[0]) == 16000
+    assert closed_by
+    assert set(closed_by) == {thread.ident}

@@ -145,11 +145,19 @@ def test_a_long_recording_does_not_starve_short_ones_and_live_jobs_come_first(
             await awaited
             ended.append(name)
 
-        long = asyncio.ensure_future(note("long", engine.transcribe(long_sound * 1)))
+        # Held until all of them wait: which comes first is then no matter of who is faster.
+        go = threading.Event()
+        engine.device.submit(go.wait)
+        long = asyncio.ensure_future(note("long", engine.transcribe(long_sound)))
         while not engine.metrics.value("tdt_waiting_runs"):
             await asyncio.sleep(0.001)
-        await asyncio.gather(*(note("short", engine.transcribe(sound)) for sound in sounds[:4]),
-                             note("live", engine.device.run(lambda: None, live=True)))  # fmt: skip
+        others = [asyncio.ensure_future(note("short", engine.transcribe(sound))) for sound in sounds[:4]]
+        while engine.metrics.value("tdt_waiting_runs") < 1 + len(others):
+            await asyncio.sleep(0.001)
+        others.append(asyncio.ensure_future(note("live", engine.device.run(lambda: None, live=True))))
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.gather(*others)
         assert "long" not in ended
         assert ended[0] == "live"
         await long
