@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,8 @@ def test_verbose_json(client: openai.OpenAI, granularities: list[str] | None, tr
         assert (segment.text, segment.start, segment.end) == (ours.text, round(ours.start, 3), round(ours.end, 3))
         assert segment.temperature == 0
         assert segment.avg_logprob < 0
+    assert found.model_dump(warnings="error", exclude_none=True)["text"] == TEXT
+    assert json.loads(found.to_json())["duration"] == found.duration
 
 
 @pytest.mark.parametrize("style", ["json", "text"])
