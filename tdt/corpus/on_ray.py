@@ -1,6 +1,7 @@
 """Shards on a Ray cluster, by Ray Data: it places the workers, and does again what a lost node had under way.
 
 A shard is a block of one row. Reports come back to the driver, which alone writes: no disk is shared but for the audio.
+A shard whose workers die each time is given up after as many as in a run without Ray, and costs no other its own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import pickle
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from tdt.corpus.local import ATTEMPTS
 from tdt.corpus.work import Report, Settings, Worker
 from tdt.dependencies import extra
-from tdt.errors import ClusterError, TdtError
+from tdt.errors import ClusterError, TdtError, WorkerDiedError
 from tdt.failures import outcome
 
 if TYPE_CHECKING:
@@ -80,28 +82,41 @@ def run_on_ray(
     if not ray.is_initialized():
         ray.init(address=None if address == "local" else address, log_to_driver=False)
     threads = threads or 1
-    rows = [{"shard": packed(shard)} for shard in shards]
+    rows: list[dict[str, bytes]] = []
+    awaited: dict[int, Any] = {}
+    for shard in shards:
+        rows.append({"shard": packed(shard)})
+        awaited[shard.number] = shard.pack.identity()
+    workers = workers or _room(ray, threads, gpus_per_worker, len(rows))
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    del rows
+    try:
+        for row in _mapped(ray, data, (settings, threads), workers, threads, gpus_per_worker or 0):
+            report = unpacked(row["report"])
+            del awaited[report.number]
+            yield report
+    except ray.exceptions.RayError as error:
+        raise ClusterError(f"{type(error).__name__}: {str(error).splitlines()[-1:]}") from error
+    for number, identity in awaited.items():
+        yield Report(number, identity, failure=WorkerDiedError(number, ATTEMPTS, "Ray's logs say how"))
+
+
+def _mapped(ray: Any, data: Any, given: tuple[Any, ...], workers: int, cpus: int, gpus: float) -> Iterator[Any]:
+    """Return the rows that workers make of shards, but for those of which they died each time."""
     done = data.map_batches(
         RayWorker,
-        fn_constructor_args=(settings, threads),
+        fn_constructor_args=given,
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=workers or _room(ray, threads, gpus_per_worker, len(rows))),
-        num_cpus=threads,
-        num_gpus=gpus_per_worker or 0,
+        # One at a time: what waits at an actor that dies would count that as a try of its own.
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+        num_cpus=cpus,
+        num_gpus=gpus,
+        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1},
     )
-    del rows
-    following = iter(done.iter_rows())
-    while True:
-        try:
-            row = next(following, None)
-        except ray.exceptions.RayError as error:
-            raise ClusterError(f"{type(error).__name__}: {str(error).splitlines()[-1:]}") from error
-        if row is None:
-            return
-        yield unpacked(row["report"])
+    done.context.enable_progress_bars = False
+    done.context.max_errored_blocks = -1  # a shard that is given up ends no other
+    found: Iterator[Any] = iter(done.iter_rows())
+    return found
 
 
 def _room(ray: Any, threads: int, gpus_per_worker: float | None, shards: int) -> int:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tdt.corpus import Hardware, Settings, ShardRule, label
+from tdt.corpus import Hardware, Settings, ShardRule, label, on_ray
+from tdt.errors import ShardError
 
 from .making import MAKERS, parts, recordings, texts
 
@@ -155,6 +156,33 @@ def test_transcriber_in_ray_data(cluster: Any, clips: list[Path], inputs: list[s
     found = {row["__key__"]: row for row in data.take_all()}
     assert len(found) == 102
     assert all(row["pred_text"] and row["error"] is None and "flac" not in row for row in found.values())
+
+
+class Deadly(on_ray.RayWorker):
+    """A worker that dies of its third shard, as one that needs more memory than there is."""
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if any(on_ray.unpacked(packed).number == 2 for packed in batch["shard"]):
+            os._exit(1)
+        return super().__call__(batch)
+
+
+def test_a_shard_that_always_kills_its_worker(
+    cluster: Any, inputs: list[str], expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would be caught: a run that goes on for ever, or that ends for all because of one."""
+    hardware = Hardware(workers=2, ray=cluster.address)
+    with monkeypatch.context() as patched:
+        patched.setattr(on_ray, "RayWorker", Deadly)
+        with pytest.raises(ShardError, match="number 2: The worker of shard 2 died 3 times") as caught:
+            label([head(inputs, 4)], tmp_path / "out", SETTINGS, rule=RULE, hardware=hardware)
+    assert caught.value.shards == [2]
+    whole = first(expected, 4)
+    left = parts(tmp_path / "out")
+    assert left == {name: whole[name] for name in left}
+    assert len(left) == 3
+    label([head(inputs, 4)], tmp_path / "out", SETTINGS, rule=RULE, hardware=hardware, resume=True)
+    assert parts(tmp_path / "out") == whole
 
 
 def test_a_killed_node(cluster: Any, inputs: list[str], expected: dict[str, bytes], tmp_path: Path) -> None:
