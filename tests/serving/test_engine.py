@@ -149,10 +149,10 @@ def test_a_long_recording_does_not_starve_short_ones_and_live_jobs_come_first(
         go = threading.Event()
         engine.device.submit(go.wait)
         long = asyncio.ensure_future(note("long", engine.transcribe(long_sound)))
-        while not engine.metrics.value("tdt_waiting_runs"):
+        while not (windows := engine.metrics.value("tdt_waiting_runs")):
             await asyncio.sleep(0.001)
         others = [asyncio.ensure_future(note("short", engine.transcribe(sound))) for sound in sounds[:4]]
-        while engine.metrics.value("tdt_waiting_runs") < 1 + len(others):
+        while engine.metrics.value("tdt_waiting_runs") < windows + len(others):
             await asyncio.sleep(0.001)
         others.append(asyncio.ensure_future(note("live", engine.device.run(lambda: None, live=True))))
         await asyncio.sleep(0)
