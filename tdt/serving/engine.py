@@ -14,11 +14,11 @@ from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypedDict, Unpack
 
-from tdt.errors import OptionError, RequestTimeoutError, SelfCheckError, ServerClosedError, TdtError
+from tdt.errors import RequestTimeoutError, SelfCheckError, ServerClosedError, TdtError
 from tdt.lifetime import Bound
 from tdt.scheduled import NOTHING, Known
 from tdt.serving.admission import Admission
-from tdt.serving.jobs import LongJob, Source, prepared
+from tdt.serving.jobs import LongJob, Source, binary, prepared
 from tdt.serving.live_room import LiveSessions
 from tdt.serving.metrics import Metrics
 from tdt.serving.runs import Entry, Runs
@@ -184,7 +184,7 @@ class Engine(Bound):
 
         Parameters, errors: as :meth:`transcribe`.
         """
-        source = Source(_binary(data), ask.get("channel"), ask.get("track"), ask.get("name", "the recording"))
+        source = Source(binary(data), ask.get("channel"), ask.get("track"), ask.get("name", "the recording"))
         known = Known(ask.get("phrases"))
         self._scheduled_or_refuse().check(known)
         begun = time.monotonic()
@@ -304,18 +304,3 @@ async def _at_rest(threads: list[Future[Any]]) -> None:
     for thread in threads:
         if not thread.cancel() and not thread.done():
             await asyncio.gather(asyncio.wrap_future(thread), return_exceptions=True)
-
-
-def _binary(data: Any) -> BinaryIO:
-    """Return a file object; paths and addresses are none: whoever may call does not thereby read this machine's files.
-
-    Raises
-    ------
-    OptionError
-    """
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return io.BytesIO(data)
-    if hasattr(data, "read"):
-        found: BinaryIO = data
-        return found
-    raise OptionError("data", f"an object of type {type(data).__name__}", "bytes or a binary file object")

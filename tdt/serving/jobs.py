@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tdt.errors import AudioTailError, RecordingTooLongError, ServerClosedError, TdtError
+from tdt.errors import AudioTailError, OptionError, RecordingTooLongError, ServerClosedError, TdtError
 from tdt.failures import as_typed
 from tdt.serving.runs import Entry, SharedEncoder
 from tdt.spec import SAMPLE_RATE_HZ
@@ -40,6 +41,21 @@ class Source:
         self._file, self.channel, self.track, self.name = file, channel, track, name
         self.gone = False
         self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, lambda: True
+
+
+def binary(data: Any) -> BinaryIO:
+    """Return a file object; paths and addresses are none: whoever may call does not thereby read this machine's files.
+
+    Raises
+    ------
+    OptionError
+    """
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return io.BytesIO(data)
+    if hasattr(data, "read"):
+        found: BinaryIO = data
+        return found
+    raise OptionError("data", f"an object of type {type(data).__name__}", "bytes or a binary file object")
 
 
 def prepared(scheduled: Scheduled, source: Source, known: Known, most_seconds: float = math.inf) -> Entry | LongJob:
