@@ -50,7 +50,9 @@ def claim(settings: Settings, *, wyoming: bool = False) -> socket.socket:
     host, port = settings.host, settings.wyoming if wyoming else settings.port
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        found = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio tells only sockets that name TCP to send at once: on others, an answer behind its head waits for the
+        # caller's delayed acknowledgement, 40 ms a request on a connection that is kept.
+        found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soundfile
+
+from tdt.serving import Settings
+from tdt.serving.server import claim
 
 from .serving import HELLO, PATH, ROOT, TEXT, Served, command, form, free_port, request, served, until
 
@@ -191,6 +195,28 @@ def test_a_second_signal_ends_at_once(lecture: bytes, tmp_path: Path, number: si
 def failed(*options: str) -> tuple[int, str]:
     done = subprocess.run(command(*options), capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
     return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("wyoming", [False, True])
+def test_answers_are_sent_at_once(wyoming: bool) -> None:
+    """What would be caught: 40 ms a request, where a connection is kept and the answer waits for an acknowledgement."""
+
+    async def accepted() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            found.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listening = claim(Settings(port=0, wyoming=0), wyoming=wyoming)
+        async with await asyncio.start_server(meet, sock=listening):
+            _, writer = await asyncio.open_connection(*listening.getsockname())
+            said = await asyncio.wait_for(found, 60)
+            writer.close()
+        return said
+
+    assert asyncio.run(accepted()) != 0
 
 
 def test_a_port_that_is_taken_is_told_before_a_model_is_loaded() -> None:
