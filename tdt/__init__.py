@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from tdt.stages import Features as Features
     from tdt.stages import Hypothesis as Hypothesis
     from tdt.text import Confidence as Confidence
+    from tdt.text import Gap as Gap
     from tdt.text import Segment as Segment
     from tdt.text import Token as Token
     from tdt.text import Transcript as Transcript
@@ -72,7 +73,7 @@ _HOMES = {
     "load": "tdt.loading",
     "Recognizer": "tdt.recognizer",
     **dict.fromkeys(("Features", "Encoded", "Hypothesis", "DecoderState"), "tdt.stages"),
-    **dict.fromkeys(("Transcript", "Token", "Word", "Segment"), "tdt.text.transcript"),
+    **dict.fromkeys(("Transcript", "Token", "Word", "Segment", "Gap"), "tdt.text.transcript"),
     "Confidence": "tdt.text.confidence",
     **dict.fromkeys(("LiveBatch", "LiveStream", "LiveWord", "Update"), "tdt.live"),
     **dict.fromkeys(("Beam", "NgramLM", "Phrases"), "tdt.fusion"),

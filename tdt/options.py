@@ -34,6 +34,7 @@ class ReadOptions(TypedDict, total=False):
     chunk_seconds: float | None
     context_seconds: float | None
     max_memory_bytes: int | None
+    second_look: bool
 
 
 class StreamOptions(ReadOptions, FusionOptions, total=False):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from tdt.clips import Clip, texts
 from tdt.decoding import GuidedEngine
 from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
 from tdt.failures import outcome
@@ -24,34 +25,22 @@ from tdt.longform import (
 )
 from tdt.measuring import check_beam
 from tdt.reading import label
-from tdt.spec import SAMPLE_RATE_HZ
-from tdt.text import ConfidenceLike, Transcript, build
+from tdt.text import ConfidenceLike, Transcript
 from tdt.timeline import NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from tdt.audio import BlockReader, Opened
-    from tdt.longform import BatchRule, LongForm
+    from tdt.longform import LongForm
     from tdt.protocols import AcousticEncoder, Engine, Extractor
     from tdt.reading import AudioSource, Reading
     from tdt.spec import ModelSpec
-    from tdt.stages import Encoded, Features, Float32, Hypothesis
+    from tdt.stages import Encoded, Features, Hypothesis
 
 Result: TypeAlias = Transcript | TdtError
 
 _log = logging.getLogger("tdt")
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A clip that has been read: place and name, mono 16 kHz samples, its length, and where it broke off."""
-
-    index: int
-    name: str
-    samples: Float32
-    seconds: float
-    problem: AudioTailError | None = None
 
 
 class _Batch(NamedTuple):
@@ -147,7 +136,7 @@ class Stages(Bound):
             except StopIteration:
                 break
             except Exception:  # the caller's own, raised to the caller
-                yield from self._window(clips, long_form.batches, timeline)
+                yield from self._window(clips, long_form, timeline)
                 raise
             read = self._read(index, source, reading, long_form, timeline)
             if not isinstance(read, Clip):
@@ -156,9 +145,9 @@ class Stages(Bound):
             clips.append(read)
             full = len(clips) >= window_size(long_form.batches)
             if full or sum(clip.seconds for clip in clips) >= WINDOW_SECONDS:
-                yield from self._window(clips, long_form.batches, timeline)
+                yield from self._window(clips, long_form, timeline)
                 clips = []
-        yield from self._window(clips, long_form.batches, timeline)
+        yield from self._window(clips, long_form, timeline)
 
     def _read(
         self, index: int, source: AudioSource | Opened, reading: Reading, long_form: LongForm, timeline: Recorder
@@ -206,6 +195,7 @@ class Stages(Bound):
             rule,
             jobs,
             self.works_ahead,
+            reading.second_look,
             self.origin,
         )
 
@@ -230,11 +220,11 @@ class Stages(Bound):
         self.engine.close()
         self.encoder.close()
 
-    def _window(self, clips: Sequence[Clip], rule: BatchRule, timeline: Recorder) -> Iterator[tuple[int, Result]]:
-        planned = plan_batches([clip.seconds for clip in clips], rule)
+    def _window(self, clips: Sequence[Clip], long_form: LongForm, timeline: Recorder) -> Iterator[tuple[int, Result]]:
+        planned = plan_batches([clip.seconds for clip in clips], long_form.batches)
         batches = [[clips[place] for place in batch] for batch in planned]
         with closing(self._encoded(batches, timeline)) as encoded:
-            for members, results in map(partial(self._finished, timeline=timeline), encoded):
+            for members, results in map(partial(self._finished, long_form=long_form, timeline=timeline), encoded):
                 for clip, result in zip(members, results, strict=True):
                     if clip.problem is None or isinstance(result, TdtError):
                         yield clip.index, result
@@ -251,9 +241,11 @@ class Stages(Bound):
         else:
             yield from map(encode, map(features, map(_Batch, batches)))
 
-    def _finished(self, batch: _Batch, timeline: Recorder) -> tuple[Sequence[Clip], Sequence[Result]]:
+    def _finished(
+        self, batch: _Batch, long_form: LongForm, timeline: Recorder
+    ) -> tuple[Sequence[Clip], Sequence[Result]]:
         """Decode a batch; where any stage failed, go through its clips one by one: one costs no other its result."""
-        clips, done = batch.clips, self._tried(self._decode, batch, timeline).made
+        clips, done = batch.clips, self._tried(partial(self._decode, long_form), batch, timeline).made
         if not isinstance(done, TdtError):
             return clips, done
         if len(clips) == 1:
@@ -263,7 +255,7 @@ class Stages(Bound):
         singles: list[Result] = []
         for clip in clips:
             single = self._tried(self._encode, self._tried(self._features, _Batch([clip]), timeline), timeline)
-            singles += self._finished(single, timeline)[1]
+            singles += self._finished(single, long_form, timeline)[1]
         return clips, singles
 
     @staticmethod
@@ -281,28 +273,29 @@ class Stages(Bound):
     def _encode(self, batch: _Batch, timeline: Recorder) -> Encoded:
         return self.encoder.encode_for_decoding(batch.made, timeline)
 
-    def transcripts(self, clips: Sequence[Clip], hypotheses: Sequence[Hypothesis]) -> list[Transcript]:
-        """Return the transcripts of whole clips, what short ones were padded with taken off."""
-        from tdt.encoding import short_padding
-
-        paddings = [short_padding(len(clip.samples)) for clip in clips]
-        return [
-            build(
-                hypothesis,
-                self.spec,
-                audio_seconds=clip.seconds,
-                confidence=self.confidence,
-                left_pad=left / SAMPLE_RATE_HZ,
-                clamp=right > 0,
-            )
-            for hypothesis, clip, (left, right) in zip(hypotheses, clips, paddings, strict=True)
+    def transcripts(
+        self,
+        clips: Sequence[Clip],
+        hypotheses: Sequence[Hypothesis],
+        long_form: LongForm,
+        engine_at: Callable[[int], Engine],
+        timeline: Recorder = NULL,
+    ) -> list[Transcript]:
+        """Return the transcripts of whole clips, once skipped speech was decoded again by the engine of its clip."""
+        looked = [
+            long_form.look_again(partial(engine_at, place), clip.samples, tokens, clip.name, timeline)
+            for place, (clip, tokens) in enumerate(zip(clips, hypotheses, strict=True))
         ]
-
-    def _decode(self, batch: _Batch, timeline: Recorder) -> list[Transcript]:
-        engine = self._engine_at([clip.index for clip in batch.clips])
-        hypotheses, _ = engine.decode(batch.made, None, timeline)
         with timeline.span("text"):
-            transcripts = self.transcripts(batch.clips, hypotheses)
+            made = texts(clips, [tokens for tokens, _ in looked], self.spec, self.confidence)
+            return [one.with_gaps(gaps, self.spec) for one, (_, gaps) in zip(made, looked, strict=True)]
+
+    def _decode(self, long_form: LongForm, batch: _Batch, timeline: Recorder) -> list[Transcript]:
+        places = [clip.index for clip in batch.clips]
+        hypotheses, _ = self._engine_at(places).decode(batch.made, None, timeline)
+        transcripts = self.transcripts(
+            batch.clips, hypotheses, long_form, lambda place: self._engine_at([places[place]]), timeline
+        )
         if isinstance(timeline, Timeline):
             timeline.add_audio(sum(clip.seconds for clip in batch.clips))
             return [replace(transcript, timeline=timeline) for transcript in transcripts]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from tdt.checks import whole_option
+from tdt.checks import instance, whole_option
 from tdt.errors import OptionError
 from tdt.failures import outcome, typed
 from tdt.longform import DEFAULT_CUT, CutOptions
@@ -41,8 +41,10 @@ class Reading:
     batch_size: int | None = None
     cutting: CutOptions = DEFAULT_CUT
     track: int | None = None
+    second_look: bool = True
 
     def __post_init__(self) -> None:
+        instance("second_look", self.second_look, bool)
         for name in ("sample_rate", "channel", "batch_size", "track"):
             object.__setattr__(self, name, whole_option(name, getattr(self, name)))
 
@@ -97,7 +99,12 @@ def reading_of(options: StreamOptions) -> tuple[Reading, Recorder]:
         raise TypeError(f"unexpected keyword argument {sorted(unknown)[0]!r}")
     cutting = CutOptions(options.get("chunk_seconds"), options.get("context_seconds"), options.get("max_memory_bytes"))
     reading = Reading(
-        options.get("sample_rate"), options.get("channel"), options.get("batch_size"), cutting, options.get("track")
+        options.get("sample_rate"),
+        options.get("channel"),
+        options.get("batch_size"),
+        cutting,
+        options.get("track"),
+        options.get("second_look", True),
     )
     return reading, as_recorder("timeline", options.get("timeline", NULL))
 

@@ -69,6 +69,7 @@ class Recognizer(StageByStage, Listening):
         chunk_seconds: float | None = None,
         context_seconds: float | None = None,
         max_memory_bytes: int | None = None,
+        second_look: bool = True,
         errors: Errors = "raise",
         progress: Callable[[int, int], object] | None = None,
         timeline: bool | Recorder = False,
@@ -91,6 +92,9 @@ class Recognizer(StageByStage, Listening):
             Audio heard on each side of a cut through speech, 2 by default.
         max_memory_bytes : int, optional
             For the encoder's activations: fewer and shorter windows share a run where it is small.
+        second_look : bool
+            Decode speech of a second or more that holds no token again, with other cuts. Words that are found are put
+            in, what stays empty is in the transcript's `gaps`.
         errors : {"raise", "return"}
             In a list, whether an error is raised once all others are done, or stands in its place in the list.
         progress : callable, optional
@@ -124,7 +128,7 @@ class Recognizer(StageByStage, Listening):
         made = (Timeline() if timeline else NULL) if isinstance(timeline, bool) else timeline
         recorder = as_recorder("timeline", made)
         cutting = CutOptions(chunk_seconds, context_seconds, max_memory_bytes)
-        reading = Reading(sample_rate, channel, batch_size, cutting, track)
+        reading = Reading(sample_rate, channel, batch_size, cutting, track, second_look)
         stages = self._stages.guided(fusion)
         long_form = stages.long_form(reading)
         sources, one = sources_of(audio)
@@ -149,7 +153,8 @@ class Recognizer(StageByStage, Listening):
         audio : iterable of sources
         **options
             `sample_rate`, `channel`, `track`, `batch_size`, `chunk_seconds`, `context_seconds`, `max_memory_bytes`,
-            `phrases`, `lm`, `lm_weight`, `beam`, `script`, `allowed` as in :meth:`transcribe`; `timeline`, a Recorder.
+            `second_look`, `phrases`, `lm`, `lm_weight`, `beam`, `script`, `allowed` as in :meth:`transcribe`;
+            `timeline`, a Recorder.
 
         Yields
         ------

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.clips import Clip
 from tdt.decoding import GuidedEngine
 from tdt.failures import typed
 from tdt.lifetime import Bound
 from tdt.longform import BatchRule
-from tdt.pipeline import Clip
 from tdt.reading import Reading, label
 from tdt.stages import Encoded, Features
 
@@ -119,7 +119,7 @@ class Scheduled(Bound):
     def decode(self, clips: Sequence[Clip], encoded: Encoded, known: Sequence[Known]) -> list[Transcript]:
         """Decode a batch of whole clips, each with what its caller knows."""
         hypotheses, _ = self._guided(known).decode(encoded)
-        return self._stages.transcripts(clips, hypotheses)
+        return self._stages.transcripts(clips, hypotheses, self._long_form, lambda place: self._guided([known[place]]))
 
     def parts(self, opened: Opened, encoder: FrameEncoder, known: Known = NOTHING) -> Generator[Part, None, None]:
         """Yield what becomes final of a long recording, whose windows go through the encoder that is given.

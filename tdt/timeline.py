@@ -30,7 +30,9 @@ _MOST_NS = 1 << 62
 CALL = "call"
 
 SETUP_STAGES = ("load", "compile", "warmup")
-STAGES = ("read", "resample", "features", "h2d", "encoder", "d2h", "predictor", "joint", "rule", "text")
+# Speech without a token, decoded again: the detector, features, encoder and decoder of that are in its own row alone.
+SECOND_LOOK = "second look"
+STAGES = ("read", "resample", "features", "h2d", "encoder", "d2h", "predictor", "joint", "rule", SECOND_LOOK, "text")
 
 _NOTHING: AbstractContextManager[None] = nullcontext()
 

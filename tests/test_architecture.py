@@ -110,6 +110,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "recognizer",
+            "clips",
             "pipeline",
             "reading",
             "loading",

@@ -10,6 +10,8 @@
     python tools/bench_long.py silence      an hour of digital silence, and of mains hum
     python tools/bench_long.py resume       kill -9 in the middle of an hour, resume, compare bytes
     python tools/bench_long.py paced        how late the words of a pipe come that is as slow as speech; --minutes 3
+    python tools/bench_long.py unchanged    clips, and hours of joined ones, with and without a second look
+    python tools/bench_long.py planted      speech that is made to be skipped: is it found
 
 Clips: the evaluation clips in tests/data/eval. Results go to standard output as a table.
 """
@@ -24,16 +26,24 @@ from _long_audio import GAPS
 from _long_pace import paced
 from _long_runs import activations, memory, resume, silence, throughput
 from _long_seams import seams
+from _long_skips import planted, unchanged
 from _long_wer import wer
 
-WHAT = ("wer", "seams", "context", "memory", "activations", "throughput", "silence", "resume", "paced")
+WHAT = ("wer", "seams", "context", "memory", "activations", "throughput", "silence", "resume", "paced", "unchanged",
+        "planted")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=WHAT)
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 10, 60, 180], help="lengths for wer, paced")
-    parser.add_argument("--gaps", choices=GAPS, nargs="+", default=list(GAPS), help="what lies between, for wer")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        nargs="+",
+        default=[1, 10, 60, 180],
+        help="lengths for wer, paced; the last: unchanged, planted",
+    )
+    parser.add_argument("--gaps", choices=GAPS, nargs="+", default=list(GAPS), help="what lies between")
     parser.add_argument("--draws", type=int, default=5, help="recordings of each kind up to 10 minutes, for wer")
     parser.add_argument("--model", default="", help="for activations (default: the bundled one)")
     args = parser.parse_args()
@@ -58,6 +68,10 @@ def main() -> None:
                 resume(folder)
             case "paced":
                 paced(60 * args.minutes[0])
+            case "unchanged":
+                unchanged(args.minutes[-1], args.gaps)
+            case "planted":
+                planted(args.minutes[-1], args.gaps)
 
 
 if __name__ == "__main__":

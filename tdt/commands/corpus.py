@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         parser, "corpora", "run_folder", "detail", "format", "resume", "root", "column", "shard_items", "dry_run",
         "model", "provider", "precision", "decoder", "weights", "threads", "ray", "workers", "gpus_per_worker",
-        "channel", "batch_size", "chunk_seconds", "context_seconds", "max_memory",
+        "channel", "batch_size", "chunk_seconds", "context_seconds", "max_memory", "no_second_look",
         "reference_key", "by", "normalizer", "rtfx", "like", "start_seconds", "json", "quiet",
         format={"choices": FORMATS, "default": "jsonl"}, normalizer={"choices": NORMALIZERS},
     )  # fmt: skip
@@ -84,6 +84,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     options: dict[str, Any] = {name: getattr(args, name) for name in names}
     options |= {
         "max_memory_bytes": args.max_memory,
+        "second_look": not args.no_second_look,
         "root": None if args.root is None else str(Path(args.root).absolute()) if "://" not in args.root else args.root,
     }
     if args.model is not None and Path(args.model).is_dir():

@@ -14,7 +14,8 @@ from tdt.commands.keeping_up import Pace, advice
 from tdt.commands.known import fusion_options
 from tdt.commands.messages import Messages
 from tdt.commands.options import KNOWN, add
-from tdt.commands.running import STDIN, load_model, standard_input
+from tdt.commands.running import STDIN, load_model
+from tdt.commands.streams import standard_input
 from tdt.errors import AudioError, OptionError
 from tdt.live import PRESETS, contexts_of
 from tdt.longform import Ahead

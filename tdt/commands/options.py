@@ -110,6 +110,8 @@ OPTIONS: dict[str, Option] = {
                                type=seconds(0), metavar="S"),
     "max_memory": _option("--max-memory", _LONG, "for the encoder's activations, such as 500M or 4G",
                           shown="half of what is free", type=Size(), metavar="SIZE"),
+    "no_second_look": _flag("--no-second-look", _AUDIO, "leave speech that holds no word as it is: by default it is "
+                            "decoded again, with other cuts, and told where it stays empty"),
     "jobs": _option("--jobs", _LONG, "long recordings that share batches", default=1, type=Whole(1, 256), metavar="N"),
     # --- what is known beforehand ---
     "phrases": _option("--phrases", _KNOWN, "file of phrases to listen for, one a line, perhaps a tab and a weight; "
@@ -165,6 +167,7 @@ OPTIONS: dict[str, Option] = {
                        **_PICTURE),
     "plots": _option("--plot", _OUTPUT, "folder for drawings of speed by batch and length and of accuracy by latency "
                      "(needs the plot extra)", type=path, metavar="DIR"),
+    "strict": _flag("--strict", _OUTPUT, "exit status 1 where speech stays without words"),
     "quiet": _flag("-q/--quiet", _OUTPUT, "no progress and no warnings; errors are still told"),
     # --- measuring ---
     "runs": _option("--runs", _MEASURING, "how often each measurement is made", type=Whole(1, _MOST_RUNS),

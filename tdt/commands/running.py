@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from contextlib import closing, suppress
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from tdt.audio import open_source
 from tdt.commands.known import identity
 from tdt.commands.names import fitting
-from tdt.commands.streams import print_out
-from tdt.errors import AudioNotFoundError, AudioTailError, OutputError, TdtError
+from tdt.commands.skipped import Skipped
+from tdt.commands.streams import print_out, standard_input
+from tdt.errors import AudioTailError, OutputError, TdtError
 from tdt.failures import Alone, outcome
 from tdt.longform import DEFAULT_CHUNK_SECONDS, Journal, source_identity, take_up
 from tdt.text import ConsoleWriter, FileWriter, Transcript
@@ -101,6 +101,7 @@ class Run:
             "chunk_seconds": args.chunk_seconds,
             "context_seconds": args.context_seconds,
             "max_memory_bytes": args.max_memory,
+            "second_look": not args.no_second_look,
         }
         self._options |= fusion  # type: ignore[typeddict-item]  # its keys are among the options
         self._long_form = recognizer.long_form(**self._options, jobs=args.jobs)
@@ -110,6 +111,7 @@ class Run:
         self._done = 0.0  # inputs, with parts of those that are under way
         self._inputs = 0
         self.tally = Tally()
+        self.skipped = Skipped(messages, strict=args.strict)
 
     def __call__(self, files: Sequence[tuple[int, str]]) -> None:
         """Do the inputs, given by place and name, in order; each is opened when its turn comes, and once."""
@@ -138,6 +140,7 @@ class Run:
         with self._alone(task):
             if isinstance(result, AudioTailError) and isinstance(result.partial, Transcript):
                 self._output.write(task.index, task.file, result.partial)
+                self._tell_skipped(task, [result.partial])
             if isinstance(result, TdtError):
                 raise result
             self._output.write(
@@ -145,6 +148,7 @@ class Run:
             )
             self.tally.done += 1
             self.tally.audio_seconds += result.audio_seconds
+            self._tell_skipped(task, [result])
         self._advance(task.index)
 
     # --- long -----------------------------------------------------------------------------------------------------
@@ -184,12 +188,13 @@ class Run:
                 journal = self._journals[task.index] = self._journal(task, writer.path)
                 replay = journal.read() if self._args.resume else None
                 if replay is not None:
-                    made = [recording.segmenter.add_block(block) for block in replay.blocks]
+                    made = [recording.segmenter.add_block(*block) for block in replay.blocks]
                     parts = [transcript for transcript in made if transcript is not None]
                     take_up(recording, replay)
                     self._messages.warn(f"{task.file}: going on after {replay.seconds:.0f} s")
                 journal.begin(replay)
             writer.begin(parts)
+            self._tell_skipped(task, parts, done=False)
             begun = recording
         if begun is None:
             task.opened.close()
@@ -223,8 +228,10 @@ class Run:
             return False
         if part.transcript is not None:
             writer.add(part.transcript)
+            self._tell_skipped(task, [part.transcript], done=False)
         if part.done:
             writer.close(part.recording.seconds)
+            self._tell_skipped(task, [])
             del self._writers[task.index]
         if journal is not None:
             journal.remove() if part.done else journal.add(part)
@@ -242,7 +249,8 @@ class Run:
     def _journal(self, task: Task, path: Path) -> Journal:
         args, files = self._args, self._recognizer.files
         graphs = [files.encoder, files.decoder_joint, files.decoder, files.joiner, files.vocabulary]
-        options = ("format", "provider", "precision", "decoder", "weights", "confidence", "channel", "track")
+        options = ("format", "provider", "precision", "decoder", "weights", "confidence", "channel", "track",
+                   "no_second_look")  # fmt: skip
         same = {
             "source": source_identity(Path(task.file)),
             "model": [[str(graph), graph.stat().st_size] for graph in graphs if graph is not None],
@@ -276,6 +284,12 @@ class Run:
         text = str(error)
         self._messages.error((text if file in text else f"{file}: {text}") + kept)
 
+    def _tell_skipped(self, task: Task, parts: Sequence[Transcript], *, done: bool = True) -> None:
+        for part in parts:
+            self.skipped.add(task.file, part.gaps)
+        if done:
+            self.skipped.tell(task.file)
+
     def _advance(self, index: int, share: float = 1.0) -> None:
         before = self._shares.get(index, 0.0)
         self._shares[index] = max(before, min(share, 1.0))
@@ -286,19 +300,6 @@ class Run:
 def journal_path(path: Path) -> Path:
     """Return where the journal of an output file lies while it is under way."""
     return path.with_name(fitting(f".{path.name}", ".journal"))
-
-
-def standard_input() -> Any:
-    """Return the bytes of standard input.
-
-    Raises
-    ------
-    AudioNotFoundError
-        It is closed.
-    """
-    if sys.stdin is None:
-        raise AudioNotFoundError("Standard input is closed; audio was expected there. Pipe it in, or name a file.")
-    return sys.stdin.buffer
 
 
 def load_model(args: argparse.Namespace, **more: Any) -> Recognizer:

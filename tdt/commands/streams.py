@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tdt.errors import OutputError
+from tdt.errors import AudioNotFoundError, OutputError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -28,6 +28,19 @@ def print_out(text: str) -> None:
     """Write a result to standard output, at once."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def standard_input() -> Any:
+    """Return the bytes of standard input.
+
+    Raises
+    ------
+    AudioNotFoundError
+        It is closed.
+    """
+    if sys.stdin is None:
+        raise AudioNotFoundError("Standard input is closed; audio was expected there. Pipe it in, or name a file.")
+    return sys.stdin.buffer
 
 
 class ReaderGoneError(BrokenPipeError):

@@ -44,7 +44,9 @@ Names in DIR: talk.wav gives talk.srt; where another input of the call could tak
 file has it, talk.wav.srt, then talk.wav-1a2b3c4d.srt with a mark of the path. --skip-existing goes by these names.
 Names over 255 bytes are cut and end in ~ and a mark. No input is overwritten. In folders, the name tells what is audio.
 JSON names the input in UTF-8; bytes of its name that are none stand as \\xNN.
-Exit status: 0 all done, 1 some file failed (the others are done and printed), 2 wrong usage.
+Speech of a second or more that holds no word is decoded again; where it stays empty, standard error and JSON say so.
+Exit status: 0 all done, 1 some file failed (the others are done and printed) or, with --strict, speech stayed without
+words, 2 wrong usage.
 """
 
 
@@ -52,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Take the options from the table."""
     add(
         parser, "inputs", "model", "provider_or_auto", "precision", "decoder", "weights", "threads", "recursive",
-        "channel", "track", "batch_size", "chunk_seconds", "context_seconds", "max_memory", "jobs", "format", "folder",
-        "confidence", "resume", "skip_existing", "quiet", *FUSION,
+        "channel", "track", "no_second_look", "batch_size", "chunk_seconds", "context_seconds", "max_memory",
+        "jobs", "format", "folder", "confidence", "resume", "skip_existing", "strict", "quiet", *FUSION,
         format={"choices": tuple(FORMATS), "default": "txt"},
     )  # fmt: skip
 
@@ -84,6 +86,8 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("resume", "skip_existing"):
         if getattr(args, name) and not args.output:
             raise OptionError("--" + name.replace("_", "-"), "given", "an output folder with it: -o DIR")
+    if args.strict and args.no_second_look:
+        raise OptionError("--strict", "given", "no --no-second-look with it, which leaves open what was skipped")
     window = args.chunk_seconds or DEFAULT_CHUNK_SECONDS
     if args.context_seconds is not None and args.context_seconds > window / 4:
         expected = f"seconds from 0 to {window / 4:g}, a quarter of the window"
@@ -124,7 +128,7 @@ def _transcribe(
         messages.warn(run.tally.summary(skipped))
     elif len(files) + refused > 1 and run.tally.failed:
         messages.error(f"{run.tally.failed} of {len(files) + refused} files failed; the others are done")
-    return 1 if run.tally.failed else 0
+    return 1 if run.tally.failed or (args.strict and run.skipped.found) else 0
 
 
 def _done_before(args: argparse.Namespace, output: Output, index: int, file: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tdt.errors import TdtError
 
 NAMES = ("audio", "audio_filepath", "file", "path", "bytes")
-OWN_KEYS = ("pred_text", "words", "tokens", "error")
+OWN_KEYS = ("pred_text", "words", "tokens", "gaps", "error")
 
 
 class Rows(NamedTuple):

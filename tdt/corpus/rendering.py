@@ -16,6 +16,7 @@ OTHER = "other"
 _WORD = {"text": "string", "start": "double", "end": "double", "confidence": "double", "boosted": "bool"}
 _TOKEN = {"id": "int64", "piece": "string", "frame": "int64", "duration": "int64", "start": "double", "end": "double",
           "confidence": "double"}  # fmt: skip
+_GAP = {"start": "double", "end": "double"}
 _ERROR = {"type": "string", "message": "string", "partial_text": "string"}
 
 
@@ -63,7 +64,7 @@ def as_parquet(lines: Sequence[Mapping[str, Any]], schema: Mapping[str, str], de
     own = {"pred_text": arrow.string()}
     own |= {"words": arrow.list_(struct(_WORD))} if detail != "text" else {}
     own |= {"tokens": arrow.list_(struct(_TOKEN))} if detail == "tokens" else {}
-    own |= {"error": struct(_ERROR)}
+    own |= {"gaps": arrow.list_(struct(_GAP)), "error": struct(_ERROR)}
     types = {name: arrow.type_for_alias("string" if kind == "json" else kind) for name, kind in schema.items()}
     rows = [_row(line, schema) for line in lines]
     table = arrow.Table.from_pylist(rows, schema=arrow.schema(types | {OTHER: arrow.string()} | own))

@@ -50,7 +50,7 @@ class Transcriber:
         Hand encoded sound and samples on; by default a column of them is left out.
     root : str, optional
         Paths outside of this folder are refused.
-    channel, batch_size, chunk_seconds, context_seconds, max_memory_bytes : optional
+    channel, batch_size, chunk_seconds, context_seconds, max_memory_bytes, second_look : optional
         As for :meth:`tdt.Recognizer.transcribe`. Here the defaults depend on model and provider alone, not on what
         memory is free: windows of a minute; on a card up to 32 clips and 12 GiB.
     **loading
@@ -61,7 +61,7 @@ class Transcriber:
     >>> import numpy as np, tdt.corpus
     >>> transcriber = tdt.corpus.Transcriber()
     >>> transcriber({"audio": [np.zeros(16000, np.float32)], "id": ["silence"]})
-    {'id': ['silence'], 'pred_text': [''], 'error': [None]}
+    {'id': ['silence'], 'pred_text': [''], 'gaps': [None], 'error': [None]}
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Transcriber:
         chunk_seconds: float | None = None,
         context_seconds: float | None = None,
         max_memory_bytes: int | None = None,
+        second_look: bool = True,
         **loading: Unpack[LoadOptions],
     ) -> None:
         one_of("detail", detail, DETAILS)
@@ -91,6 +92,7 @@ class Transcriber:
             "chunk_seconds": chunk_seconds or self._longest_window(loading),
             "context_seconds": context_seconds,
             "max_memory_bytes": max_memory_bytes,
+            "second_look": second_look,
         }
         limit = self.recognizer.long_form(**self.options).longest_uncut
         self.opener = Opener(limit, channel, root)
@@ -129,7 +131,8 @@ class Transcriber:
         told = as_dict(transcript)
         words = {"words": told["words"]} if self.detail != "text" else {}
         tokens = {"tokens": told["tokens"]} if self.detail == "tokens" else {}
-        return {"pred_text": told["text"], **words, **tokens}
+        gaps = {"gaps": told["gaps"]} if told["gaps"] else {}
+        return {"pred_text": told["text"], **words, **tokens, **gaps}
 
     def __call__(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Transcribe a batch.
@@ -142,8 +145,8 @@ class Transcriber:
         Returns
         -------
         dict of str to list
-            The columns, and `pred_text`, with more detail `words` and `tokens`, and `error`: None, or type and message
-            of what went wrong; then the others are None.
+            The columns, and `pred_text`, with more detail `words` and `tokens`; `gaps`, speech without words, None
+            where there is none; and `error`: None, or type and message of what went wrong; then the others are None.
 
         Raises
         ------
@@ -151,7 +154,7 @@ class Transcriber:
             There is no audio column, or columns differ in length.
         """
         rows = items_of_columns(columns, self._column)
-        names = ["pred_text", *DETAILS[1 : DETAILS.index(self.detail) + 1], "error"]
+        names = ["pred_text", *DETAILS[1 : DETAILS.index(self.detail) + 1], "gaps", "error"]
         made: dict[str, list[Any]] = {name: [] for name in names}
         for number, (item, result) in enumerate(self.results(rows.items)):
             if item.line["row"] != number:

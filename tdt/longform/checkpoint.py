@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tdt.longform.chunking import Window
+from tdt.longform.skips import Stretch
 from tdt.longform.stitching import Thread
 from tdt.stages import DecoderState, Hypothesis
 from tdt.steps import Steps
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
 
     from tdt.longform.underway import Part, Recording
 
-VERSION = 1
+VERSION = 2
+
+
+class Block(NamedTuple):
+    """The tokens that each window of a block has added, and the frames of speech that stayed without any."""
+
+    steps: list[tuple[Hypothesis, bool]]
+    gaps: list[Stretch]
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a journal holds: the tokens of each block, and the state after the last."""
+    """What a journal holds: each block, and the state after the last."""
 
-    blocks: list[list[tuple[Hypothesis, bool]]]
+    blocks: list[Block]
     windows: int
     seconds: float
     thread: Thread
@@ -60,7 +68,10 @@ class Journal:
         if len(entries) < 2 or entries[0] != self._identity:
             return None
         try:
-            blocks = [[_step(step) for step in entry["steps"]] for entry in entries[1:]]
+            blocks = [
+                Block([_step(step) for step in entry["steps"]], [Stretch(*gap) for gap in entry["gaps"]])
+                for entry in entries[1:]
+            ]
             last = entries[-1]
             return Replay(blocks, int(last["windows"]), float(last["seconds"]), _thread(last["thread"]))
         except (KeyError, TypeError, ValueError):
@@ -83,6 +94,7 @@ class Journal:
             "windows": recording.windows,
             "seconds": recording.seconds,
             "steps": [_plain_step(tokens, afresh) for tokens, afresh in part.steps],
+            "gaps": [list(gap) for gap in part.gaps],
             "thread": _plain_thread(recording.thread),
         }
         with self.path.open("ab", buffering=0) as file:
@@ -96,6 +108,8 @@ class Journal:
 def take_up(recording: Recording, replay: Replay) -> None:
     """Put a recording where the journal ends; its segmenter must have been given the journal's tokens."""
     recording.windows, recording.seconds, recording.thread = replay.windows, replay.seconds, replay.thread
+    for block in replay.blocks:
+        recording.remember(block.steps)
 
 
 def source_identity(path: Path) -> dict[str, Any]:

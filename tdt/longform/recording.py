@@ -17,22 +17,24 @@ from tdt.lifetime import Bound, Origin
 from tdt.longform.ahead import Ahead, in_stages, in_turn
 from tdt.longform.batching import USUAL, BatchRule, plan_batches
 from tdt.longform.rounds import Batch, Heard, Round, block_of, prepared, samples_of
+from tdt.longform.second_look import Block, SecondLook
+from tdt.longform.skips import Stretch
 from tdt.longform.stitching import EncodedWindow, Frames, Stitcher
-from tdt.longform.underway import Pace, Part, Recording
+from tdt.longform.underway import Pace, Part, Recording, Step
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.stages import Hypothesis
 from tdt.text import Segmenter, merged
 from tdt.timeline import NULL, Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from tdt.audio import BlockReader
-    from tdt.longform.chunking import Plan
+    from tdt.longform.chunking import Plan, Window
     from tdt.longform.windows import Piece
     from tdt.protocols import Engine, Extractor, FrameEncoder
     from tdt.spec import ModelSpec
-    from tdt.stages import Features
+    from tdt.stages import Features, Float32
     from tdt.text import ConfidenceLike
 
 _PIECES_AHEAD = 8
@@ -55,6 +57,8 @@ class LongForm(Bound):
         Recordings under way at once, decoded in lockstep.
     works_ahead : bool
         Whether features have a thread of their own, a round ahead of the encoder, as on a card.
+    looks_again : bool
+        Whether speech that holds no token is decoded once more.
     origin : Origin, optional
         Where the stages were made; it runs nowhere else.
     """
@@ -68,12 +72,39 @@ class LongForm(Bound):
     batches: BatchRule = USUAL
     jobs: int = 1
     works_ahead: bool = False
+    looks_again: bool = True
     origin: Origin = field(default_factory=Origin, repr=False, compare=False)
 
     @property
     def longest_uncut(self) -> int:
         """Samples of the longest recording that stays in one piece."""
         return round(self.plan.chunk * self.spec.frame_seconds * SAMPLE_RATE_HZ)
+
+    @property
+    def _second_look(self) -> SecondLook:
+        """What decodes skipped speech again."""
+        return SecondLook(self.spec, self.extractor, self.encoder, self.plan.chunk, self.batches)
+
+    def look_again(
+        self,
+        engine_of: Callable[[], Engine],
+        samples: Float32,
+        tokens: Hypothesis,
+        name: str,
+        timeline: Recorder = NULL,
+    ) -> tuple[Hypothesis, Sequence[Stretch]]:
+        """Decode again what was skipped of an uncut clip [shape=(n,)], 16 kHz, by the engine that is asked for.
+
+        Returns
+        -------
+        tokens : Hypothesis
+            With what was found.
+        gaps : sequence of Stretch
+            Frames of speech that stay without a token.
+        """
+        if not self.looks_again:
+            return tokens, ()
+        return self._second_look.clip(engine_of, samples, tokens, name, timeline)
 
     def recording(self, reader: BlockReader, index: int = 0, *, pace: Pace = "file") -> Recording:
         """Return a recording that has not begun.
@@ -200,26 +231,46 @@ class LongForm(Bound):
         lines: dict[Recording, list[Heard]] = {}
         for heard in windows:
             lines.setdefault(heard.recording, []).append(heard)
-        steps: dict[Recording, list[tuple[Hypothesis, bool]]] = {recording: [] for recording in lines}
+        steps: dict[Recording, list[Step]] = {recording: [] for recording in lines}
         ended = {recording for recording, line in lines.items() if line[-1].piece is None}
+        before = {recording: recording.thread.last for recording in lines}
         rounds = max(len(line) for line in lines.values())
         for turn in range(rounds):
             self._step([line[turn] for line in lines.values() if turn < len(line)], steps, timeline)
+        gaps = {}
+        for recording, line in lines.items():
+            if recording in ended:
+                steps[recording].append((Stitcher.flush(recording.thread), False))
+            gaps[recording] = self._looked_over(line, steps[recording], before[recording], timeline)
         with timeline.span("text"):  # which is closed before anything is given out
-            parts = [self._told(recording, steps[recording], done=recording in ended) for recording in lines]
+            parts = [self._told(one, steps[one], gaps[one], done=one in ended) for one in lines]
         yield from parts
 
-    def _told(self, recording: Recording, steps: list[tuple[Hypothesis, bool]], *, done: bool) -> Part:
+    def _looked_over(
+        self, line: Sequence[Heard], steps: list[Step], before: Window | None, timeline: Recorder
+    ) -> Sequence[Stretch]:
+        """Look again at what a block of windows has left without a token; `before` is the window before."""
+        recording, done = line[0].recording, line[-1].piece is None
+        gaps: Sequence[Stretch] = ()
+        pieces = [heard.piece for heard in line if heard.piece is not None]
+        last = recording.thread.last
+        # Where a window has failed, the recording has.
+        if self.looks_again and pieces and last is not None and len(steps) == len(pieces) + done:
+            span = Stretch(pieces[0].window.begin if before is None else before.back, last.last if done else last.back)
+            block = Block(pieces, steps, span, recording.recent, recording.name)
+            gaps = block.look_over(self._second_look, self.engine, timeline)
+        recording.remember(steps)
+        return gaps
+
+    def _told(self, recording: Recording, steps: list[Step], gaps: Sequence[Stretch], *, done: bool) -> Part:
         """Return what has become final of a recording; where that cannot be made, it has failed."""
-        part = outcome(partial(self._part, recording, steps, done=done), recording.name)
+        part = outcome(partial(self._part, recording, steps, gaps, done=done), recording.name)
         if isinstance(part, TdtError):
             recording.fail(part)
             return Part(recording, None, [], done)
         return part
 
-    def _step(
-        self, turn: Sequence[Heard], steps: dict[Recording, list[tuple[Hypothesis, bool]]], timeline: Recorder
-    ) -> None:
+    def _step(self, turn: Sequence[Heard], steps: dict[Recording, list[Step]], timeline: Recorder) -> None:
         """Decode one window each."""
         ready = [heard for heard in turn if heard.frames is not None and heard.piece is not None]
         for heard in turn:
@@ -244,11 +295,10 @@ class LongForm(Bound):
             steps[heard.recording].append((tokens, item.window.link == "fresh"))
             heard.recording.seconds = item.window.last * self.spec.frame_seconds
 
-    def _part(self, recording: Recording, steps: list[tuple[Hypothesis, bool]], *, done: bool) -> Part:
+    def _part(self, recording: Recording, steps: list[Step], gaps: Sequence[Stretch], *, done: bool) -> Part:
         if done:
-            steps.append((Stitcher.flush(recording.thread), False))
             recording.seconds = recording.reader.samples_read / SAMPLE_RATE_HZ
-        final = recording.segmenter.add_block(steps)
+        final = recording.segmenter.add_block(steps, gaps)
         rest = recording.segmenter.flush() if done else None
         both = [transcript for transcript in (final, rest) if transcript is not None]
-        return Part(recording, merged(both) if both else None, steps, done)
+        return Part(recording, merged(both) if both else None, steps, done, gaps)

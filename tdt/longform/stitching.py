@@ -56,6 +56,12 @@ class Thread:
     last: Window | None = None
 
 
+def afresh(spec: ModelSpec, frame: int) -> DecoderState:
+    """Return the state of a decoder that begins at a frame of the recording."""
+    zeros = np.zeros((spec.predictor_layers, spec.predictor_hidden), np.float32)
+    return DecoderState(spec.blank_id, zeros, zeros.copy(), 0, frame)
+
+
 class Stitcher:
     """Decodes windows in the order of their recordings.
 
@@ -119,8 +125,7 @@ class Stitcher:
             # What the last token jumps over may reach beyond the pause.
             over = thread.last.ahead + thread.after.skip - window.first
             return replace(thread.after, skip=max(0, over), frames_decoded=window.first)
-        zeros = np.zeros((self._spec.predictor_layers, self._spec.predictor_hidden), np.float32)
-        return DecoderState(self._spec.blank_id, zeros, zeros.copy(), 0, window.first)
+        return afresh(self._spec, window.first)
 
     def _decode(
         self,

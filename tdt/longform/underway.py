@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from tdt.longform.skips import NEIGHBOURS, Stretch
 from tdt.longform.stitching import Thread
 from tdt.longform.windows import Cutter, Piece
+from tdt.stages import Hypothesis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,10 +16,11 @@ if TYPE_CHECKING:
     from tdt.audio import BlockReader
     from tdt.errors import TdtError
     from tdt.longform.chunking import Plan
-    from tdt.stages import Hypothesis
     from tdt.text import Segmenter, Transcript
 
 Pace: TypeAlias = Literal["file", "pipe", "live"]
+# What a window has added, and whether a long pause lies before it.
+Step: TypeAlias = tuple[Hypothesis, bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +43,8 @@ class Recording:
         How its audio comes in, see :meth:`LongForm.recording`.
     error : TdtError or None
         What ended it early.
+    recent : Hypothesis
+        The last tokens, as a second look may lie right after them.
     """
 
     reader: BlockReader
@@ -50,6 +55,7 @@ class Recording:
     seconds: float = 0.0
     pace: Pace = "file"
     error: TdtError | None = None
+    recent: Hypothesis = field(default_factory=Hypothesis.empty)
 
     @property
     def name(self) -> str:
@@ -59,6 +65,11 @@ class Recording:
     def fail(self, error: TdtError) -> None:
         """Keep why it ends early; the first reason counts."""
         self.error = self.error or error
+
+    def remember(self, steps: Sequence[Step]) -> None:
+        """Keep the last tokens of what was added."""
+        tokens = Hypothesis.concatenate([self.recent, *(step for step, _ in steps)])
+        self.recent = tokens.part(max(0, len(tokens) - NEIGHBOURS), len(tokens))
 
     def pieces(self, plan: Plan, frame_samples: int) -> Iterator[Piece]:
         """Yield the windows from the first that is not done."""
@@ -73,11 +84,13 @@ class Recording:
 class Part(NamedTuple):
     """What has become final of a recording: perhaps nothing, while `seconds` moves on.
 
-    `tokens` is what this step added, `afresh` whether a long pause lies before; both, with the recording's state, are
-    enough to go on from here later. The last part of a recording is `done`.
+    `steps` are the tokens that each window added, with whether a long pause lies before; they and `gaps`, frames of
+    speech without a token, are enough, with the recording's state, to go on from here later. The last part of a
+    recording is `done`.
     """
 
     recording: Recording
     transcript: Transcript | None
-    steps: Sequence[tuple[Hypothesis, bool]]
+    steps: Sequence[Step]
     done: bool
+    gaps: Sequence[Stretch] = ()

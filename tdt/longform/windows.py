@@ -26,10 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A window and its samples [shape=(n,)], float32, 16 kHz, from frame `begin` to frame `end`."""
+    """A window from frame `begin` to frame `end`, and what is known of it.
+
+    Parameters
+    ----------
+    window : Window
+    samples : ndarray [shape=(n,)], float32
+        16 kHz.
+    speech : ndarray [shape=(end - begin,)], float32
+        Probability of speech in each frame.
+    """
 
     window: Window
     samples: Float32
+    speech: Float32
 
 
 class Cutter:
@@ -55,6 +65,8 @@ class Cutter:
         self._speech_grid = FrameGrid(FRAME_SAMPLES, frame_samples)
         self._level_grid = FrameGrid(FRAME_SAMPLES, frame_samples)
         self._waiting: Float32 = np.zeros(0, np.float32)
+        self._speech: Float32 = np.zeros(0, np.float32)
+        self._speech_start = 0  # first frame whose probability is held
         self._held: list[Float32] = []
         self._start = 0  # first sample held
         self._stop = 0  # samples seen
@@ -87,8 +99,13 @@ class Cutter:
             raise problem
 
     def _plan(self, activity: Activity) -> Iterator[Window]:
-        talk = self._mask.add(self._speech_grid.add(activity.speech))
+        talk = self._mask.add(self._noted(self._speech_grid.add(activity.speech)))
         return self._planner.add(talk, self._levels(self._level_grid.add(activity.level_db), len(talk)))
+
+    def _noted(self, speech: Float32) -> Float32:
+        """Keep the probabilities of the next frames, and hand them on."""
+        self._speech = np.concatenate([self._speech, speech])
+        return speech
 
     def _levels(self, level_db: Float32, wanted: int) -> Float32:
         """Return the next `wanted` levels; the mask may decide later than levels are known."""
@@ -99,7 +116,7 @@ class Cutter:
     def _rest(self) -> Iterator[Window]:
         """Plan to the last sample: the last frame may be a part of one."""
         missing = max(0, -(-self._stop // self._frame_samples) - self._speech_grid.given)
-        talk = self._mask.add(np.full(missing, self._speech_grid.last))
+        talk = self._mask.add(self._noted(np.full(missing, self._speech_grid.last)))
         talk = np.concatenate([talk, self._mask.flush()])
         yield from self._planner.add(talk, self._levels(np.full(missing, self._level_grid.last), len(talk)))
         yield from self._planner.finish()
@@ -107,7 +124,8 @@ class Cutter:
     def _piece(self, window: Window) -> Piece:
         first = window.begin * self._frame_samples - self._start
         last = min(window.end * self._frame_samples, self._stop) - self._start
-        return Piece(window, self._range(first, last))
+        speech = self._speech[window.begin - self._speech_start : window.end - self._speech_start]
+        return Piece(window, self._range(first, last), speech)
 
     def _range(self, first: int, last: int) -> Float32:
         parts, at = [], 0
@@ -121,3 +139,6 @@ class Cutter:
         needed = self._planner.needed * self._frame_samples
         while self._held and self._start + len(self._held[0]) <= needed:
             self._start += len(self._held.pop(0))
+        gone = self._planner.needed - self._speech_start
+        if gone > 0:
+            self._speech, self._speech_start = self._speech[gone:], self._planner.needed

@@ -109,6 +109,7 @@ def _verbose(whole: Transcript, granularities: frozenset[str]) -> dict[str, Any]
         "language": UNDETERMINED,
         "duration": rounded(whole.audio_seconds),
         "text": whole.text,
+        "gaps": [rounded({"start": gap.start, "end": gap.end}) for gap in whole.gaps],
     }
     if "word" in granularities:
         made["words"] = [timed(word) | ({"boosted": True} if word.boosted else {}) for word in whole.words]

@@ -24,7 +24,7 @@ from tdt.timeline import NULL, Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tdt.pipeline import Clip
+    from tdt.clips import Clip
     from tdt.serving.metrics import Metrics
 
 # Batches that are encoded and wait for the decoder: more would only hold memory.
@@ -214,7 +214,7 @@ class SharedEncoder(Bound):
     def __init__(self, runs: Runs, request: object) -> None:
         self._runs, self._request = runs, request
         self._lock = threading.Lock()
-        self._entries: list[Entry] = []
+        self._entries: set[Entry] = set()
         self._gone = False
 
     def encode_for_decoding(self, features: Features, timeline: Recorder = NULL, *, on_host: bool = True) -> Encoded:  # noqa: ARG002
@@ -227,11 +227,15 @@ class SharedEncoder(Bound):
         """
         entries = [self._entry(features, row) for row in range(len(features.lengths))]
         with self._lock:
-            self._entries = entries
+            self._entries.update(entries)  # beside others: a second look has a thread of its own
             if self._gone:
                 self._cancel()
         self._runs.add(*(entry for entry in entries if not entry.gone))
-        return joined([entry.future.result() for entry in entries])
+        try:
+            return joined([entry.future.result() for entry in entries])
+        finally:
+            with self._lock:
+                self._entries.difference_update(entries)
 
     def is_gone(self) -> bool:
         """Say whether nobody wants the recording any more: windows are refused."""

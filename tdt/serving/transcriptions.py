@@ -79,8 +79,10 @@ class Transcriptions:
                         continue
                     if not found:
                         await _begin(send, ask, EVENTS)
+                    said = any(one.text for one in found)
                     found.append(part)
-                    await tell(delta(part, first=len(found) == 1, logprobs=ask.logprobs))
+                    if part.text:  # else it tells of skipped speech alone
+                        await tell(delta(part, first=not said, logprobs=ask.logprobs))
         except TdtError as error:
             if not found:
                 raise

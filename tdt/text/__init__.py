@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tdt.text.segmenting import Segmenter as Segmenter
     from tdt.text.segmenting import merged as merged
     from tdt.text.transcript import SEGMENT_SEPARATORS as SEGMENT_SEPARATORS
+    from tdt.text.transcript import Gap as Gap
     from tdt.text.transcript import Segment as Segment
     from tdt.text.transcript import Token as Token
     from tdt.text.transcript import Transcript as Transcript
@@ -42,7 +43,7 @@ __getattr__, __all__ = door(
         "references": "read_rows read_text",
         "render": "FORMATS as_dict readable_name rounded",
         "segmenting": "Segmenter merged",
-        "transcript": "SEGMENT_SEPARATORS Segment Token Transcript Word build",
+        "transcript": "SEGMENT_SEPARATORS Gap Segment Token Transcript Word build",
         "writers": "ConsoleWriter FileWriter growing",
     },
 )

@@ -41,6 +41,7 @@ def as_dict(transcript: Transcript, *, file: str = "") -> dict[str, Any]:
         "tokens": [rounded(asdict(token)) for token in transcript.tokens],
         "words": [_word(word) for word in transcript.words],
         "segments": [rounded(asdict(segment)) for segment in transcript.segments],
+        "gaps": [rounded(asdict(gap)) for gap in transcript.gaps],
         **({"candidates": [rounded(asdict(one)) for one in transcript.candidates]} if transcript.candidates else {}),
     }
 
@@ -57,10 +58,9 @@ def as_json(transcript: Transcript, *, file: str = "") -> str:
     """Return one JSON object on one line.
 
     Keys: `file, text, audio_seconds, tokens[{id, piece, frame, duration, start, end, confidence}],
-    words[{text, start, end, confidence}], segments[{text, start, end}]`, a word also with `boosted: true` where
-    phrases or a language model chose it, and with a beam `candidates[{text, score}]`;
-    `frame` and `duration` count encoder frames,
-    `start` and `end` are seconds.
+    words[{text, start, end, confidence}], segments[{text, start, end}], gaps[{start, end}]`, a word also with
+    `boosted: true` where phrases or a language model chose it, and with a beam `candidates[{text, score}]`;
+    `frame` and `duration` count encoder frames, `start` and `end` are seconds.
     """
     return json.dumps(as_dict(transcript, file=file), ensure_ascii=False, allow_nan=False) + "\n"
 

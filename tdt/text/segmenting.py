@@ -51,11 +51,23 @@ class Segmenter:
         parts = [made for made in (before, now) if made is not None]
         return merged(parts) if parts else None
 
-    def add_block(self, steps: Sequence[tuple[Hypothesis, bool]]) -> Transcript | None:
-        """Take the tokens of several windows, each with whether it starts afresh; return what has become final."""
+    def add_block(
+        self, steps: Sequence[tuple[Hypothesis, bool]], gaps: Sequence[tuple[int, int]] = ()
+    ) -> Transcript | None:
+        """Take the tokens of several windows, each with whether it starts afresh; return what has become final.
+
+        Parameters
+        ----------
+        steps : sequence of (Hypothesis, bool)
+        gaps : sequence of (int, int)
+            First and last frame (exclusive) of speech without a token. They are told at once, with words or without.
+        """
         made = [self.add(tokens, afresh=afresh) for tokens, afresh in steps]
         final = [transcript for transcript in made if transcript is not None]
-        return merged(final) if final else None
+        if not gaps:
+            return merged(final) if final else None
+        told = merged(final) if final else Transcript("", (), (), (), gaps[-1][1] * self._spec.frame_seconds)
+        return told.with_gaps(gaps, self._spec)
 
     def flush(self) -> Transcript | None:
         """Return the rest."""
@@ -101,11 +113,12 @@ def merged(parts: Sequence[Transcript], audio_seconds: float | None = None) -> T
         return parts[0]
     last = parts[-1].audio_seconds if parts else 0.0
     return Transcript(
-        text=" ".join(item.text for item in parts),
+        text=" ".join(item.text for item in parts if item.text),
         tokens=tuple(token for item in parts for token in item.tokens),
         words=tuple(word for item in parts for word in item.words),
         segments=tuple(segment for item in parts for segment in item.segments),
         audio_seconds=last if audio_seconds is None else audio_seconds,
         logprobs=tuple(value for item in parts for value in item.logprobs),
         segment_sizes=tuple(size for item in parts for size in item.segment_sizes),
+        gaps=tuple(gap for item in parts for gap in item.gaps),
     )

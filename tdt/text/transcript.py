@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tdt.text.confidence import confidence_of
@@ -64,6 +64,14 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Where there surely is speech, for a second or more, and no token was emitted, twice; seconds."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What was said.
 
@@ -84,6 +92,8 @@ class Transcript:
         Log-probability of each token.
     segment_sizes : tuple of int
         How many tokens each segment has.
+    gaps : tuple of Gap
+        Speech that was skipped and stayed empty in a second look, in order; none where there was no such look.
     """
 
     text: str
@@ -95,6 +105,12 @@ class Transcript:
     candidates: tuple[Candidate, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), compare=False, repr=False)
     segment_sizes: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    gaps: tuple[Gap, ...] = ()
+
+    def with_gaps(self, gaps: Sequence[tuple[int, int]], spec: ModelSpec) -> Transcript:
+        """Return this with gaps given by their frames (ends exclusive)."""
+        times = [(first * spec.frame_seconds, last * spec.frame_seconds) for first, last in gaps]
+        return replace(self, gaps=tuple(Gap(start, end) for start, end in times))
 
 
 class _Span(NamedTuple):

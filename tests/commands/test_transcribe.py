@@ -57,12 +57,13 @@ def test_json_lines(capsys: pytest.CaptureFixture[str], hello: str, golden_folde
     silence = str(golden_folder / "09_silence_1s.flac")
     ran = transcribe(capsys, hello, silence, "--format", "json")
     first, second = (json.loads(line) for line in ran.out.splitlines())
-    assert list(first) == ["file", "text", "audio_seconds", "tokens", "words", "segments"]
+    assert list(first) == ["file", "text", "audio_seconds", "tokens", "words", "segments", "gaps"]
     assert list(first["tokens"][0]) == ["id", "piece", "frame", "duration", "start", "end", "confidence"]
     assert list(first["words"][0]) == ["text", "start", "end", "confidence"]
     assert list(first["segments"][0]) == ["text", "start", "end"]
     assert (first["file"], first["text"], first["audio_seconds"]) == (hello, HELLO, 4.025)
-    assert second == {"file": silence, "text": "", "audio_seconds": 1.0, "tokens": [], "words": [], "segments": []}
+    nothing = {"tokens": [], "words": [], "segments": [], "gaps": []}
+    assert second == {"file": silence, "text": "", "audio_seconds": 1.0, **nothing}
 
 
 def test_subtitles(capsys: pytest.CaptureFixture[str], hello: str) -> None:

@@ -146,7 +146,7 @@ def test_parquet_output(files: list[Path], tmp_path: Path, in_process: None) -> 
     table = parquet.read_table(tmp_path / "out", filters=None)
     assert table.num_rows == 41
     assert table.schema.names == ["audio_filepath", "duration", "text", "voice", "number", "other", "pred_text",
-                                  "words", "error"]  # fmt: skip
+                                  "words", "gaps", "error"]  # fmt: skip
     label(nemo(files), tmp_path / "lines", Settings({"detail": "text"}))
     assert table.column("pred_text").to_pylist() == [line["pred_text"] for line in texts(tmp_path / "lines")]
 

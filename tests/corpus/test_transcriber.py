@@ -16,6 +16,7 @@ from tdt.corpus.opening import AHEAD
 from tdt.errors import AudioTailError, OptionError, TdtError
 from tdt.text import Transcript
 
+from ..skipping import skipping
 from .making import clips
 
 
@@ -156,3 +157,19 @@ def test_a_transcript_is_the_same_alone_and_in_company(transcriber: tdt.corpus.T
     with tdt.load(threads=1) as one:
         assert [one.transcribe(str(path)) for path in clips()] == alone
     assert not any(isinstance(one, AudioTailError) for one in alone)
+
+
+def test_skipped_speech_is_decoded_again_or_told() -> None:
+    """As :meth:`tdt.Recognizer.transcribe` does it; a row says nothing of gaps where there are none."""
+    rows = {"audio_filepath": PATHS[1:4]}
+    made = tdt.corpus.Transcriber()
+    with skipping(made.recognizer, [(0, 60)], again=True):
+        whole = made.recognizer.transcribe(PATHS[1:4])
+        found = made(rows)
+    assert any(one.gaps for one in whole)
+    assert found["pred_text"] == [one.text for one in whole]
+    expected = [[{"start": round(gap.start, 3), "end": round(gap.end, 3)} for gap in one.gaps] or None for one in whole]
+    assert found["gaps"] == expected
+    blind = tdt.corpus.Transcriber(second_look=False)
+    with skipping(blind.recognizer, [(0, 60)], again=True):
+        assert blind(rows)["gaps"] == [None] * 3

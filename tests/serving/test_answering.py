@@ -9,7 +9,7 @@ import pytest
 
 from tdt.serving.answering import answer, delta, done
 from tdt.serving.asking import Ask
-from tdt.text import FORMATS, Transcript, growing, merged
+from tdt.text import FORMATS, Gap, Transcript, growing, merged
 
 from .scripted import said
 
@@ -41,7 +41,7 @@ def test_logprobs_stand_by_token() -> None:
 
 def test_verbose_json_holds_what_is_known_and_nothing_else() -> None:
     found = made("verbose_json", ONE, TWO, granularities=frozenset({"word", "segment"}))
-    assert found.keys() == {"task", "language", "duration", "text", "words", "segments", "usage"}
+    assert found.keys() == {"task", "language", "duration", "text", "gaps", "words", "segments", "usage"}
     assert (found["language"], found["duration"]) == ("und", 6.5)
     assert found["words"][0] == {"word": "Hello", "start": 0.0, "end": 0.4, "confidence": 0.9}
     raw = b"One two."
@@ -56,6 +56,18 @@ def test_verbose_json_holds_what_is_known_and_nothing_else() -> None:
         "avg_logprob": -0.25,
         "compression_ratio": round(len(raw) / len(zlib.compress(raw)), 3),
     }
+
+
+def test_skipped_speech_is_told_in_verbose_json_alone() -> None:
+    """A part that tells of nothing else adds no text."""
+    gap = Transcript("", (), (), (), 3.0, gaps=(Gap(1.5, 2.75),))
+    found = made("verbose_json", ONE, gap, TWO)
+    assert found["gaps"] == [{"start": 1.5, "end": 2.75}]
+    assert found["text"] == "Hello world. Testing. One two."
+    assert made("verbose_json", ONE)["gaps"] == []
+    assert "gaps" not in made("json", ONE, gap)
+    for style in ("text", "srt", "vtt"):
+        assert answer(Ask(None, style), [ONE, gap, TWO], 6.5) == answer(Ask(None, style), [ONE, TWO], 6.5)
 
 
 @pytest.mark.parametrize(("one", "other"), [("word", "segment"), ("segment", "word")])

@@ -19,6 +19,8 @@ from tdt import errors
 from tdt.serving import Engine, Settings
 from tdt.serving import runs as serving_runs
 
+from ..skipping import skipping
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -96,6 +98,21 @@ def test_alone_and_among_many_a_recording_gives_what_the_recogniser_gives(
         assert 'tdt_batch_size_bucket{le="1"}' in batches
 
     within(asr, work)
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["empty", "filled"])
+def test_skipped_speech_is_looked_at_again(again: bool, asr: tdt.Recognizer, sounds: Sounds, long_sound: bytes) -> None:
+    """Its windows go through the shared encoder beside those that come after them."""
+    with skipping(asr, [(8, 40), (200, 260)], again=again) as skipped:
+        wanted = [asr.transcribe(sound) for sound in (sounds[0], long_sound)]
+        looks = skipped.looks
+
+        async def work(engine: Engine) -> list[tdt.Transcript]:
+            return [await engine.transcribe(sound) for sound in (sounds[0], long_sound)]
+
+        assert within(asr, work) == wanted
+        assert skipped.looks >= 2 * looks > 0
+        assert bool(wanted[1].gaps) is again
 
 
 def test_parts_are_those_of_a_stream(asr: tdt.Recognizer, sounds: Sounds, long_sound: bytes) -> None:

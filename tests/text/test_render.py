@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tdt.text.render import FORMATS, as_json, as_srt, as_txt, as_vtt, timestamp
 from tdt.text.subtitles import CUE_MS, LINE_CHARACTERS, cues
-from tdt.text.transcript import Segment, Token, Transcript, Word
+from tdt.text.transcript import Gap, Segment, Token, Transcript, Word
 from tdt.text.writers import GrowingSrt, GrowingVtt
 
 
@@ -49,11 +50,16 @@ def test_json_golden() -> None:
         '{"id": 9, "piece": ",", "frame": 5, "duration": 0, "start": 0.4, "end": 0.4, "confidence": 1.0}], '
         '"words": [{"text": "Grüße,", "start": 0.24, "end": 0.4, "confidence": 0.877}, '
         '{"text": "Welt.", "start": 0.56, "end": 1.0, "confidence": 0.0}], '
-        '"segments": [{"text": "Grüße, Welt.", "start": 0.24, "end": 1.0}]}\n'
+        '"segments": [{"text": "Grüße, Welt.", "start": 0.24, "end": 1.0}], "gaps": []}\n'
     )
     assert json.loads(as_json(EMPTY, file="x")) == {
-        "file": "x", "text": "", "audio_seconds": 1.0, "tokens": [], "words": [], "segments": []
+        "file": "x", "text": "", "audio_seconds": 1.0, "tokens": [], "words": [], "segments": [], "gaps": []
     }  # fmt: skip
+
+
+def test_json_tells_gaps() -> None:
+    told = json.loads(as_json(replace(HELLO, gaps=(Gap(0.0, 1.23456), Gap(1.5, 2.5)))))
+    assert told["gaps"] == [{"start": 0.0, "end": 1.235}, {"start": 1.5, "end": 2.5}]
 
 
 def test_json_survives_a_file_name_that_is_not_utf8() -> None:
