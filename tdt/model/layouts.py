@@ -134,7 +134,7 @@ def _pick(
     candidates: dict[Precision, str] = {}
     bases = [name.removesuffix(".onnx") for name in names if name.endswith(".onnx") and name.startswith(stem)]
     # The published names first, then other spellings of them, then names with more in them.
-    for base in sorted(bases, key=lambda base: (base not in _published(stem), _plain(base) != stem)):
+    for base in sorted(bases, key=lambda base: (base not in _published(stem), without_precision(base) != stem)):
         candidates.setdefault(_precision_of(base), f"{base}.onnx")
     if not candidates:
         raise ModelFileNotFoundError(folder, f"{stem}*.onnx", names)
@@ -158,7 +158,8 @@ def _published(stem: str) -> set[str]:
     return {stem, f"{stem}.fp16", f"{stem}.int8"}
 
 
-def _plain(base: str) -> str:
+def without_precision(base: str) -> str:
+    """Return a file's name without ending, without what it says of the precision."""
     for suffix in _SUFFIXES.values():
         base = suffix.sub("", base)
     return base

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tdt.surgery.value_types import FLOAT as FLOAT
     from tdt.surgery.value_types import FLOAT16 as FLOAT16
     from tdt.surgery.value_types import values_of_type as values_of_type
+    from tdt.surgery.widening import widen as widen
 
 __getattr__, __all__ = door(
     __name__,
@@ -48,5 +49,6 @@ __getattr__, __all__ = door(
         "positions": "MAX_FRAMES_KEY",
         "prepare": "SurgeryReport prepare_encoder",
         "value_types": "FLOAT FLOAT16 values_of_type",
+        "widening": "widen",
     },
 )
