@@ -31,7 +31,9 @@ STEMS: dict[Layout, dict[str, str]] = {
     "onnx-asr": {"encoder": "encoder-model", "decoder_joint": "decoder_joint-model"},
     "sherpa-onnx": {"encoder": "encoder", "decoder": "decoder", "joiner": "joiner"},
 }
-_SUFFIX: dict[Precision, str] = {"float32": "", "float16": ".fp16", "int8": ".int8"}
+_SUFFIX: dict[Precision, str] = {
+    "float32": "", "float16": ".fp16", "int8": ".int8", "int4": ".int4", "int2": ".int2",
+}  # fmt: skip
 _LSTM = frozenset({"LSTM", "DynamicQuantizeLSTM"})
 _FUSED_INPUTS = ("encoder_outputs", "targets", "target_length", "input_states_1", "input_states_2")
 _FUSED_OUTPUTS = ("outputs", "prednet_lengths", "output_states_1", "output_states_2")
