@@ -142,7 +142,7 @@ def test_the_command_names_the_precisions(
     assert "MatMulNBits of 4 bits" in capsys.readouterr().out
     assert main(["inspect", str(folder), "--precision", "int2"]) == 1
     assert "'int2', only int4 (encoder-model.q4.onnx)" in capsys.readouterr().err
-    with pytest.raises(OptionError, match="'q4'.*int8.*int4.*int2"):
+    with pytest.raises(OptionError, match=r"'q4'.*int8.*int4.*int2"):
         find_model(folder, precision="q4")  # type: ignore[arg-type]
 
 
