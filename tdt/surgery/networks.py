@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tdt.errors import ModelMismatchError, UnsupportedLayoutError
 from tdt.onnxfile import load_model
+from tdt.surgery.opsets import in_one_opset
 from tdt.surgery.weight_only import dequantize_weights
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def cut_decoder(files: ModelFiles, spec: ModelSpec) -> Networks:
         assert files.decoder is not None
         assert files.joiner is not None
         path = files.joiner
-        joint, network, prefix = _prepared(path, 2), _prepared(files.decoder, 4), "predictor/"
+        joint, network = in_one_opset(_prepared(path, 2), _prepared(files.decoder, 4), path)
+        prefix = "predictor/"
         encoder_input, joint_prediction = (port.name for port in joint.graph.input)
         logits, label_inputs = joint.graph.output[0].name, {joint_prediction}
         targets, _, hidden, cell = (prefix + port.name for port in network.graph.input)
@@ -140,7 +142,7 @@ class _Parts:
         self.ir_version = model.ir_version
 
     def absorb(self, model: onnx.ModelProto, prefix: str, joints: dict[str, str]) -> None:
-        """Add another graph, its names prefixed; `joints` renames outputs of it to inputs of this one."""
+        """Add another graph of the same operator set, names prefixed; `joints`: its outputs → inputs of this."""
         import onnx
 
         copy = onnx.ModelProto()
@@ -153,12 +155,8 @@ class _Parts:
             tensor.name = prefix + tensor.name
         self.nodes = [*copy.graph.node, *self.nodes]
         self.weights |= {tensor.name: tensor for tensor in copy.graph.initializer}
-        for entry in copy.opset_import:
-            if self.opsets.setdefault(entry.domain, entry.version) != entry.version:
-                raise UnsupportedLayoutError(
-                    f"Decoder and joiner are of different operator sets ({entry.version} and "
-                    f"{self.opsets[entry.domain]}); export both with one version."
-                )
+        self.opsets |= {entry.domain: entry.version for entry in copy.opset_import}
+        self.ir_version = max(self.ir_version, copy.ir_version)
 
     def model(
         self,
