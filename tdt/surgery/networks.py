@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tdt.errors import ModelMismatchError, UnsupportedLayoutError
-from tdt.onnxfile import load_model
+from tdt.errors import ModelError, ModelFileCorruptError, ModelMismatchError, UnsupportedLayoutError
+from tdt.onnxfile import MALFORMED, StructureError, load_model
 from tdt.surgery.opsets import in_one_opset
 from tdt.surgery.weight_only import dequantize_weights
 
@@ -88,7 +88,13 @@ def cut_decoder(files: ModelFiles, spec: ModelSpec) -> Networks:
 
 
 def _prepared(path: Path, inputs: int) -> onnx.ModelProto:
-    model = dequantize_weights(load_model(path))
+    model = load_model(path)
+    try:
+        dequantize_weights(model)
+    except (StructureError, *MALFORMED) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelFileCorruptError(path, f"its weights or nodes are malformed ({error})") from error
     weights = {tensor.name for tensor in model.graph.initializer}
     ports = [port for port in model.graph.input if port.name not in weights]
     outputs = {5: 4, 4: 4, 2: 1}[inputs]

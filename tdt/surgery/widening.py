@@ -9,7 +9,7 @@ import numpy as np
 from tdt.surgery.value_types import FLOAT, FLOAT16, values_of_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy.typing as npt
     import onnx
@@ -47,14 +47,18 @@ def widen(graph: EditableGraph, place: Place | None = None) -> int:
         if narrow or place is not None:
             graph.add_tensor(_wider(graph, name, place))
         widened += narrow
-    for node in graph.graph.node:
-        widened += _widen_attributes(node)
+    widened += widen_nodes(graph.graph.node)
     for value in (*graph.graph.input, *graph.graph.output):
         _widen_port(value)
     del graph.graph.value_info[:]
     graph.reindex()
     _drop_casts(graph)
     return widened
+
+
+def widen_nodes(nodes: Iterable[onnx.NodeProto]) -> int:
+    """Widen what nodes, and graphs within them, hold and name of narrow types, in place; return how many tensors."""
+    return sum(map(_widen_attributes, nodes))
 
 
 def _wider(graph: EditableGraph, name: str, place: Place | None) -> onnx.TensorProto:
