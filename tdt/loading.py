@@ -66,8 +66,8 @@ def load(
         bundled parakeet-tdt-tiny.
     provider : str or Backend
         Execution provider of both parts: `cpu`, `cuda:0`, `tensorrt:0,fp16,cache=DIR`, …
-    precision : {"float32", "float16", "int8"}, optional
-        Which files to take; None takes float32 where the folder has it, else float16, for each graph separately.
+    precision : {"float32", "float16", "int8", "int4", "int2"}, optional
+        Which files to take; None takes the finest that the folder has, for each graph separately.
     threads : int, optional
         Threads inside each stage; all cores by default.
     decoder : {"auto", "native", "onnx"}

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Layout = Literal["onnx-asr", "sherpa-onnx"]
-Precision = Literal["float32", "float16", "int8"]
+# From fine to coarse; where nothing is asked for, the first that is there is taken.
+Precision = Literal["float32", "float16", "int8", "int4", "int2"]
 
 SAMPLE_RATE_HZ = 16000
 HOP_SAMPLES = 160  # 10 ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import warnings
@@ -11,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from .parakeet_tiny import BUNDLED
+from .parakeet_tiny import BUNDLED, OTHERS, with_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ENCODER, DECODER = "encoder-model.onnx", "decoder_joint-model.onnx"
+SPLIT = ("encoder.onnx", "decoder.onnx", "joiner.onnx")  # of the sherpa-onnx layout
+_FILES = {ENCODER: BUNDLED / ENCODER, DECODER: BUNDLED / DECODER, SPLIT[0]: BUNDLED / ENCODER}
 
 
 def source(name: str, opset: int | None = None) -> Any:
-    """Return a graph of the bundled model, converted to an operator set."""
+    """Return a graph of the bundled model in either layout, converted to an operator set."""
     from onnx import version_converter
 
-    model = onnx.load(str(BUNDLED / name))
+    model = onnx.load(str(_FILES.get(name, OTHERS / name)))
     return model if opset is None else version_converter.convert_version(model, opset)
 
 
@@ -94,7 +97,7 @@ def static(name: str, folder: Path, *, signed: bool, per_channel: bool, symmetri
             per_channel=per_channel,
             activation_type=kind,
             weight_type=kind,
-            op_types_to_quantize=["MatMul"] if name == ENCODER else None,
+            op_types_to_quantize=["MatMul"] if name in (ENCODER, SPLIT[0]) else None,
             extra_options={"ActivationSymmetric": symmetric, "WeightSymmetric": signed},
         )
     return onnx.load(str(path))
@@ -102,23 +105,25 @@ def static(name: str, folder: Path, *, signed: bool, per_channel: bool, symmetri
 
 def _copied(name: str, folder: Path) -> str:
     """Copy a graph: ONNX Runtime's quantisers write files beside the one that they read."""
-    return str(shutil.copy(BUNDLED / name, folder / f"source-{name}"))
+    return str(shutil.copy(_FILES.get(name, OTHERS / name), folder / f"source-{name}"))
 
 
 def _feeds(name: str) -> Any:
     rng = np.random.default_rng(5)
-    for number in range(48):
-        if name == ENCODER and number < 3:
+    if name in (ENCODER, SPLIT[0]):
+        for _ in range(3):
             yield {"audio_signal": rng.standard_normal((1, 128, 200)).astype(np.float32), "length": np.array([200])}
-        elif name == DECODER:
-            state = np.tanh(rng.standard_normal((2, 2, 1, 160))).astype(np.float32)
-            yield {
-                "encoder_outputs": rng.standard_normal((1, 144, 1)).astype(np.float32),
-                "targets": np.array([[int(rng.integers(257))]], np.int32),
-                "target_length": np.array([1], np.int32),
-                "input_states_1": state[0],
-                "input_states_2": state[1],
-            }
+        return
+    for _ in range(48):
+        state = np.tanh(rng.standard_normal((2, 2, 1, 160))).astype(np.float32)
+        frame = {"encoder_outputs": rng.standard_normal((1, 144, 1)).astype(np.float32)}
+        label = {"targets": np.array([[int(rng.integers(257))]], np.int32), "target_length": np.array([1], np.int32)}
+        if name == DECODER:
+            yield {**frame, **label, "input_states_1": state[0], "input_states_2": state[1]}
+        elif name == SPLIT[1]:
+            yield {**label, "states.1": state[0], "onnx::Slice_3": state[1]}
+        else:
+            yield {**frame, "decoder_outputs": state[0, :1].transpose(1, 2, 0)}
 
 
 def write(folder: Path, make: Callable[[str], Any]) -> Path:
@@ -126,6 +131,17 @@ def write(folder: Path, make: Callable[[str], Any]) -> Path:
     shutil.copytree(BUNDLED, folder)
     for name in (ENCODER, DECODER):
         onnx.save(make(name), str(folder / name))
+    return folder
+
+
+def write_split(folder: Path, make: Callable[[str], Any]) -> Path:
+    """Write the bundled model into a new folder in the sherpa-onnx layout, as :func:`write` does in the other."""
+    folder.mkdir(parents=True)
+    shutil.copyfile(BUNDLED / "vocab.txt", folder / "tokens.txt")
+    metadata = json.loads((OTHERS / "sherpa-metadata.json").read_text(encoding="utf-8"))
+    for name in SPLIT:
+        content = make(name).SerializeToString()
+        (folder / name).write_bytes(with_metadata(content, metadata) if name == SPLIT[0] else content)
     return folder
 
 
@@ -148,7 +164,7 @@ FORMS: dict[str, Callable[[str, Path], Any]] = {
     "Q/DQ, uint8": lambda name, at: static(name, at, signed=False, per_channel=False),
     "`MatMulNBits`, 8 bits": lambda name, _: blocks(source(name), 8, 32, symmetric=False),
     "`MatMulNBits`, 4 bits, with `GatherBlockQuantized`": lambda name, _: blocks(
-        source(name), 4, 32, symmetric=False, gather=name == DECODER
+        source(name), 4, 32, symmetric=False, gather=name in (DECODER, SPLIT[1])
     ),
     "`MatMulNBits`, accuracy level 4": lambda name, _: blocks(source(name), 4, 32, symmetric=True, level=4),
     "`MatMulNBits` in float16": lambda name, _: blocks(half(source(name)), 4, 32, symmetric=True),

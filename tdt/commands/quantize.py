@@ -14,7 +14,7 @@ from tdt.profiling import check_writable
 if TYPE_CHECKING:
     import argparse
 
-    from tdt.quantization import Calibrated, HalfModel, Level, Linear, Options, Quantised, Ranked, Recipe
+    from tdt.quantization import Calibrated, HalfModel, Level, Linear, Options, Quantised, Ranked, Recipe, SourceModel
 
 EPILOG = """\
 examples:
@@ -25,6 +25,7 @@ examples:
   tdt quantize model/ --audio recordings/ --sensitivity                 (rank the layers, write no model)
   tdt quantize model/ --audio recordings/ -o out --budget 0.03          (keep the encoder's error under 3 %)
 
+A model in float16 is taken, too: its encoder becomes float32 first, with the numbers that it has.
 Interrupted with Ctrl-C, calibration goes on where it was when the same command is given again.
 Exit status: 0 done, 1 the model or the audio cannot be used, 2 wrong usage, 130 interrupted.
 """
@@ -116,13 +117,19 @@ def _recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _work(args: argparse.Namespace, bars: object) -> int:
-    import tempfile
-
-    from tdt.quantization import Options, calibrate_source, check_output, load_clips, open_source, write_model
+    from tdt.quantization import Options, open_source
 
     recipe = _recipe(args)
     options = Options(args.max_seconds, args.provider, args.threads, args.overwrite, bars)  # type: ignore[arg-type]
-    source = open_source(args.model)
+    with open_source(args.model) as source:
+        return _calibrate(args, source, recipe, options)
+
+
+def _calibrate(args: argparse.Namespace, source: SourceModel, recipe: Recipe, options: Options) -> int:
+    import tempfile
+
+    from tdt.quantization import calibrate_source, check_output, load_clips, write_model
+
     folder = Path(args.output) if args.output else None
     if folder is not None:
         check_output(folder, source, overwrite=args.overwrite)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tdt.errors import ModelMismatchError, UnsupportedLayoutError
-from tdt.surgery import EditableGraph
+from tdt.errors import UnsupportedLayoutError
+from tdt.surgery import EditableGraph, in_one_opset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,9 @@ STEMS: dict[Layout, dict[str, str]] = {
     "onnx-asr": {"encoder": "encoder-model", "decoder_joint": "decoder_joint-model"},
     "sherpa-onnx": {"encoder": "encoder", "decoder": "decoder", "joiner": "joiner"},
 }
-_SUFFIX: dict[Precision, str] = {"float32": "", "float16": ".fp16", "int8": ".int8"}
+_SUFFIX: dict[Precision, str] = {
+    "float32": "", "float16": ".fp16", "int8": ".int8", "int4": ".int4", "int2": ".int2",
+}  # fmt: skip
 _LSTM = frozenset({"LSTM", "DynamicQuantizeLSTM"})
 _FUSED_INPUTS = ("encoder_outputs", "targets", "target_length", "input_states_1", "input_states_2")
 _FUSED_OUTPUTS = ("outputs", "prednet_lengths", "output_states_1", "output_states_2")
@@ -88,9 +90,7 @@ def in_layout(graphs: Graphs, layout: Layout, path: Path) -> Graphs:
     Raises
     ------
     UnsupportedLayoutError
-        Where the prediction network's end is not found.
-    ModelMismatchError
-        Where the graphs are of different operator sets.
+        Where the prediction network's end is not found, or the graphs' operator sets cannot be brought together.
     """
     if layout == "sherpa-onnx" and "decoder_joint" in graphs:
         decoder, joiner = _split(graphs["decoder_joint"], path)
@@ -164,13 +164,9 @@ def _fused(decoder: EditableGraph, joiner: EditableGraph, path: Path) -> Editabl
     """Let the joint read the prediction network's output, in one graph with the ports of NeMo's fused export."""
     import onnx
 
-    versions = [{entry.domain: entry.version for entry in graph.model.opset_import} for graph in (decoder, joiner)]
-    for domain in versions[0].keys() & versions[1].keys():
-        if versions[0][domain] != versions[1][domain]:
-            raise ModelMismatchError(
-                f"{path}: decoder and joiner are of different operator sets ({versions[0][domain]} and "
-                f"{versions[1][domain]}); export both with one version."
-            )
+    models = in_one_opset(decoder.model, joiner.model, path)
+    folders = decoder.folder, joiner.folder
+    decoder, joiner = (EditableGraph(model, folder) for model, folder in zip(models, folders, strict=True))
     _prefix(joiner, "joint/")
     _prefix(decoder, "decoder/")
     prediction = decoder.graph.output[0].name
@@ -183,8 +179,9 @@ def _fused(decoder: EditableGraph, joiner: EditableGraph, path: Path) -> Editabl
     fused.CopyFrom(decoder.model)
     fused.graph.node.extend(joiner.graph.node)
     fused.graph.initializer.extend(joiner.graph.initializer)
-    for domain in versions[1].keys() - versions[0].keys():
-        fused.opset_import.add(domain=domain, version=versions[1][domain])
+    known = {entry.domain for entry in fused.opset_import}
+    fused.opset_import.extend(entry for entry in joiner.model.opset_import if entry.domain not in known)
+    fused.ir_version = max(fused.ir_version, joiner.model.ir_version)
     _set_ports(fused.graph.input, inputs)
     _set_ports(fused.graph.output, outputs)
     graph = EditableGraph(fused, decoder.folder)

@@ -105,7 +105,7 @@ def convert(
         same architecture.
     layout : {"onnx-asr", "sherpa-onnx"}, optional
         Of the result; by default that of `graph`.
-    precision : {"float32", "float16", "int8"}, optional
+    precision : {"float32", "float16", "int8", "int4", "int2"}, optional
         Which files of the graphs, or of the model, to take.
     overwrite : bool
         Whether a model in the output folder may be replaced.
@@ -151,7 +151,7 @@ def _from_checkpoint(
     checkpoint = read_checkpoint(path)
     named = default_graph(checkpoint.architecture, path) if graph is None else graph
     found = inspect_model(named, precision=precision or "float32")
-    if "int8" in {found.files.encoder_precision, found.files.decoder_precision}:
+    if not {found.files.encoder_precision, found.files.decoder_precision} <= {"float32", "float16"}:
         raise OptionError("graph", str(named), "graphs in float32 or float16: quantised weights cannot be replaced")
     layout = layout or found.files.layout
     check_output(folder, found.files.folder, path.parent, overwrite=overwrite)

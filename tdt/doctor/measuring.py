@@ -55,7 +55,7 @@ def examine(
         The model to run; None for the bundled one.
     providers : sequence of str, optional
         Provider strings to check beside the CPU; by default all that can be there.
-    precision : {"float32", "float16", "int8"}, optional
+    precision : {"float32", "float16", "int8", "int4", "int2"}, optional
         Which files of the model.
     progress : callable, optional
         Told what is being done.
@@ -179,7 +179,7 @@ def measure(model: str | Path | None, provider: str, precision: Precision | None
         As :func:`tdt.load` takes it.
     provider : str
         Provider string.
-    precision : {"float32", "float16", "int8"}, optional
+    precision : {"float32", "float16", "int8", "int4", "int2"}, optional
         Which files of the model.
 
     Raises

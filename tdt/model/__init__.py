@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tdt.model.finding import inspect_model as inspect_model
     from tdt.model.inspection import describe as describe
     from tdt.model.inspection import render as render
+    from tdt.model.precisions import without_precision as without_precision
     from tdt.model.sidecar import SIDECAR as SIDECAR
     from tdt.model.sidecar import SIDECAR_FORMAT as SIDECAR_FORMAT
     from tdt.model.sidecar import read_sidecar as read_sidecar
@@ -24,6 +25,7 @@ __getattr__, __all__ = door(
     {
         "finding": "FoundModel find_model inspect_model",
         "inspection": "describe render",
+        "precisions": "without_precision",
         "sidecar": "SIDECAR SIDECAR_FORMAT read_sidecar",
     },
 )

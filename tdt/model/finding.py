@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from tdt.checks import one_of, whole_option
-from tdt.errors import ModelNotFoundError, OptionError
+from tdt.errors import ModelFileNotFoundError, ModelNotFoundError, OptionError
 from tdt.model import hub
 from tdt.model.dimensions import build_spec, read_config
 from tdt.model.durations import as_table
 from tdt.model.layouts import CONFIG, recognise
+from tdt.model.precisions import held_by, said_by
 from tdt.model.vocabulary import read_vocabulary
 from tdt.onnxfile import GraphInfo, read_graph
 from tdt.spec import Precision
@@ -57,8 +58,8 @@ def find_model(
     ----------
     model : str, Path or None
         A folder in the onnx-asr or sherpa-onnx layout, a hub name, or None for the bundled model.
-    precision : {"float32", "float16", "int8"} or None
-        Which files to take where a folder holds several; None takes float32 where there, else float16, for each graph
+    precision : {"float32", "float16", "int8", "int4", "int2"} or None
+        Which files to take where a folder holds several; None takes the finest that is there, for each graph
         separately.
     durations : sequence of int, optional
         Duration table in encoder frames; default is what the metadata says, else ``0 .. n-1``.
@@ -100,6 +101,7 @@ def inspect_model(
     files = recognise(folder, precision)
     graphs = read_graphs(files)
     files = _with_precisions(files, graphs)
+    _check_precision(files, precision)
     config = read_config(folder / CONFIG) if files.layout == "onnx-asr" else {}
     pieces = read_vocabulary(files.vocabulary)
     name = folder.resolve().name if model is None or Path(model).is_dir() else str(model)
@@ -153,11 +155,14 @@ def read_graphs(files: ModelFiles) -> dict[str, GraphInfo]:
 
 
 def _with_precisions(files: ModelFiles, graphs: Mapping[str, GraphInfo]) -> ModelFiles:
-    """Replace the precision that the names claim by what the graphs are."""
+    """Replace the precision that the names claim by what the graphs hold."""
     decoder = graphs.get("decoder_joint") or graphs["decoder"]
-    kinds: dict[str, Precision] = {"float": "float32", "half": "float16"}
-    return replace(
-        files,
-        encoder_precision=kinds.get(graphs["encoder"].quantization, "int8"),
-        decoder_precision=kinds.get(decoder.quantization, "int8"),
-    )
+    return replace(files, encoder_precision=held_by(graphs["encoder"]), decoder_precision=held_by(decoder))
+
+
+def _check_precision(files: ModelFiles, asked: Precision | None) -> None:
+    """Refuse an encoder in another precision than was asked for, where its name says none."""
+    held = files.encoder_precision
+    if asked not in {None, held} and said_by(files.encoder.stem) is None:
+        expected = f"encoder in precision {asked!r}, only {held} ({files.encoder.name})"
+        raise ModelFileNotFoundError(files.folder, expected, [path.name for path in files.folder.iterdir()])

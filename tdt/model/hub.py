@@ -69,8 +69,8 @@ def fetch(model: str, precision: Precision | None = None, *, hub: Hub | None = N
     ----------
     model : str
         One of :data:`NAMES`, or ``owner/name``.
-    precision : {"float32", "float16", "int8"} or None
-        Only these files are fetched; None: float32 where published, for each graph separately.
+    precision : {"float32", "float16", "int8", "int4", "int2"} or None
+        Only these files are fetched; None: the finest that are published, for each graph separately.
     hub : Hub, optional
         Where to ask; the Hugging Face hub by default.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tdt.onnxfile.roundings import Rounding as Rounding
     from tdt.onnxfile.roundings import Step as Step
     from tdt.onnxfile.roundings import rounded as rounded
+    from tdt.onnxfile.walk import MALFORMED as MALFORMED
     from tdt.onnxfile.walk import Linear as Linear
     from tdt.onnxfile.walk import Matrix as Matrix
     from tdt.onnxfile.walk import StructureError as StructureError
@@ -42,6 +43,6 @@ __getattr__, __all__ = door(
         "layers": "Walker",
         "loading": "load_model without_links",
         "roundings": "BLOCK_LEVELS BlockRounding Rounding Step rounded",
-        "walk": "Linear Matrix StructureError",
+        "walk": "MALFORMED Linear Matrix StructureError",
     },
 )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Float32 = npt.NDArray[np.float32]
     Int32 = npt.NDArray[np.int32]
 
+_PACKED_BITS = (2, 4, 8)
+
 
 def dequantised(stored: Any, scale: Any, zero: Any, axis: int = 1, block: int = 0) -> Float32:
     """Return `(stored - zero) × scale` as DequantizeLinear computes it.
@@ -37,6 +39,8 @@ def dequantised(stored: Any, scale: Any, zero: Any, axis: int = 1, block: int = 
         Where the shapes do not fit.
     """
     levels = np.asarray(stored).astype(np.int32)
+    if not -levels.ndim <= axis < levels.ndim and np.size(scale) != 1:
+        raise ValueError(f"the axis {axis} of levels of shape {levels.shape}")
     scales = _spread(np.asarray(scale).astype(np.float32), levels.shape, axis, block)
     if zero is not None:
         levels = levels - _spread(np.asarray(zero).astype(np.int32), levels.shape, axis, block)
@@ -49,13 +53,26 @@ def _spread(values: Any, shape: tuple[int, ...], axis: int, block: int) -> Any:
         return values.reshape(())
     axis %= len(shape)
     if block:
-        spread = np.repeat(values, block, axis=axis)
+        expected = tuple(-(-size // block) if number == axis else size for number, size in enumerate(shape))
+        if block < 0 or values.shape != expected:
+            raise ValueError(
+                f"blocks of {block} along axis {axis} of {shape} with scales or zero points {values.shape}"
+            )
+        spread = np.repeat(values, min(block, shape[axis]), axis=axis)  # a block may be longer than all there is
         return spread[tuple(slice(size) for size in shape)]
     return values.reshape([-1 if number == axis else 1 for number in range(len(shape))])
 
 
 def unpacked(packed: Any, bits: int) -> Int32:
-    """Return the numbers of 2, 4 or 8 bits that lie in bytes, the lowest bits first, along the last axis."""
+    """Return the numbers of 2, 4 or 8 bits that lie in bytes, the lowest bits first, along the last axis.
+
+    Raises
+    ------
+    ValueError
+        For other bits, or where it is no bytes that they lie in.
+    """
+    if bits not in _PACKED_BITS or packed.dtype != np.uint8:
+        raise ValueError(f"{packed.dtype} that are said to hold numbers of {bits} bits")
     parts = [(packed.astype(np.int32) >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
     return np.stack(parts, -1).reshape(*packed.shape[:-1], -1)
 
@@ -74,8 +91,15 @@ def nbits_rows(packed: Any, scale: Any, zero: Any, sizes: tuple[int, int, int, i
     Returns
     -------
     ndarray [shape=(N, K)], float32
+
+    Raises
+    ------
+    ValueError
+        Where the sizes are not those of the arrays.
     """
     rows, columns, bits, block = sizes
+    if min(sizes) < 1 or packed.size != rows * -(-columns // block) * (block * bits // 8):
+        raise ValueError(f"N, K, bits, block {sizes} of {packed.size} bytes")
     blocks = -(-columns // block)
     levels = unpacked(packed.reshape(rows, blocks, -1), bits).reshape(rows, blocks, block)
     if zero is None:
@@ -99,6 +123,11 @@ def gathered_rows(stored: Any, scale: Any, zero: Any, options: dict[str, Any]) -
         None for 0, and for the middle where `stored` is uint8.
     options : dict
         The node's attributes.
+
+    Raises
+    ------
+    ValueError
+        Where the attributes and shapes do not fit.
     """
     bits, block, axis = options.get("bits", 4), options.get("block_size", 128), options.get("quantize_axis", 1)
     if stored.dtype != np.uint8:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Operators that hand on their first input's numbers, whatever they do to its shape or type.
 RESHAPING = frozenset({"Transpose", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast", "Flatten"})
 MAX_STEPS = 64
+# What walking a damaged graph runs into: missing inputs, cycles, element types and shapes that are none.
+MALFORMED = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
 
 
 class StructureError(Exception):

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tdt.quantization.sensitivity import Level as Level
     from tdt.quantization.sensitivity import Ranked as Ranked
     from tdt.quantization.sensitivity import rank as rank
+    from tdt.quantization.source import SourceModel as SourceModel
     from tdt.quantization.source import open_source as open_source
     from tdt.quantization.thresholds import METHODS as METHODS
 
@@ -70,7 +71,7 @@ __getattr__, __all__ = door(
         "recipe": "BODIES DECODER_WEIGHTS Recipe",
         "scoring": "NORMALIZERS check_scoring normalizer read_references",
         "sensitivity": "Bench LEVELS Level Ranked rank",
-        "source": "open_source",
+        "source": "SourceModel open_source",
         "thresholds": "METHODS",
     },
 )

@@ -57,7 +57,7 @@ class Variant:
         if "#" in model and not Path(model).exists():
             model, _, precision = model.rpartition("#")
             if precision not in get_args(Precision):
-                raise OptionError("variant", text, "MODEL[@PROVIDER][#float32, #float16 or #int8]")
+                raise OptionError("variant", text, f"MODEL[@PROVIDER][#PRECISION], of {', '.join(get_args(Precision))}")
         if "@" in model and not Path(model).exists():
             model, _, provider = model.rpartition("@")
         if not model:

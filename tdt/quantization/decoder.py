@@ -1,4 +1,4 @@
-"""Weight-only 8 bits for prediction network and joint: a quarter of the bytes a step reads, activations in float."""
+"""Weight-only 8 bits for prediction network and joint: a quarter of the bytes a step reads, activations in float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.quantization.thresholds import LEVELS
-from tdt.surgery import EditableGraph
+from tdt.surgery import EditableGraph, widen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ def quantise_decoders(source: SourceModel, folder: Path) -> list[dict[str, Any]]
     """
     import onnx
 
+    from tdt.model import without_precision
     from tdt.onnxfile import load_model
 
     files = source.found.files
@@ -39,8 +40,9 @@ def quantise_decoders(source: SourceModel, folder: Path) -> list[dict[str, Any]]
         if path is None:
             continue
         graph = EditableGraph(load_model(path), path.parent)
+        widen(graph)
         count = quantise_weights_only(graph)
-        target = folder / f"{path.stem}.int8.onnx"
+        target = folder / f"{without_precision(path.stem)}.int8.onnx"
         onnx.save_model(graph.model, str(target), format="protobuf")
         before = path.stat().st_size
         written.append({"file": target.name, "matrices": count, "bytes": target.stat().st_size, "source_bytes": before})

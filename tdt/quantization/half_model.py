@@ -12,9 +12,9 @@ from tdt.quantization import sidecar
 from tdt.quantization.clips import read_audio
 from tdt.quantization.half import HalfReport, half_body
 from tdt.quantization.half_peaks import HEADROOM, largest_values, too_large
-from tdt.quantization.half_weights import PLACED_BYTES, WeightFile
-from tdt.quantization.output import HALF_NAMES, SINGLE_FILE_BYTES, check_output, finish
+from tdt.quantization.output import HALF_NAMES, check_output, finish
 from tdt.quantization.pipeline import Options
+from tdt.quantization.placing import PLACED_BYTES, SINGLE_FILE_BYTES, WeightFile
 from tdt.quantization.source import open_source
 from tdt.surgery import EditableGraph
 
@@ -61,13 +61,14 @@ def to_half(
     Parameters
     ----------
     model : str, Path or None
-        A float32 model folder or name; None for the bundled model.
+        A float model's folder or name; None for the bundled model. An encoder in float16 is written anew, with the
+        same weights and with the types chosen here.
     output : str or Path
         Folder to be made.
     audio : sequence of str or Path, optional
         Recordings on which the encoder's largest values are measured: what comes near float16's end stays float32.
     decoder_weights : {"float", "int8"}
-        The decoder's files as they are (float32), or with 8-bit weights. They are small, the CPU's engine computes in
+        The decoder's files as they are, or with 8-bit weights. They are small, the CPU's engine computes in
         float32 or int8, and the kernel for cards makes its own float16 weights of float32 ones.
     options : Options, optional
         Overwriting, progress; provider, threads and most seconds of the measurement.
@@ -82,7 +83,13 @@ def to_half(
         Where the model, the audio or an option cannot be used.
     """
     options, folder = options or Options(), Path(output)
-    source = open_source(model)
+    with open_source(model) as source:
+        return _halve(source, folder, audio, decoder_weights, options)
+
+
+def _halve(
+    source: SourceModel, folder: Path, audio: Sequence[str | Path], decoder_weights: DecoderWeights, options: Options
+) -> HalfModel:
     check_output(folder, source, overwrite=options.overwrite)
     before = sidecar.source_files(source)
     measured = _measure(source, audio, options)

@@ -1,16 +1,16 @@
-"""Weights in float16: what fits, what is lost, and where they go, one weight in memory at a time."""
+"""Weights in float16: what fits and what is lost, one weight in memory at a time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tdt.errors import QuantizationError
+from tdt.quantization.placing import PLACED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import numpy.typing as npt
     import onnx
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 LARGEST = 65504.0  # float16's largest number
 SMALLEST_NORMAL = 2.0**-14  # below it float16 keeps fewer than 11 bits
-PLACED_BYTES = 65536  # smaller weights stay in the graph
-_PAGE = 4096  # weights that begin on a page can be mapped
 
 
 class HalfWeights:
@@ -87,45 +85,3 @@ class HalfWeights:
         if self._place is not None and half.nbytes >= PLACED_BYTES:
             return self._graph.add_tensor(self._place(fresh, half))
         return self._graph.add_constant(fresh, half, exact_name=True)
-
-
-class WeightFile:
-    """A file beside a graph that weights are appended to; a context.
-
-    Parameters
-    ----------
-    path : Path
-        Of the file.
-
-    Attributes
-    ----------
-    names : set of str
-        What was placed in it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names: set[str] = set()
-        self._stream = path.open("wb")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def place(self, name: str, array: npt.NDArray[Any]) -> onnx.TensorProto:
-        """Append an array and return the tensor that refers to it."""
-        from onnx import TensorProto, helper
-
-        self._stream.seek(-(-self._stream.tell() // _PAGE) * _PAGE)
-        tensor = TensorProto(
-            name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape,
-            data_location=TensorProto.EXTERNAL,
-        )  # fmt: skip
-        entries = {"location": self.path.name, "offset": self._stream.tell(), "length": array.nbytes}
-        for key, value in entries.items():
-            tensor.external_data.add(key=key, value=str(value))
-        self.names.add(name)
-        self._stream.write(np.ascontiguousarray(array).data)
-        return tensor

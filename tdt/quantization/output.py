@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tdt.errors import OptionError
 from tdt.quantization import sidecar
+from tdt.quantization.placing import SINGLE_FILE_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 ENCODER_NAMES = {"onnx-asr": "encoder-model.int8.onnx", "sherpa-onnx": "encoder.int8.onnx"}
 HALF_NAMES = {"onnx-asr": "encoder-model.fp16.onnx", "sherpa-onnx": "encoder.fp16.onnx"}
-# Beyond this the weights go to a file beside the graph, which is mapped instead of parsed.
-SINGLE_FILE_BYTES = 256 << 20
 _EXTRAS = ("config.json", "README.md", "LICENSE")
 
 

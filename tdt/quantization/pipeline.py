@@ -113,7 +113,7 @@ def quantize(
     Parameters
     ----------
     model : str, Path or None
-        A float32 model folder or name; None for the bundled model.
+        A float model's folder or name; None for the bundled model. An encoder in float16 is taken as float32.
     audio : sequence of str or Path
         Recordings or folders, 60 s of sound at least.
     output : str or Path
@@ -137,11 +137,11 @@ def quantize(
         Calibration state is kept in the output folder; the same call goes on from there.
     """
     recipe, options, folder = recipe or Recipe(), options or Options(), Path(output)
-    source = open_source(model)
-    check_output(folder, source, overwrite=options.overwrite)
-    clips = load_clips(audio, options)
-    calibrated = calibrate_source(source, clips, recipe, options, folder / ".calibration")
-    return write_model(calibrated, calibrated.linears, folder, recipe)
+    with open_source(model) as source:
+        check_output(folder, source, overwrite=options.overwrite)
+        clips = load_clips(audio, options)
+        calibrated = calibrate_source(source, clips, recipe, options, folder / ".calibration")
+        return write_model(calibrated, calibrated.linears, folder, recipe)
 
 
 def load_clips(audio: Sequence[str | Path], options: Options) -> AudioSet:

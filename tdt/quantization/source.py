@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +13,11 @@ import numpy as np
 from tdt.errors import QuantizationError
 from tdt.onnxfile import weight_forms
 from tdt.quantization.parts import Linear, find_linears
-from tdt.surgery import EditableGraph, SurgeryReport, prepare_encoder
+from tdt.quantization.placing import PLACED_BYTES, SINGLE_FILE_BYTES, WeightFile
+from tdt.surgery import EditableGraph, SurgeryReport, prepare_encoder, widen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     import onnx
@@ -28,14 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SourceModel:
-    """A float32 model and its encoder graph after the exact rewrites.
+    """A float model and its encoder graph in float32, after the exact rewrites.
 
     Parameters
     ----------
     found : FoundModel
         Files, numbers and graphs of the model.
     encoder : onnx.ModelProto
-        The rewritten graph; large weights that no rewrite touched are references into the model's folder.
+        The rewritten graph; large weights that no rewrite touched are references into `folder`.
+    folder : Path
+        Where external weights lie.
     linears : tuple of Linear
         Its matrix products with constant matrices.
     surgery : SurgeryReport
@@ -44,13 +49,9 @@ class SourceModel:
 
     found: FoundModel
     encoder: onnx.ModelProto
+    folder: Path
     linears: tuple[Linear, ...]
     surgery: SurgeryReport
-
-    @property
-    def folder(self) -> Path:
-        """Where external weights lie."""
-        return self.found.graphs["encoder"].weights_folder
 
     @property
     def spec(self) -> ModelSpec:
@@ -66,42 +67,75 @@ class SourceModel:
         return EditableGraph(copy, self.folder)
 
 
-def open_source(model: str | Path | None) -> SourceModel:
-    """Find a float32 model and rewrite its encoder.
+@contextmanager
+def open_source(model: str | Path | None) -> Iterator[SourceModel]:
+    """Find a float model and rewrite its encoder; a context, in which the weights of a large one may be read.
+
+    An encoder in float16 is turned into float32 first, with the numbers that it has. Where that makes it large, its
+    weights lie in the system's folder for temporary files until the context ends.
+
+    Parameters
+    ----------
+    model : str, Path or None
+        A folder or name; None for the bundled model. Of several precisions float32 is taken, else float16.
 
     Raises
     ------
     QuantizationError
-        Where the encoder is quantised already, or has no matrix products to quantise.
+        Where a graph is quantised already, or the encoder has no matrix products to quantise.
     ModelError
         Where the model cannot be read.
     """
     from tdt.model import inspect_model
     from tdt.onnxfile import load_model
 
-    found = inspect_model(model, precision="float32")
+    found = inspect_model(model)
     for role, graph in found.graphs.items():
-        if graph.quantization != "float":
+        if graph.quantization not in ("float", "half"):
             raise _already(role, graph)
-    path = found.files.encoder
-    folder = found.graphs["encoder"].weights_folder
-    encoder = load_model(path, weights=False)
-    surgery = prepare_encoder(encoder, folder)
-    linears = tuple(find_linears(EditableGraph(encoder, folder)))
-    if not linears:
-        raise QuantizationError(
-            f"{path} has no matrix product with constant weights, so nothing can be quantised. "
-            "A FastConformer encoder as NeMo exports it was expected; check the model with `tdt inspect`."
+    info = found.graphs["encoder"]
+    encoder, folder = load_model(found.files.encoder, weights=False), info.weights_folder
+    with ExitStack() as stack:
+        if _is_narrow(info):
+            folder = _widened(EditableGraph(encoder, folder), info, stack)
+        surgery = prepare_encoder(encoder, folder)
+        linears = tuple(find_linears(EditableGraph(encoder, folder)))
+        if not linears:
+            raise QuantizationError(
+                f"{found.files.encoder} has no matrix product with constant weights, so nothing can be quantised. "
+                "A FastConformer encoder as NeMo exports it was expected; check the model with `tdt inspect`."
+            )
+        yield SourceModel(found, encoder, folder, linears, surgery)
+
+
+def _is_narrow(info: GraphInfo) -> bool:
+    return any(tensor.dtype in ("float16", "bfloat16") for tensor in info.tensors.values())
+
+
+def _widened(graph: EditableGraph, info: GraphInfo, stack: ExitStack) -> Path:
+    """Turn an encoder into float32, in place, and return the folder of its weights."""
+    from onnx import numpy_helper
+
+    if info.file_bytes + info.external_bytes <= SINGLE_FILE_BYTES // 2 and not info.external:
+        widen(graph)
+        return info.weights_folder
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tdt-float32-")))
+    with WeightFile(folder / "encoder.data") as file:
+        widen(
+            graph,
+            lambda name, array: (
+                file.place(name, array) if array.nbytes >= PLACED_BYTES else numpy_helper.from_array(array, name)
+            ),
         )
-    return SourceModel(found, encoder, linears, surgery)
+    return folder
 
 
 def _already(role: str, graph: GraphInfo) -> QuantizationError:
-    """Return the error for a graph that is not in float32, which names its forms."""
+    """Return the error for a graph that is not in floating point, which names its forms."""
     forms = "; ".join(map(str, weight_forms(graph)))
-    state = "is float16 already" if graph.quantization == "half" else f"is quantised already ({forms})"
     return QuantizationError(
-        f"{graph.path} {state}; a float32 {role} was expected. Give the model that it was made from."
+        f"{graph.path} is quantised already ({forms}); float32 or float16 was expected of the {role}. Give the model "
+        "that it was made from."
     )
 
 

@@ -83,9 +83,9 @@ def _tensorrt_problem(graph: GraphInfo) -> str:
 
 def _broken_blocks(graph: GraphInfo) -> bool:
     for node in graph.nodes:
-        block = node.ints.get("block_size", (0,))[0]
+        block, axis = (node.ints.get(name, (usual,))[0] for name, usual in (("block_size", 0), ("axis", 1)))
         stored = graph.tensors.get(node.inputs[0]) if node.op_type == "DequantizeLinear" and block else None
-        if stored is not None and stored.shape[node.ints.get("axis", (1,))[0]] % block:
+        if stored is not None and (not -len(stored.shape) <= axis < len(stored.shape) or stored.shape[axis] % block):
             return True
     return False
 

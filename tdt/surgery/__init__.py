@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tdt.surgery.encoder_graph import projection_tail as projection_tail
     from tdt.surgery.lifting import lift as lift
     from tdt.surgery.networks import cut_decoder as cut_decoder
+    from tdt.surgery.opsets import in_one_opset as in_one_opset
     from tdt.surgery.position_split import FRAMES_INPUT as FRAMES_INPUT
     from tdt.surgery.positions import MAX_FRAMES_KEY as MAX_FRAMES_KEY
     from tdt.surgery.prepare import SurgeryReport as SurgeryReport
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tdt.surgery.value_types import FLOAT as FLOAT
     from tdt.surgery.value_types import FLOAT16 as FLOAT16
     from tdt.surgery.value_types import values_of_type as values_of_type
+    from tdt.surgery.widening import widen as widen
 
 __getattr__, __all__ = door(
     __name__,
@@ -44,9 +46,11 @@ __getattr__, __all__ = door(
         "encoder_graph": "device_graph projected_width projection_tail",
         "lifting": "lift",
         "networks": "cut_decoder",
+        "opsets": "in_one_opset",
         "position_split": "FRAMES_INPUT",
         "positions": "MAX_FRAMES_KEY",
         "prepare": "SurgeryReport prepare_encoder",
         "value_types": "FLOAT FLOAT16 values_of_type",
+        "widening": "widen",
     },
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tdt.errors import ModelError, ModelMismatchError, UnrecognizedGraphError
-from tdt.onnxfile import Linear, Rounding, StructureError, Walker, load_model, rounded
+from tdt.onnxfile import MALFORMED, Linear, Rounding, StructureError, Walker, load_model, rounded
 from tdt.surgery.decoder_weights import DecoderWeights, LstmLayer, Roundings
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 _LSTM_OPS = frozenset({"LSTM", "DynamicQuantizeLSTM"})
 _PLAIN_ACTIVATIONS: tuple[list[bytes], ...] = ([], [b"Sigmoid", b"Tanh", b"Tanh"])
-
-
-# What walking a damaged graph runs into: missing inputs, cycles, element types and shapes that are none.
-_MALFORMED = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
 
 
 def lift(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
@@ -49,7 +45,7 @@ def lift(files: ModelFiles, spec: ModelSpec) -> DecoderWeights:
         return _lifted(files, spec)
     except ModelError:
         raise
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise UnrecognizedGraphError(path, f"it is malformed ({type(error).__name__}: {error})") from error
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tdt.errors import ModelMismatchError, UnsupportedLayoutError
-from tdt.onnxfile import load_model
+from tdt.errors import ModelError, ModelFileCorruptError, ModelMismatchError, UnsupportedLayoutError
+from tdt.onnxfile import MALFORMED, StructureError, load_model
+from tdt.surgery.opsets import in_one_opset
 from tdt.surgery.weight_only import dequantize_weights
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def cut_decoder(files: ModelFiles, spec: ModelSpec) -> Networks:
         assert files.decoder is not None
         assert files.joiner is not None
         path = files.joiner
-        joint, network, prefix = _prepared(path, 2), _prepared(files.decoder, 4), "predictor/"
+        joint, network = in_one_opset(_prepared(path, 2), _prepared(files.decoder, 4), path)
+        prefix = "predictor/"
         encoder_input, joint_prediction = (port.name for port in joint.graph.input)
         logits, label_inputs = joint.graph.output[0].name, {joint_prediction}
         targets, _, hidden, cell = (prefix + port.name for port in network.graph.input)
@@ -86,7 +88,13 @@ def cut_decoder(files: ModelFiles, spec: ModelSpec) -> Networks:
 
 
 def _prepared(path: Path, inputs: int) -> onnx.ModelProto:
-    model = dequantize_weights(load_model(path))
+    model = load_model(path)
+    try:
+        dequantize_weights(model)
+    except (StructureError, *MALFORMED) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelFileCorruptError(path, f"its weights or nodes are malformed ({error})") from error
     weights = {tensor.name for tensor in model.graph.initializer}
     ports = [port for port in model.graph.input if port.name not in weights]
     outputs = {5: 4, 4: 4, 2: 1}[inputs]
@@ -140,7 +148,7 @@ class _Parts:
         self.ir_version = model.ir_version
 
     def absorb(self, model: onnx.ModelProto, prefix: str, joints: dict[str, str]) -> None:
-        """Add another graph, its names prefixed; `joints` renames outputs of it to inputs of this one."""
+        """Add another graph of the same operator set, names prefixed; `joints`: its outputs → inputs of this."""
         import onnx
 
         copy = onnx.ModelProto()
@@ -153,12 +161,8 @@ class _Parts:
             tensor.name = prefix + tensor.name
         self.nodes = [*copy.graph.node, *self.nodes]
         self.weights |= {tensor.name: tensor for tensor in copy.graph.initializer}
-        for entry in copy.opset_import:
-            if self.opsets.setdefault(entry.domain, entry.version) != entry.version:
-                raise UnsupportedLayoutError(
-                    f"Decoder and joiner are of different operator sets ({entry.version} and "
-                    f"{self.opsets[entry.domain]}); export both with one version."
-                )
+        self.opsets |= {entry.domain: entry.version for entry in copy.opset_import}
+        self.ir_version = max(self.ir_version, copy.ir_version)
 
     def model(
         self,

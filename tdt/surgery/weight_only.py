@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tdt.onnxfile import StructureError, Walker
 from tdt.surgery.editing import EditableGraph
-from tdt.surgery.value_types import FLOAT, FLOAT16
+from tdt.surgery.widening import NARROW, widen_nodes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,14 +64,9 @@ def _widen(model: onnx.ModelProto) -> None:
     from onnx import numpy_helper
 
     for tensor in model.graph.initializer:
-        if tensor.data_type == FLOAT16:
+        if tensor.data_type in NARROW:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
-    for node in model.graph.node:
-        for item in node.attribute:
-            if node.op_type == "Cast" and item.name == "to" and item.i == FLOAT16:
-                item.i = FLOAT
-            if item.t.data_type == FLOAT16:
-                item.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(item.t).astype("float32"), item.t.name))
+    widen_nodes(model.graph.node)
 
 
 class _Rewriter:

@@ -16,6 +16,7 @@ from tdt.conversion import convert
 from tdt.errors import ModelNotFoundError, OptionError
 from tdt.model import find_model
 
+from .. import quantised_forms as q
 from . import micro
 
 if TYPE_CHECKING:
@@ -45,6 +46,21 @@ def test_there_and_back(
         assert len({getattr(spec, name_) for spec in specs}) == 1
     clip = load_audio(golden_folder / "02_piper-joe.flac").samples
     heard = [tokens(folder, precision, clip) for folder in (source, tmp_path / "there", tmp_path / "back")]
+    assert heard[0]
+    assert heard[0] == heard[1] == heard[2]
+
+
+@pytest.mark.parametrize("layout", ["onnx-asr", "sherpa-onnx"])
+def test_blocks_of_4_bits_there_and_back(tmp_path: Path, golden_folder: Path, layout: Layout) -> None:
+    """Quantised apart, decoder and joiner are of two operator sets: one graph has the newer."""
+    write, other = (q.write, "sherpa-onnx") if layout == "onnx-asr" else (q.write_split, "onnx-asr")
+    form = q.FORMS["`MatMulNBits`, 4 bits, with `GatherBlockQuantized`"]
+    source = write(tmp_path / "source", lambda name: form(name, tmp_path))
+    convert(source, tmp_path / "there", layout=other)  # type: ignore[arg-type]
+    convert(tmp_path / "there", tmp_path / "back", layout=layout, precision="int4")
+    assert any(path.name.endswith(".int4.onnx") for path in (tmp_path / "there").iterdir())
+    clip = load_audio(golden_folder / "02_piper-joe.flac").samples
+    heard = [tokens(folder, "int4", clip) for folder in (source, tmp_path / "there", tmp_path / "back")]
     assert heard[0]
     assert heard[0] == heard[1] == heard[2]
 

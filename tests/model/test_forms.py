@@ -138,6 +138,24 @@ def runs_on(folder: Path, provider: str) -> bool:
     return not problem
 
 
+SPLIT = ("8 bits, dynamic", "float16", "Q/DQ, int8", "Q/DQ, uint8", "`MatMulNBits`", "Q/DQ of weights, int4")
+
+
+@pytest.mark.parametrize("form", [form for form in q.FORMS if form.startswith(SPLIT)])
+def test_the_split_layout_is_read_run_and_lifted_in_every_form(
+    form: str, tmp_path: Path, frames: list[Any], golden_folder: Path
+) -> None:
+    folder = q.write_split(tmp_path / "model", lambda name: q.FORMS[form](name, tmp_path))
+    described = describe(inspect_model(folder))
+    assert described.layout == "sherpa-onnx"
+    assert {part.role for part in described.parts if part.forms} >= {"encoder", "joiner"}
+    assert inspects(folder, form)
+    assert encodes(folder, form)
+    assert decodes_natively(folder, form, frames)
+    with tdt.load(folder) as recognizer:
+        assert recognizer.transcribe(golden_folder / "03_flite-rms.flac").text.startswith("The open source project")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 4])
 @pytest.mark.parametrize("symmetric", [True, False])

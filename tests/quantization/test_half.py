@@ -12,14 +12,14 @@ import pytest
 
 import tdt
 from tdt.commands import main
-from tdt.errors import OptionError, QuantizationError
+from tdt.errors import OptionError
 from tdt.model.finding import find_model
 from tdt.model.sidecar import read_sidecar
 from tdt.onnxfile import load_model, read_graph
 from tdt.quantization import half_model
 from tdt.quantization.agreement import tokens_equal
 from tdt.quantization.half_model import to_half
-from tdt.quantization.half_weights import PLACED_BYTES
+from tdt.quantization.placing import PLACED_BYTES
 from tdt.quantization.scoring import error_rates, read_references, simple_normalizer
 
 if TYPE_CHECKING:
@@ -255,11 +255,19 @@ def test_the_command_asks_for_no_audio_and_refuses_what_belongs_to_int8(
     assert "an empty folder" in capsys.readouterr().err
 
 
-def test_a_float16_encoder_is_no_source(halved: Path, source: Path, tmp_path: Path) -> None:
-    renamed = tmp_path / "renamed"
-    shutil.copytree(source, renamed)
-    shutil.copyfile(halved / ENCODER, renamed / "encoder-model.onnx")
-    with pytest.raises(QuantizationError, match="is float16 already"):
-        to_half(renamed, tmp_path / "out")
+def test_a_float16_encoder_is_written_anew_with_the_same_weights(halved: Path, tmp_path: Path) -> None:
+    again = to_half(halved, tmp_path / "out")
+    weights = again.sidecar["weights"]
+    assert (weights["vanished"], again.report.kept) == (0, ())
+    files = [folder / ENCODER for folder in (halved, again.folder)]
+    first, second = ({held(tensor) for tensor in onnx.load(str(file)).graph.initializer} for file in files)
+    assert {numbers for kind, numbers in second if kind == HALF} == {numbers for kind, numbers in first if kind == HALF}
+
+
+def held(tensor: onnx.TensorProto) -> tuple[int, bytes]:
+    return tensor.data_type, onnx.numpy_helper.to_array(tensor).tobytes()
+
+
+def test_the_models_own_folder_is_no_output(source: Path) -> None:
     with pytest.raises(OptionError, match="another folder"):
         to_half(source, source)

@@ -212,8 +212,8 @@ def test_sound_is_counted_with_the_pauses_between_words() -> None:
 def test_wrong_models_and_folders_are_refused(
     quantised: Path, calibration: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(tdt.errors.ModelError):
-        quantize(quantised, [calibration], tmp_path / "again")  # it holds no float32 encoder
+    with pytest.raises(QuantizationError, match="quantised already"):
+        quantize(quantised, [calibration], tmp_path / "again")
     renamed = tmp_path / "renamed"
     shutil.copytree(quantised, renamed)
     (renamed / "encoder-model.int8.onnx").rename(renamed / "encoder-model.onnx")

@@ -173,14 +173,32 @@ def test_a_decoder_without_states_is_refused(models: Path, tmp_path: Path) -> No
         cut_decoder(replace(files, decoder=files.joiner), spec)
 
 
-def test_graphs_of_different_operator_sets_are_refused(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("older", ["decoder", "joiner"])
+def test_graphs_of_different_operator_sets_are_brought_together(models: Path, tmp_path: Path, older: str) -> None:
     files, spec = find_model(models / "sherpa-onnx-parakeet-tdt-tiny")
-    assert files.decoder is not None
-    model = onnx.load(files.decoder)
-    model.opset_import[0].version = 16
-    onnx.save(model, tmp_path / "decoder.onnx")
+    model = onnx.load(getattr(files, older))
+    model.opset_import[0].version, path = 16, tmp_path / f"{older}.onnx"  # nothing in either changed from 16 to 17
+    onnx.save(model, path)
+    mixed, plain = cut_decoder(replace(files, **{older: path}), spec), cut_decoder(files, spec)
+    for found, expected in ((mixed.joint, plain.joint), (mixed.predictor, plain.predictor)):
+        graphs = [onnx.load_from_string(one) for one in (found, expected)]
+        assert [graph.opset_import[0].version for graph in graphs] == [17, 17]
+        assert [node.op_type for node in graphs[0].graph.node] == [node.op_type for node in graphs[1].graph.node]
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+def test_operator_sets_that_cannot_be_brought_together_are_refused(models: Path, tmp_path: Path, domain: str) -> None:
+    files, spec = find_model(models / "sherpa-onnx-parakeet-tdt-tiny")
+    for number, role in enumerate(("decoder", "joiner")):
+        model = onnx.load(getattr(files, role))
+        if domain:
+            model.opset_import.add(domain=domain, version=1 + number)
+        elif number:
+            model.opset_import[0].version = 16
+            model.graph.node[0].op_type = "Nothing"
+        onnx.save(model, tmp_path / f"{role}.onnx")
     with pytest.raises(UnsupportedLayoutError, match="operator sets"):
-        cut_decoder(replace(files, decoder=tmp_path / "decoder.onnx"), spec)
+        cut_decoder(replace(files, decoder=tmp_path / "decoder.onnx", joiner=tmp_path / "joiner.onnx"), spec)
 
 
 @pytest.mark.parametrize("opset", [13, 17, 18, 21])

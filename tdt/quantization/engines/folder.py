@@ -60,7 +60,7 @@ def build_engine(
         Cards, such as ``sm_89``; the one engine runs on all of them.
     shapes : Shapes, optional
         Batches and lengths that it takes.
-    precision : {"float32", "float16", "int8"}, optional
+    precision : {"float32", "float16", "int8", "int4", "int2"}, optional
         Which encoder file to take.
     min_int8 : int, optional
         Linear layers that must be int8; by default, as many as the model's `quantization.json` says.
