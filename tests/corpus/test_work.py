@@ -131,7 +131,15 @@ def test_parquet_has_one_schema_and_loses_nothing() -> None:
 
     word = {"text": "a", "start": 0.1, "end": 0.2, "confidence": 0.5}
     lines: list[dict[str, Any]] = [
-        {"audio_filepath": "a", "duration": 2, "ok": True, "tags": ["x"], "pred_text": "t", "words": [word]},
+        {
+            "audio_filepath": "a",
+            "duration": 2,
+            "ok": True,
+            "tags": ["x"],
+            "pred_text": "t",
+            "words": [word],
+            "gaps": [{"start": 1.0, "end": 2.5}],
+        },
         {"audio_filepath": 7, "duration": "long", "ok": 1, "more": {"a": 1}, "pred_text": "t", "words": []},
         {"audio_filepath": "\ud800", "duration": 2**60, "error": {"type": "T", "message": "m"}},
         {},
@@ -143,8 +151,9 @@ def test_parquet_has_one_schema_and_loses_nothing() -> None:
     rows = tables[0].to_pylist()
     assert rows[0] | {"words": None} == {
         "audio_filepath": "a", "duration": 2.0, "ok": True, "tags": '["x"]', "other": None, "pred_text": "t",
-        "words": None, "error": None,
+        "words": None, "gaps": [{"start": 1.0, "end": 2.5}], "error": None,
     }  # fmt: skip
+    assert rows[1]["gaps"] is None
     assert rows[0]["words"] == [{**word, "boosted": None}]
     others = [json.loads(row["other"] or "{}") for row in rows]
     assert others[1] == {"audio_filepath": 7, "duration": "long", "ok": 1, "more": {"a": 1}}
