@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BATCH_NORM_EPSILON = 1e-5  # torch.nn.BatchNorm1d's default, which NeMo and Transformers leave as it is
 _ONNX_GATES = (0, 3, 1, 2)
-_STRIP = 16  # rows: a line of the cache of float32
+_STRIP = 32  # rows: two lines of the cache, of which the processor fetches pairs
 
 Way = Literal["plain", "transposed", "gates", "gate biases", "folded weight", "folded bias"]
 
