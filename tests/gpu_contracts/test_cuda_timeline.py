@@ -92,7 +92,8 @@ def test_device_stages_are_timed_by_the_device(timeline: Watching) -> None:
     assert timeline.calls["encoder"].launches > 300
     assert timeline.calls["encoder"].synchronisations >= 1
     assert timeline.calls["d2h"].device_to_host == 1
-    assert rows["encoder"].total_ms > rows["d2h"].total_ms > 0
+    # Which takes longer says nothing here: the device does nothing, and a busy machine stops threads anywhere.
+    assert min(rows["encoder"].total_ms, rows["d2h"].total_ms) > 0
     assert not timeline.events
 
 
