@@ -134,7 +134,7 @@ def test_usable_values_reach_the_command(option: str, monkeypatch: pytest.Monkey
         ("bench", ["--precision=float32,"]), ("bench", ["--precision="]), ("transcribe", ["--model="]),
         ("transcribe", ["-o", ""]), ("transcribe", [""]), ("profile", ["--picture=x.bmp"]), ("compare", ["--plot="]),
         ("quantize", ["--plot=x"]), ("bench", ["--baseline="]), ("compare", ["--references="]),
-        ("compare", ["a@tpu", "b"]), ("compare", ["a", "b@cuda:-1"]), ("compare", ["a#int4", "b"]),
+        ("compare", ["a@tpu", "b"]), ("compare", ["a", "b@cuda:-1"]), ("compare", ["a#int5", "b"]),
         ("compare", ["", "b"]),
     ],
 )  # fmt: skip
