@@ -106,7 +106,7 @@ LIVE |= dict.fromkeys(("end_of_speech", "restart"), PAUSE_BOUNDS)
 def good(option: str, value: object) -> bool:
     """Say whether an option may have this value, as far as its bounds tell."""
     if value is None:
-        return option not in {"errors", "timeline", "jobs", "n", "gate"}
+        return option not in {"errors", "timeline", "jobs", "n", "gate", "second_look"}
     if option in {"phrases", "allowed"} and is_empty(value):
         return True
     if option == "allowed":
@@ -122,7 +122,7 @@ def good(option: str, value: object) -> bool:
         return is_number(value, checks.SECONDS[option])
     if option == "progress":
         return callable(value)
-    return option in {"timeline", "gate"} and isinstance(value, bool)
+    return option in {"timeline", "gate", "second_look"} and isinstance(value, bool)
 
 
 CALLS: dict[str, Callable[[tdt.Recognizer, dict[str, Any]], object]] = {
