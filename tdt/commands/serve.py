@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ SIGTERM or Ctrl-C takes no more requests and lets those under way be done; a sec
 Exit status: 0 ended as told, 1 the model or its provider cannot start, 2 wrong usage, 143 told twice.
 """
 
+# glibc's own: the parameter of mallopt that bounds its heaps.
+_M_ARENA_MAX, _ARENAS = -8, 2
 _PACKAGES = ("starlette", "uvicorn", "python_multipart")
 
 
@@ -47,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve, and return the exit status."""
     _require()
+    _share_heaps()
     from tdt.serving import Engine, claim, serve
 
     _log_to_standard_error(quiet=args.quiet)
@@ -116,6 +120,12 @@ def _require() -> None:
     for package in _PACKAGES:
         if find_spec(package) is None:
             raise MissingDependencyError(package, "tdt serve", "pip install 'parakeet-tdt[serve]'")
+
+
+def _share_heaps() -> None:
+    """Have all threads share few heaps of the C library: with some for each, memory creeps up as requests come."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def _log_to_standard_error(*, quiet: bool) -> None:
