@@ -10,7 +10,7 @@ from tdt.conversion.decoder_places import joint_places, predictor_places
 from tdt.conversion.encoder_places import encoder_places
 from tdt.conversion.tracing import Place, Tracer
 from tdt.errors import CheckpointError
-from tdt.onnxfile import StructureError
+from tdt.onnxfile import MALFORMED, StructureError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +26,6 @@ _TRANSDUCER = ("encoder.", "decoder.", "joint.")
 # Counters and tables that no graph has: how often a batch norm was trained, sines of positions.
 _BESIDE = (".num_batches_tracked", "encoder.pos_enc.pe")
 _MOST_NAMED = 6
-# What walking a damaged graph runs into: missing inputs, shapes that are none.
-_MALFORMED = (LookupError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def match(checkpoint: Checkpoint, graphs: Graphs) -> Match:
         places = _places(checkpoint, graphs)
     except CheckpointError:
         raise
-    except (StructureError, *_MALFORMED) as error:
+    except (StructureError, *MALFORMED) as error:
         raise CheckpointError(
             checkpoint.path,
             f"the graphs to convert onto are built in an unknown way: {error}",

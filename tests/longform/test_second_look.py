@@ -24,26 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CLIPS = ("15_hello_world", "06_digits_theo", "03_flite-rms")
 CUT = {"chunk_seconds": 8.0}
-
-
-@pytest.fixture(scope="module")
-def asr() -> Iterator[tdt.Recognizer]:
-    with tdt.load() as recognizer:
-        yield recognizer
-
-
-@pytest.fixture(scope="module")
-def clips(golden_folder: Path) -> list[np.ndarray]:
-    return [soundfile.read(golden_folder / f"{name}.flac", dtype="float32")[0] for name in CLIPS]
-
-
-@pytest.fixture(scope="module")
-def joined(clips: list[np.ndarray]) -> np.ndarray:
-    """The three clips twice, with pauses of a second: 31 s."""
-    pause = np.zeros(16000, np.float32)
-    return np.concatenate([part for clip in clips * 2 for part in (clip, pause)])
 
 
 def start_of(clips: list[np.ndarray], number: int) -> float:
