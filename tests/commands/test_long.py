@@ -16,7 +16,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 import soundfile
 
@@ -26,6 +25,8 @@ from tdt.commands.running import journal_path
 from tdt.longform import rounds
 from tdt.longform.checkpoint import Journal
 from tdt.text.writers import FileWriter
+
+from .meetings import meeting_of
 
 if TYPE_CHECKING:
     from tdt.text.transcript import Transcript
@@ -42,14 +43,7 @@ def transcribe(capsys: pytest.CaptureFixture[str], *words: str) -> SimpleNamespa
 @pytest.fixture(scope="module")
 def meeting(golden_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three quarters of a minute of digits and greetings with pauses."""
-    clips = [
-        soundfile.read(golden_folder / f"{name}.flac", dtype="float32")[0]
-        for name in ("15_hello_world", "06_digits_theo")
-    ]
-    pause = np.zeros(12_000, np.float32)
-    path = tmp_path_factory.mktemp("audio") / "meeting.flac"
-    soundfile.write(path, np.concatenate([part for clip in clips * 5 for part in (clip, pause)]), 16000)
-    return path
+    return meeting_of(golden_folder, ("15_hello_world", "06_digits_theo") * 5, tmp_path_factory.mktemp("audio"))
 
 
 def check_valid(path: Path) -> int:

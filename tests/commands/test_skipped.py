@@ -8,9 +8,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import soundfile
 
 import tdt
 from tdt.commands import main
@@ -19,6 +17,7 @@ from tdt.commands.skipped import described
 from tdt.longform import rounds
 
 from ..skipping import skipping
+from .meetings import meeting_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,14 +30,7 @@ Ran = SimpleNamespace
 @pytest.fixture(scope="module")
 def meeting(golden_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a minute of digits and greetings with pauses."""
-    clips = [
-        soundfile.read(golden_folder / f"{name}.flac", dtype="float32")[0]
-        for name in ("06_digits_theo", "15_hello_world")
-    ]
-    pause = np.zeros(12_000, np.float32)
-    path = tmp_path_factory.mktemp("audio") / "meeting.flac"
-    soundfile.write(path, np.concatenate([part for clip in clips * 3 for part in (clip, pause)]), 16000)
-    return path
+    return meeting_of(golden_folder, ("06_digits_theo", "15_hello_world") * 3, tmp_path_factory.mktemp("audio"))
 
 
 @pytest.fixture(scope="module")

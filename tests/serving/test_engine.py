@@ -75,6 +75,13 @@ def within(asr: tdt.Recognizer, work: Callable[[Engine], Awaitable[T]], **settin
     return result
 
 
+async def waiting(engine: Engine, least: float) -> float:
+    """Wait until so many runs wait for a device that is held; return how many do."""
+    while (found := engine.metrics.value("tdt_waiting_runs")) < least:
+        await asyncio.sleep(0.001)
+    return found
+
+
 def own_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("tdt-serving", "tdt-ahead"))]
 
@@ -166,11 +173,9 @@ def test_a_long_recording_does_not_starve_short_ones_and_live_jobs_come_first(
         go = threading.Event()
         engine.device.submit(go.wait)
         long = asyncio.ensure_future(note("long", engine.transcribe(long_sound)))
-        while not (windows := engine.metrics.value("tdt_waiting_runs")):
-            await asyncio.sleep(0.001)
+        windows = await waiting(engine, 1)
         others = [asyncio.ensure_future(note("short", engine.transcribe(sound))) for sound in sounds[:4]]
-        while engine.metrics.value("tdt_waiting_runs") < windows + len(others):
-            await asyncio.sleep(0.001)
+        await waiting(engine, windows + len(others))
         others.append(asyncio.ensure_future(note("live", engine.device.run(lambda: None, live=True))))
         await asyncio.sleep(0)
         go.set()
@@ -335,8 +340,7 @@ def test_what_does_not_fit_the_card_is_halved_once_and_then_refused(
         go = threading.Event()
         engine.device.submit(go.wait)
         asked = [asyncio.ensure_future(engine.transcribe(sounds[0])) for _ in range(8)]
-        while engine.metrics.value("tdt_waiting_runs") < 8:
-            await asyncio.sleep(0.001)
+        await waiting(engine, 8)
         go.set()
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert short.sizes == [8, 4, 4]
@@ -375,8 +379,7 @@ def test_one_clip_that_fails_costs_no_other_its_result(
         go = threading.Event()
         engine.device.submit(go.wait)
         asked = [asyncio.ensure_future(engine.transcribe(sound)) for sound in (bad, sounds[0], bad, sounds[0])]
-        while engine.metrics.value("tdt_waiting_runs") < len(asked):
-            await asyncio.sleep(0.001)
+        await waiting(engine, len(asked))
         go.set()
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert [type(one).__name__ for one in found] == ["DecodingError", "Transcript"] * 2
