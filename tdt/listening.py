@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tdt.checks import Bounds, instance, number, whole_number, whole_option
 from tdt.lifetime import Closing
 from tdt.longform import Silero, provider_seconds
+from tdt.protocols import Rounding
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.text import Detokenizer
 from tdt.timeline import NULL, as_recorder
@@ -99,13 +100,14 @@ class Listening(Closing):
             stages = self._stages.guided(fusion).counted(1)
         spec = stages.spec
         contexts = contexts_of(spec, left, chunk, right, latency, provider_seconds(stages.encoder))
+        if isinstance(stages.encoder, Rounding):
+            stages.encoder.keep_length(contexts.mel_frames)
         pauses = {
             name: None if value is None else round(number(name, value, *PAUSE_BOUNDS) / spec.frame_seconds)
             for name, value in (("end_of_speech", end_of_speech), ("restart", restart))
         }
-        stepper = Stepper(
-            spec, stages.extractor, stages.encoder, stages.engine, contexts.frame_samples, pauses["restart"]
-        )
+        parts = (stages.extractor, stages.encoder, stages.engine)
+        stepper = Stepper(spec, *parts, contexts.frame_samples, pauses["restart"], stages.works_ahead)
         setup = Setup(
             spec,
             Detokenizer(spec.pieces),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from tdt.ahead import in_stages
 from tdt.clips import Clip, texts
 from tdt.decoding import GuidedEngine
 from tdt.errors import AudioTailError, DeviceMemoryError, TdtError
@@ -17,7 +18,6 @@ from tdt.longform import (
     WINDOW_SECONDS,
     batch_rule,
     card_bytes,
-    in_stages,
     make_plan,
     plan_batches,
     provider_seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tdt.timeline import NULL, Recorder
 
@@ -63,6 +63,15 @@ class AcousticEncoder(FrameEncoder, Protocol):
 
     def close(self) -> None:
         """Release the session."""
+        ...
+
+
+@runtime_checkable
+class Rounding(Protocol):
+    """An encoder that rounds lengths up to few that recur, where each shape costs something to begin with."""
+
+    def keep_length(self, mel_frames: int) -> None:
+        """Run batches whose longest utterance has so many mel frames at their own length: it recurs anyway."""
         ...
 
 

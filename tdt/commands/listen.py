@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
+from tdt.ahead import Ahead
 from tdt.audio import BlockReader
 from tdt.commands.captions import AUTO, STYLES, captions
 from tdt.commands.hearing import devices, in_pieces, microphone, paced
@@ -18,7 +19,6 @@ from tdt.commands.running import STDIN, load_model
 from tdt.commands.streams import standard_input
 from tdt.errors import AudioError, OptionError
 from tdt.live import PRESETS, contexts_of
-from tdt.longform import Ahead
 
 if TYPE_CHECKING:
     import argparse

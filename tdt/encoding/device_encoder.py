@@ -86,6 +86,7 @@ class DeviceEncoder(Bound):
         self._fixed: OrderedDict[tuple[int, int], _Buffers] = OrderedDict()  # of shapes that are captured
         self._captured = CapturedRuns(backend.graphs if self.session.captures else 0)
         self._batching: Batching | None = None
+        self._recurring: set[int] = set()
         self.card_bytes = _free_bytes(queue, backend)
         self._lock = threading.RLock()
         self.queue = queue  # last, so that the sessions go before their stream
@@ -152,6 +153,16 @@ class DeviceEncoder(Bound):
                 self._batching = probe_batching(self._host_run, self.spec.n_mels, self.computed_in, pairs=pairs)
                 tell_batching(self._batching, f"{self.session.name} on {self.backend} in {self.computed_in}")
             return self._batching
+
+    def keep_length(self, mel_frames: int) -> None:
+        """Run batches whose longest utterance has so many mel frames at their own length, which recurs anyway.
+
+        Parameters
+        ----------
+        mel_frames : int
+            Such as the full window of live recognition: 14 s would be run as 15.4 s.
+        """
+        self._recurring.add(mel_frames)
 
     def placement(self) -> list[Node]:
         """Return which provider runs which node."""
@@ -220,7 +231,8 @@ class DeviceEncoder(Bound):
         least, most = (1, None) if self.profile is None else (self.profile.min_mel_frames, self.profile.max_mel_frames)
         if self._batching != "together":
             return max(longest, least)
-        wanted = run_length(self.spec, longest, rows, plans=self.backend.provider == "cuda")
+        plans = self.backend.provider == "cuda" and longest not in self._recurring
+        wanted = run_length(self.spec, longest, rows, plans=plans)
         return max(longest, least, wanted if most is None else min(wanted, most))
 
     def _taken(self, buffers: _Buffers, wanted: tuple[str, str], *, captured: bool) -> tuple[Any, Any]:

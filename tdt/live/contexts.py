@@ -61,6 +61,11 @@ class Contexts:
         return self.left + self.chunk + self.right
 
     @property
+    def mel_frames(self) -> int:
+        """Mel frames of a full window."""
+        return self.frames * self.frame_samples // HOP_SAMPLES
+
+    @property
     def latency_seconds(self) -> float:
         """The longest time from a sound to the step that decodes it, computing aside: chunk + right."""
         return (self.chunk + self.right) * self.frame_samples / SAMPLE_RATE_HZ

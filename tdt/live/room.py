@@ -12,9 +12,10 @@ from tdt.failures import outcome
 from tdt.lifetime import Closing
 from tdt.live.steps import NAME
 from tdt.live.stream import LiveStream
+from tdt.live.turns import take_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from tdt.live.updates import Update
 
@@ -34,7 +35,8 @@ class LiveRoom(Closing):
     Parameters
     ----------
     most : int, optional
-        Streams to a run; more take several. All that are ready by default.
+        Streams to a run; more take several. By default all that are ready; on a card in equal runs of eight or more,
+        the encoder a run ahead of decoding.
 
     Raises
     ------
@@ -155,26 +157,12 @@ def together(
             else:
                 active.append(stream)
         while ready := [stream for stream in active if stream.ready()]:
-            for group in _groups(ready, most or len(ready)):
-                group[0].setup.stepper.advance(group, group[0].setup.timeline)
+            take_turn(ready, most)
         for stream in active:
             if stream in ending:
                 stream.conclude()
             answers[stream] = outcome(stream.told, NAME)
     return {stream: answers[stream] for stream in stores}
-
-
-def _groups(ready: Iterable[LiveStream], most: int) -> Iterator[Sequence[LiveStream]]:
-    """Yield streams whose stages are the same, at most so many at a time."""
-    kinds: dict[tuple[object, ...], list[LiveStream]] = {}
-    for stream in ready:
-        step = stream.setup.stepper
-        stages = (step.extractor, step.encoder, step.engine, stream.setup.timeline)
-        key = (*map(id, stages), step.frame_samples, step.restart_frames)
-        kinds.setdefault(key, []).append(stream)
-    for kind in kinds.values():
-        for first in range(0, len(kind), most):
-            yield kind[first : first + most]
 
 
 def _store(stream: LiveStream, block: Any, *, ends: bool) -> None:

@@ -17,7 +17,7 @@ from tdt.failures import outcome
 from tdt.live.endpoint import first_pause, spoken_until
 from tdt.spec import SAMPLE_RATE_HZ
 from tdt.stages import DecoderState, Encoded, Hypothesis, in_rows
-from tdt.timeline import CALL, Recorder, Timeline
+from tdt.timeline import CALL, NULL, Recorder, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +90,23 @@ class _Rows(NamedTuple):
     projected: bool
 
 
+class _Encoded(NamedTuple):
+    """Frames of windows, and how many zeros were put before the samples of each."""
+
+    frames: Encoded
+    padded: list[int]
+
+
+class Begun(NamedTuple):
+    """Windows of streams, encoded but for those whose result is `given`: those at `places`, or why they are not."""
+
+    listeners: Sequence[Listener]
+    windows: Sequence[Window]
+    given: dict[int, Heard | TdtError]
+    places: Sequence[int]
+    encoded: _Encoded | TdtError | None
+
+
 @dataclass(frozen=True, slots=True)
 class Stepper:
     """Takes streams a window further.
@@ -103,6 +120,8 @@ class Stepper:
         16 kHz samples of an encoder frame.
     restart_frames : int or None
         After so many frames without a token decoding starts afresh; None keeps the state for ever.
+    works_ahead : bool
+        Whether the encoder's work leaves this machine's processors free, so that a run of it pays beside decoding.
     """
 
     spec: ModelSpec
@@ -111,26 +130,16 @@ class Stepper:
     engine: Engine
     frame_samples: int
     restart_frames: int | None = None
+    works_ahead: bool = False
 
     def advance(self, listeners: Sequence[Listener], timeline: Recorder) -> None:
         """Take streams that have a window each one window further; what goes wrong with one stays with it."""
         with timeline.span(CALL):
-            windows = [listener.window() for listener in listeners]
-            results = self._results(listeners, windows, timeline)
-            with timeline.span("text"):
-                for listener, window, result in zip(listeners, windows, results, strict=True):
-                    failed = result if isinstance(result, TdtError) else None
-                    if not isinstance(result, TdtError):
-                        failed = outcome(partial(listener.take, window, result), NAME)
-                    if failed is not None:
-                        listener.fail(failed)
-        if isinstance(timeline, Timeline):
-            timeline.add_audio(sum(window.chunk for window in windows) / SAMPLE_RATE_HZ)
+            self.complete(self.begin(listeners, timeline), timeline)
 
-    def _results(
-        self, listeners: Sequence[Listener], windows: Sequence[Window], timeline: Recorder
-    ) -> Sequence[Heard | TdtError]:
-        """Return what the window of each gives; those of silence are not in the run."""
+    def begin(self, listeners: Sequence[Listener], timeline: Recorder = NULL) -> Begun:
+        """Encode the next window of each stream; those of silence are not in the run. May run in another thread."""
+        windows = [listener.window() for listener in listeners]
         given: dict[int, Heard | TdtError] = {}
         places: list[int] = []
         for place, (listener, window) in enumerate(zip(listeners, windows, strict=True)):
@@ -141,10 +150,27 @@ class Stepper:
                 given[place] = self._passed(window, listener.stand)
             else:
                 places.append(place)
+        run = [windows[place] for place in places]
+        encoded = outcome(lambda: self._encoded(run, timeline), NAME) if run else None
+        return Begun(listeners, windows, given, places, encoded)
+
+    def complete(self, begun: Begun, timeline: Recorder = NULL) -> None:
+        """Decode what has been encoded, and let each stream take what its window gave."""
+        listeners, windows, given, places, encoded = begun
         stands = [listeners[place].stand for place in places]
-        heard = self.step([windows[place] for place in places], stands, timeline) if places else []
-        given |= dict(zip(places, heard, strict=True))
-        return [given[place] for place in range(len(listeners))]
+        run = [windows[place] for place in places]
+        heard = [] if encoded is None else self._heard(run, stands, encoded, timeline)
+        results = given | dict(zip(places, heard, strict=True))
+        with timeline.span("text"):
+            for place, (listener, window) in enumerate(zip(listeners, windows, strict=True)):
+                result = results[place]
+                failed = result if isinstance(result, TdtError) else None
+                if not isinstance(result, TdtError):
+                    failed = outcome(partial(listener.take, window, result), NAME)
+                if failed is not None:
+                    listener.fail(failed)
+        if isinstance(timeline, Timeline):
+            timeline.add_audio(sum(window.chunk for window in windows) / SAMPLE_RATE_HZ)
 
     def _passed(self, window: Window, stand: Stand) -> Heard:
         """Return what a window gives whose chunk and right context are taken for blanks."""
@@ -162,34 +188,35 @@ class Stepper:
             return Stand(self._fresh(end))
         return stand._replace(state=replace(state, skip=max(0, state.skip - frames), frames_decoded=end))
 
-    def step(
-        self, windows: Sequence[Window], stands: Sequence[Stand], timeline: Recorder
+    def _heard(
+        self, windows: Sequence[Window], stands: Sequence[Stand], encoded: _Encoded | TdtError, timeline: Recorder
     ) -> Sequence[Heard | TdtError]:
-        """Encode and decode the next window of each stream; where that fails, one by one.
-
-        Parameters
-        ----------
-        windows : sequence of Window
-        stands : sequence of Stand
-            Where each stream stands before it.
-        timeline : Recorder
-
-        Returns
-        -------
-        list of Heard or TdtError
-        """
-        together = outcome(lambda: self._heard(windows, stands, timeline), NAME)
-        if not isinstance(together, TdtError):
-            return together
+        """Return what the window of each stream gives; where the run failed, one by one."""
+        made: Sequence[Heard] | TdtError = (
+            encoded
+            if isinstance(encoded, TdtError)
+            else outcome(lambda: self._decoded(windows, stands, encoded, timeline), NAME)
+        )
+        if not isinstance(made, TdtError):
+            return made
         if len(windows) == 1:
-            return [together]
-        alone = [self.step([window], [stand], timeline) for window, stand in zip(windows, stands, strict=True)]
-        return [result for results in alone for result in results]
+            return [made]
+        alone: list[Heard | TdtError] = []
+        for window, stand in zip(windows, stands, strict=True):
+            again = outcome(partial(self._encoded, [window], timeline), NAME)
+            alone += self._heard([window], [stand], again, timeline)
+        return alone
 
-    def _heard(self, windows: Sequence[Window], stands: Sequence[Stand], timeline: Recorder) -> list[Heard]:
+    def _encoded(self, windows: Sequence[Window], timeline: Recorder) -> _Encoded:
         padded = [pad_short(window.samples) if window.whole else (window.samples, 0) for window in windows]
         features = self.extractor([samples for samples, _ in padded], timeline)
         encoded = self.encoder.encode_for_decoding(features, timeline, on_host=True)
+        return _Encoded(encoded, [left for _, left in padded])
+
+    def _decoded(
+        self, windows: Sequence[Window], stands: Sequence[Stand], given: _Encoded, timeline: Recorder
+    ) -> list[Heard]:
+        encoded = given.frames
         projected = encoded.projected is not None
         frames = encoded.projected if projected else encoded.frames
         chunks, rights = [], []
@@ -200,7 +227,7 @@ class Stepper:
             rights.append(row[last:length])
         spoken = self._decode(_Rows(chunks, projected), stands, timeline)
         drafts = self._decode(_Rows(rights, projected), [stand for _, stand in spoken], timeline)
-        return [Heard(*tokens, *draft, left) for tokens, draft, (_, left) in zip(spoken, drafts, padded, strict=True)]
+        return [Heard(*tokens, *draft, left) for tokens, draft, left in zip(spoken, drafts, given.padded, strict=True)]
 
     def _decode(self, rows: _Rows, stands: Sequence[Stand], timeline: Recorder) -> list[tuple[Hypothesis, Stand]]:
         """Decode the next frames of each stream, afresh after each long pause.

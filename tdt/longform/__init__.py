@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from tdt.doors import door
 
 if TYPE_CHECKING:
-    from tdt.longform.ahead import Ahead as Ahead
-    from tdt.longform.ahead import in_stages as in_stages
     from tdt.longform.batching import WINDOW_SECONDS as WINDOW_SECONDS
     from tdt.longform.batching import BatchRule as BatchRule
     from tdt.longform.batching import like_length as like_length
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 __getattr__, __all__ = door(
     __name__,
     {
-        "ahead": "Ahead in_stages",
         "batching": "WINDOW_SECONDS BatchRule like_length plan_batches window_size",
         "checkpoint": "Journal source_identity take_up",
         "limits": "CutOptions DEFAULT_CHUNK_SECONDS DEFAULT_CUT batch_rule card_bytes make_plan provider_seconds",

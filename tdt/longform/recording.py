@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tdt.ahead import Ahead, in_stages, in_turn
 from tdt.errors import TdtError
 from tdt.failures import outcome
 from tdt.lifetime import Bound, Origin
-from tdt.longform.ahead import Ahead, in_stages, in_turn
 from tdt.longform.batching import USUAL, BatchRule, plan_batches
 from tdt.longform.rounds import Batch, Heard, Round, block_of, prepared, samples_of
 from tdt.longform.second_look import Block, SecondLook

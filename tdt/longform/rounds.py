@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tdt.ahead import Ahead
 from tdt.errors import TdtError
 from tdt.failures import outcome
-from tdt.longform.ahead import Ahead
 from tdt.spec import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:

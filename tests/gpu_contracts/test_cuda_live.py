@@ -36,6 +36,7 @@ def test_full_windows_have_one_shape_and_make_nothing_anew(asr: Any) -> None:
         for _ in range(8):  # the buffer fills; the last of these are full windows
             live.push(second)
         shapes = set(encoder._buffers) | set(encoder._fixed)
+        assert (1, live.contexts.mel_frames) in shapes, "a full window is run as such, not as 640 mel frames"
         spent = Spent()
         for _ in range(4):
             live.push(second)

@@ -7,10 +7,12 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tdt
 from tdt.errors import OptionError
 from tdt.live.contexts import PRESETS, contexts_of
 
@@ -42,6 +44,15 @@ def test_presets_are_as_quick_as_they_say(latency: int) -> None:
     contexts = contexts_of(SPEC, latency=latency)
     assert latency - 2 * 0.08 < contexts.latency_seconds <= latency
     assert contexts.times_the_audio < 13
+
+
+@pytest.mark.parametrize("latency", PRESETS)
+def test_a_full_window_has_as_many_mel_frames_as_it_says(latency: int) -> None:
+    contexts = contexts_of(SPEC, latency=latency)
+    with tdt.load() as asr:
+        features = asr.features([np.zeros(contexts.frames * contexts.frame_samples, np.float32)])
+    assert features.lengths.tolist() == [contexts.mel_frames]
+    assert SPEC.encoder_length(contexts.mel_frames) == contexts.frames
 
 
 def test_what_is_not_given_comes_from_the_preset() -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tdt.ahead import Ahead, in_stages
 from tdt.lifetime import setting_up
-from tdt.longform.ahead import Ahead, in_stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
