@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,11 +51,14 @@ def check_model(folder: Path, checkpoint: Checkpoint | None, precision: Precisio
                 raise CheckpointError(
                     path, f"its {what} are {there}, those of the graph {here}", "Take another --graph"
                 )
-        if found.files.decoder_precision == "float32":
-            lift(found.files, spec)
     random = np.random.default_rng(SEED)
     mels = random.standard_normal((1, spec.n_mels, FRAMES * spec.subsampling)).astype(np.float32)
-    frames = _encoded(found, mels, path)
+    with ThreadPoolExecutor(1, "tdt-convert") as pool:
+        native = checkpoint is not None and found.files.decoder_precision == "float32"
+        lifted = pool.submit(lift, found.files, spec) if native else None
+        frames = _encoded(found, mels, path)
+        if lifted is not None:
+            lifted.result()
     _check(frames, (1, spec.encoder_dim, FRAMES), "encoder", path)
     logits = _decoded(found, frames)
     _check(logits, (1, FRAMES, 1, len(spec.pieces) + len(spec.durations)), "joint", path)

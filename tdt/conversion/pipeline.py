@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -254,12 +255,18 @@ def _write(
         done += size
         progress("writing", min(done, total), total)
 
-    for role, graph in graphs.items():
+    def put(role: str, tell: Callable[[int], None]) -> int:
         precision = found.files.encoder_precision if role == "encoder" else found.files.decoder_precision
         file, data = file_names(layout, role, precision)
         weights = None
         if checkpoint is not None and matched is not None:
             weights = Weights(matched.weights[role], checkpoint.tensors, checkpoint.path)
-        written += write_graph(graph, work / file, data, weights, tell)
+        return write_graph(graphs[role], work / file, data, weights, tell)
+
+    # The small graphs beside the encoder, which waits for the disk; what they write is told with the last of it.
+    with ThreadPoolExecutor(1, "tdt-convert") as pool:
+        beside = [pool.submit(put, role, lambda _: None) for role in graphs if role != "encoder"]
+        written = put("encoder", tell)
+        written += sum(other.result() for other in beside)
     progress("writing", total, total)
     return written
