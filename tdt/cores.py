@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tdt.containers import control_groups
+
 
 def usable_cores() -> int:
     """Return the processors this process may use: those it may run on, and no more than its container's time allows."""
@@ -23,24 +25,8 @@ def cpu_quota(root: Path) -> float | None:
     root : Path
         Of the file system, `/`.
     """
-    limits = []
-    try:
-        listed = (root / "proc/self/cgroup").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in listed:
-        _, controllers, place = [*line.split(":", 2), "", ""][:3]
-        mounted = root / "sys/fs/cgroup"
-        if controllers:
-            if "cpu" not in controllers.split(","):
-                continue
-            mounted = mounted / controllers
-        # A container sees its own group as the root; its host's path then leads nowhere.
-        groups = [place.strip("/"), ""]
-        while "/" in groups[-2]:
-            groups.insert(-1, groups[-2].rpartition("/")[0])
-        limits += [limit for group in groups if (limit := _limit(mounted / group)) is not None]
-    return min(limits, default=None)
+    limits = (_limit(group) for group in control_groups(root, "cpu"))
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _limit(group: Path) -> float | None:

@@ -236,7 +236,8 @@ class Network:
     """A transducer's prediction network and joint in float32 NumPy, one utterance, one step at a time.
 
     `weights` is a tdt.surgery.lifting.DecoderWeights. Called as `greedy_tdt` calls for logits, it finds out by itself
-    which token was emitted: the best of the row it gave before.
+    which token was emitted: the best of the row it gave before. NumPy was seen to warn of an invalid value in a product
+    of finite numbers, once in many millions; one that counts would differ from what is tested.
     """
 
     def __init__(self, weights: Any, frames: np.ndarray, blank: int, state: Any = None) -> None:
@@ -251,6 +252,7 @@ class Network:
         self.best = blank
         self.rows: list[np.ndarray] = []
 
+    @np.errstate(invalid="ignore")
     def __call__(self, frame: int, emitted: int) -> np.ndarray:
         if emitted > self.fed:
             self.fed, self.label = emitted, self.best
@@ -264,6 +266,7 @@ class Network:
             self.rows.append(row[: self.blank + 1])
         return row
 
+    @np.errstate(invalid="ignore")
     def _feed(self) -> np.ndarray:
         x = self.weights.embedding[self.label]
         self.next_hidden, self.next_cell = self.hidden.copy(), self.cell.copy()

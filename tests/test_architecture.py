@@ -97,18 +97,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             *("errors", "stages", "steps", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
-            *(
-                "lifetime",
-                "ending",
-                "ahead",
-                "aside",
-                "dependencies",
-                "checks",
-                "failures",
-                "showing",
-                "whole_files",
-                "cores",
-            ),
+            *("lifetime", "ending", "ahead", "aside", "dependencies", "checks", "failures", "showing", "whole_files"),
+            *("cores", "containers", "free_memory"),
             *("error_root", "model_errors", "run_errors", "request_errors", "corpus_errors"),
         }
     ),

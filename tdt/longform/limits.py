@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tdt.checks import SECONDS, seconds_option, whole_option
 from tdt.errors import OptionError
+from tdt.free_memory import free_memory_bytes
 from tdt.longform.batching import BATCH_SIZE, USUAL, BatchRule
 from tdt.longform.chunking import Plan
 
@@ -37,6 +38,9 @@ MEMORY_SHARE = 0.5
 # A card gains by larger batches than a CPU: in batches of 32 a clip of 10 s took an H100's encoder 16 % less time than
 # in batches of 8 (float32; TF32 32 %, float16 51 %; shapes of parakeet-tdt-0.6b-v3, tools/selftest-gpu).
 CARD_BATCH_SIZE = 32
+
+_log = logging.getLogger("tdt")
+_told_short: set[float] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,11 @@ def make_plan(
     if chunk_seconds is None:
         free = free_memory_bytes() if card_bytes is None else card_bytes
         budget = options.max_memory_bytes or int(MEMORY_SHARE * free)
-        chunk_seconds = min(DEFAULT_CHUNK_SECONDS, ceiling or DEFAULT_CHUNK_SECONDS)
+        chunk_seconds = wanted = min(DEFAULT_CHUNK_SECONDS, ceiling or DEFAULT_CHUNK_SECONDS)
         while chunk_seconds > 10 and window_bytes(spec, chunk_seconds) > budget:
             chunk_seconds /= 2
+        if chunk_seconds < wanted and options.max_memory_bytes is None:
+            _tell_short(wanted, chunk_seconds, free)
     elif ceiling is not None and chunk_seconds > ceiling:
         expected = f"seconds from {SECONDS['chunk_seconds'].least:g} to {ceiling:g}, the longest input of this model"
         raise OptionError("chunk_seconds", chunk_seconds, expected)
@@ -114,6 +120,18 @@ def make_plan(
     else:
         context = min(round(context_seconds / spec.frame_seconds), chunk // 4)
     return _plan(spec, chunk, context)
+
+
+def _tell_short(wanted: float, seconds: float, free: int) -> None:
+    """Say that windows are shorter than elsewhere, which changes what is recognised: once for each length."""
+    if seconds in _told_short:
+        return
+    _told_short.add(seconds)
+    _log.warning(
+        "only %d MB of memory are free: audio of more than %g s is cut, as a rule of more than %g s. The text may be "
+        "another than that of other runs; chunk_seconds=%g (--chunk-seconds) keeps the rule",
+        free >> 20, seconds, wanted, wanted,
+    )  # fmt: skip
 
 
 def _plan(spec: ModelSpec, chunk: int, context: int) -> Plan:
@@ -149,14 +167,6 @@ def window_bytes(spec: ModelSpec, seconds: float, windows: int = 1) -> int:
     attention = 3 * 8 * frames**2
     layers = 12 * frames * spec.encoder_dim
     return int(4 * windows * (features + convolution + attention + layers))
-
-
-def free_memory_bytes() -> int:
-    """Return the memory that is free now; 4 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 4 << 30
 
 
 def batch_for_memory(spec: ModelSpec, chunk_seconds: float, max_memory_bytes: int) -> int:

@@ -34,6 +34,25 @@ def test_half_of_the_cards_memory_bounds_a_window(asr: tdt.Recognizer, monkeypat
     assert make_plan(asr.spec).chunk == 93
 
 
+def test_windows_made_shorter_for_want_of_memory_are_told_once(
+    asr: tdt.Recognizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What would be caught: another text on a busy machine, and nobody knows why."""
+    monkeypatch.setattr("tdt.longform.limits._told_short", set())
+    half, whole = window_bytes(asr.spec, 30.0), window_bytes(asr.spec, 60.0)
+    for free, chunk in ((2 * whole + 2, 750), (2 * whole - 2, 375), (2 * whole - 2, 375), (2 * half - 2, 187)):
+        monkeypatch.setattr("tdt.longform.limits.free_memory_bytes", lambda free=free: free)
+        assert make_plan(asr.spec).chunk == chunk
+    assert make_plan(asr.spec, CutOptions(max_memory_bytes=half)).chunk == 375, "as asked for"
+    assert make_plan(asr.spec, CutOptions(chunk_seconds=60.0)).chunk == 750
+    told = [record.getMessage() for record in caplog.records]
+    assert [message.split(":")[0] for message in told] == [
+        f"only {(2 * whole - 2) >> 20} MB of memory are free",
+        f"only {(2 * half - 2) >> 20} MB of memory are free",
+    ]
+    assert "more than 30 s is cut, as a rule of more than 60 s" in told[0]
+
+
 @pytest.mark.parametrize(
     ("windows", "asked", "memory", "expected"),
     [
