@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdt.errors import ProviderError
+from tdt.surgery.attention import simplify_attention
 from tdt.surgery.cpu_half import round_like_a_card
 from tdt.surgery.editing import EditableGraph
 from tdt.surgery.masks import broadcast_masks, single_masks
@@ -154,8 +155,8 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
 
     Notes
     -----
-    A graph of many megabytes also loses its position projections (computed once a length) and the masks that it
-    writes out.
+    A graph of many megabytes also loses its position projections (computed once a length), the masks that it writes
+    out, and passes over the scores of attention (:mod:`tdt.surgery.attention`).
     """
     from tdt.onnxfile import load_model, read_graph
 
@@ -178,12 +179,13 @@ def for_cpu(path: Path, *, unsigned: bool | None = None) -> CpuEncoder | None:
         if wants_unsigned() if unsigned is None else unsigned:
             shifted = unsigned_activations(graph)
         graph.finish()
-    split = None
+    split, simplified = None, 0
     if large:
         broadcast_masks(graph)
         single_masks(graph)
         split = split_positions(graph, info.weights_folder)
-    if not shifted and split is None:
+        simplified = simplify_attention(graph)
+    if not shifted and not simplified and split is None:
         return None
     return CpuEncoder(
         graph.model.SerializeToString(),

@@ -9,9 +9,11 @@ import numpy as np
 from tdt.surgery.editing import SMALL_ELEMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx
 
-    from tdt.surgery.editing import EditableGraph
+    from tdt.surgery.editing import Array, EditableGraph
 
 # Shape arithmetic only: folding anything that touches a weight would enlarge the file or change its rounding.
 _FOLDABLE = frozenset({
@@ -31,9 +33,26 @@ def fold_constants(graph: EditableGraph) -> int:
     return folded
 
 
-def _fold(graph: EditableGraph, node: onnx.NodeProto) -> bool:
+def constant_behind(graph: EditableGraph, name: str) -> Array | None:
+    """Return the value of what depends on small constants only, else None; the graph stays as it is."""
+    value = graph.constant(name)
+    node = graph.producers.get(name)
+    if value is not None or node is None or node.op_type not in _FOLDABLE or len(node.output) != 1:
+        return value
+    values = {source: constant_behind(graph, source) for source in node.input if source}
+    if not values or any(value is None for value in values.values()):
+        return None
+    return _evaluated(node, values)
+
+
+def _evaluated(node: onnx.NodeProto, values: Mapping[str, Any]) -> Array:
     from onnx.reference import ReferenceEvaluator
 
+    outputs: Any = ReferenceEvaluator(node).run(None, dict(values))
+    return np.asarray(outputs[0])
+
+
+def _fold(graph: EditableGraph, node: onnx.NodeProto) -> bool:
     names = [name for name in node.input if name]
     if node.op_type == "Shape":
         shape = graph.shape_of(node.input[0])
@@ -44,16 +63,15 @@ def _fold(graph: EditableGraph, node: onnx.NodeProto) -> bool:
         values = {name: graph.constant(name) for name in names}
         if any(value is None for value in values.values()):
             return False
-        outputs: Any = ReferenceEvaluator(node).run(None, values)
-        value = outputs[0]
-    if np.asarray(value).size > SMALL_ELEMENTS:
+        value = _evaluated(node, values)
+    if value.size > SMALL_ELEMENTS:
         return False
     output = node.output[0]
     if output in graph.output_names:
         return False
     node.output[0] = graph.fresh(f"{output}/folded")
     del graph.producers[output]
-    graph.add_constant(output, np.asarray(value), exact_name=True)
+    graph.add_constant(output, value, exact_name=True)
     return True
 
 
