@@ -1,4 +1,4 @@
-"""The decoder in the process of another library: tools/bench_decode.py --beside."""
+"""The decoder in the process of another library, and after pauses: tools/bench_decode.py --beside, --pauses."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 from _decode_peers import PEER_THREADS, OnnxAsr, batches_of, our_engines, quantised_copy
 
+from tdt.decoding.native import NativeEngine
+
 CLIPS = 32
 # What the peer's threads do after a run: as its sessions are made by default they spin on, for the next one.
 WAYS = {"put to rest": False, "spinning, as by default": True}
+PAUSES = (0.0, 0.02, 0.1)  # seconds
 ENGINES = ("native float32", "native int8")
 
 
@@ -58,6 +61,25 @@ def _in_turn(peer: OnnxAsr, engine: Any, batches: list[Any]) -> tuple[float, flo
         engine.decode(batch)
         ours += time.perf_counter() - started
     return theirs, ours
+
+
+def after_pauses(files: Any, spec: Any, clips: list[Any], rounds: int) -> None:
+    """Decode clip after clip, with pauses between, by a team and by one thread in turn; print milliseconds a clip."""
+    batches = batches_of(clips[:CLIPS], 1)
+    print("| native engine | pause before a call | one thread, ms a clip | a team | of one thread |")
+    print("|---|---|---|---|---|")
+    for weights in ("float32", "int8"):
+        team, single = (NativeEngine(files, spec, weights=weights, threads=threads) for threads in (None, 1))
+        for pause in PAUSES:
+            taken: dict[Any, list[float]] = {team: [], single: []}
+            for number, batch, engine in product(range(rounds + 1), batches, (team, single)):
+                time.sleep(pause)
+                started = time.perf_counter()
+                engine.decode(batch)
+                if number:
+                    taken[engine].append(1000 * (time.perf_counter() - started))
+            ours, alone = (float(np.mean(taken[engine])) for engine in (team, single))
+            print(f"| {weights} | {1000 * pause:.0f} ms | {alone:.2f} | {ours:.2f} | {ours / alone:.2f} |", flush=True)
 
 
 def _print_table(times: dict[tuple[Any, ...], list[tuple[float, float]]], sizes: list[int]) -> None:

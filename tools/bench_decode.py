@@ -25,7 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from _agreement import agreement_report
-from _decode_beside import beside
+from _decode_beside import after_pauses, beside
 from _decode_peers import PEER_THREADS, OnnxAsr, Ours, Pass, batches_of, our_engines, quantised_copy
 
 import tdt
@@ -62,6 +62,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--beside", action="store_true", help="batch by batch in turn with the peer, whose threads rest or spin on"
     )
+    parser.add_argument("--pauses", action="store_true", help="a team against one thread, after pauses between calls")
     parser.add_argument("--agreement", action="store_true", help="compare 8-bit with float32 decisions instead")
     parser.add_argument("--sherpa", type=Path, help="sherpa-onnx folder: compare end to end with --model instead")
     return parser
@@ -101,6 +102,9 @@ def decode_stage(options: argparse.Namespace) -> None:
     sizes = [int(part) for part in options.batches.split(",")]
     if options.beside:
         beside(files, spec, clips, sizes, options.rounds)
+        return
+    if options.pauses:
+        after_pauses(files, spec, clips, options.rounds)
         return
     audio = sum(seconds)
     print(f"{spec.name}: {len(clips)} clips, {audio:.0f} s of speech; memory, read: {bandwidths()}")

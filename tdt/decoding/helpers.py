@@ -14,6 +14,7 @@ import numpy as np
 
 from tdt.decoding.cores import idle_cores, teams_for
 from tdt.decoding.help_policy import HelpPolicy, Timed
+from tdt.decoding.placement import Placement
 from tdt.errors import ClosedError
 from tdt.lifetime import Bound
 
@@ -63,6 +64,7 @@ class Helpers(Bound):
         self._most = team.MAX_WORKERS
         self._shares = threads > 1 and step_bytes >= _SHARED_BYTES
         self._policy = HelpPolicy()
+        self._placement, self._under_way = Placement(), 0
         self._spare: list[Any] = []
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
@@ -97,16 +99,30 @@ class Helpers(Bound):
         """
         count = int(lent.task[self._fields.HELPERS])
         futures: list[Future[Any] | None] = []
+        self._begin(count)
         try:
             futures.extend(self._send(run, lent, number, point) for number in range(1, count + 1))
             yield
         finally:
+            self._end(count)
             lent.shared[self._claims.STOP] = 1
             for future in futures:
                 if future is not None:
                     future.cancel()
         if count > 0:
             self._learn(lent.shared)
+
+    def _begin(self, count: int) -> None:
+        if count > 0:
+            with self._lock:
+                self._under_way += 1
+                alone = self._under_way == 1
+            self._placement.keep_off(alone=alone)
+
+    def _end(self, count: int) -> None:
+        if count > 0:
+            with self._lock:
+                self._under_way -= 1
 
     def _send(self, run: Any, lent: Lent, number: int, point: Any) -> Future[Any] | None:
         """Send a helper; it keeps what it may read for as long as it takes, and gives its own back at its end."""
@@ -151,7 +167,7 @@ class Helpers(Bound):
             if self.closed:
                 raise ClosedError
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(max(1, self.threads - 1), thread_name_prefix="tdt-decoder")
+                self._pool = ThreadPoolExecutor(max(1, self.threads - 1), "tdt-decoder", self._placement.joined)
             try:
                 return self._pool.submit(call, *values)
             except RuntimeError:
