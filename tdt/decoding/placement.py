@@ -13,6 +13,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+_NOWHERE = -1
+
 
 @dataclass(slots=True)
 class _Thread:
@@ -41,11 +43,16 @@ class Placement:
                 self._avoided = None  # it has not been sent anywhere yet
 
     def keep_off(self, *, alone: bool) -> None:
-        """Keep the pool's threads off the calling thread's processor; off none where it is not `alone` in asking."""
+        """Keep the pool's threads off the calling thread's processor; off none where it is not `alone` in asking.
+
+        A thread of the pool that has a part of its own asks beside others, whichever is first.
+        """
         if self._current is None:
             return
-        here = self._current() if alone else -1
+        me = threading.get_native_id()
         with self._lock:
+            own = any(thread.native_id == me for thread in self._threads)
+            here = self._current() if alone and not own else _NOWHERE
             if here == self._avoided:
                 return
             self._avoided = here

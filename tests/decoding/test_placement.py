@@ -65,6 +65,15 @@ def test_beside_another_call_they_run_anywhere(monkeypatch: pytest.MonkeyPatch) 
     assert system.allowed[7] == {0, 1}
 
 
+def test_a_thread_of_the_pool_sends_nobody_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would be caught: the leader of a part that sends itself off the processor that it runs on."""
+    system = Linux(monkeypatch, {0: {0, 1}, 7: {0, 1}, 8: {0, 1}})
+    pool = system.pool(7, 8)
+    system.me = 7
+    pool.keep_off(alone=True)
+    assert (system.allowed[7], system.allowed[8]) == ({0, 1}, {0, 1})
+
+
 def test_a_caller_that_is_pinned_leaves_them_where_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would be caught: helpers on the one processor of a caller that torch or OpenMP has pinned."""
     system = Linux(monkeypatch, {0: {0}, 7: {0, 1}, 8: {0}})
