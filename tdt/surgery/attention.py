@@ -55,7 +55,7 @@ def _add_masks(graph: EditableGraph) -> int:
     biases: dict[tuple[object, ...], str] = {}
     changed = 0
     for softmax in [node for node in graph.graph.node if node.op_type == "Softmax"]:
-        masked = _only(graph, softmax.input[0], softmax, "Where")
+        masked = _only(graph, softmax.input[0], "Where")
         low = None if masked is None else graph.scalar(masked.input[1])
         shares = softmax.output[0]
         readers = [] if shares in graph.output_names else graph.consumers.get(shares, [])
@@ -71,11 +71,11 @@ def _add_masks(graph: EditableGraph) -> int:
     return changed
 
 
-def _only(graph: EditableGraph, name: str, reader: onnx.NodeProto, kind: str) -> onnx.NodeProto | None:
+def _only(graph: EditableGraph, name: str, kind: str) -> onnx.NodeProto | None:
     """Return the node of a kind that makes a value for one reader alone."""
     made = graph.producers.get(name)
     alone = len(graph.consumers.get(name, [])) == 1 and name not in graph.output_names
-    return made if made is not None and made.op_type == kind and alone and made is not reader else None
+    return made if made is not None and made.op_type == kind and alone else None
 
 
 def _clears(graph: EditableGraph, node: onnx.NodeProto, masked: onnx.NodeProto) -> bool:
