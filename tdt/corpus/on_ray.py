@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import pickle
 import zlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tdt.corpus.local import ATTEMPTS
@@ -23,6 +24,25 @@ if TYPE_CHECKING:
     from tdt.corpus.shards import Shard
 
 
+class Attempts:
+    """Counts how often a shard has been begun and not ended: an actor beside the driver.
+
+    Ray's own count of retries would be used up by a node that is gone before the cluster has noticed.
+    """
+
+    def __init__(self) -> None:
+        self._begun: Counter[int] = Counter()
+
+    def begin(self, number: int) -> int:
+        """Take note that a worker begins a shard; return how often one has by now."""
+        self._begun[number] += 1
+        return self._begun[number]
+
+    def end(self, number: int) -> None:
+        """Take note that the worker lives on."""
+        self._begun.pop(number, None)
+
+
 class RayWorker:
     """A worker as Ray Data calls one: a batch of shards in, their reports out.
 
@@ -30,21 +50,32 @@ class RayWorker:
     ----------
     settings : Settings
     threads : int, optional
+    attempts : actor
+        An :class:`Attempts`.
     """
 
-    def __init__(self, settings: Settings, threads: int | None) -> None:
+    def __init__(self, settings: Settings, threads: int | None, attempts: Any) -> None:
         self._worker = outcome(lambda: Worker(settings, threads), "the model")
+        self._attempts = attempts
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Do the shards of a batch; a model that could not be loaded fails each of them."""
-        shards = [unpacked(packed) for packed in batch["shard"]]
-        worker = self._worker
-        if isinstance(worker, TdtError):
-            failure = worker
-            reports = [Report(shard.number, shard.pack.identity(), failure=failure) for shard in shards]
-        else:
-            reports = [worker(shard) for shard in shards]
-        return {"report": [packed(report) for report in reports]}
+        return {"report": [packed(self._report(unpacked(shard))) for shard in batch["shard"]]}
+
+    def _report(self, shard: Shard) -> Report:
+        if isinstance(self._worker, TdtError):
+            return Report(shard.number, shard.pack.identity(), failure=self._worker)
+        if _ray().get(self._attempts.begin.remote(shard.number)) > ATTEMPTS:
+            died = WorkerDiedError(shard.number, ATTEMPTS, "Ray's logs say how")
+            return Report(shard.number, shard.pack.identity(), failure=died)
+        report = self.do(self._worker, shard)
+        self._attempts.end.remote(shard.number)
+        return report
+
+    @staticmethod
+    def do(worker: Worker, shard: Shard) -> Report:
+        """Do a shard."""
+        return worker(shard)
 
 
 def run_on_ray(
@@ -82,41 +113,39 @@ def run_on_ray(
     if not ray.is_initialized():
         ray.init(address=None if address == "local" else address, log_to_driver=False)
     threads = threads or 1
-    rows: list[dict[str, bytes]] = []
-    awaited: dict[int, Any] = {}
-    for shard in shards:
-        rows.append({"shard": packed(shard)})
-        awaited[shard.number] = shard.pack.identity()
+    rows = [{"shard": packed(shard)} for shard in shards]
     workers = workers or _room(ray, threads, gpus_per_worker, len(rows))
     data = ray.data.from_items(rows, override_num_blocks=len(rows))
     del rows
     try:
-        for row in _mapped(ray, data, (settings, threads), workers, threads, gpus_per_worker or 0):
-            report = unpacked(row["report"])
-            del awaited[report.number]
-            yield report
+        attempts = _beside_the_driver(ray, Attempts)
+        for row in _mapped(ray, data, (settings, threads, attempts), workers, threads, gpus_per_worker or 0):
+            yield unpacked(row["report"])
     except ray.exceptions.RayError as error:
         raise ClusterError(f"{type(error).__name__}: {str(error).splitlines()[-1:]}") from error
-    for number, identity in awaited.items():
-        yield Report(number, identity, failure=WorkerDiedError(number, ATTEMPTS, "Ray's logs say how"))
 
 
 def _mapped(ray: Any, data: Any, given: tuple[Any, ...], workers: int, cpus: int, gpus: float) -> Iterator[Any]:
-    """Return the rows that workers make of shards, but for those of which they died each time."""
+    """Return the rows that workers make of shards; one that dies is replaced, and its shard done again."""
     done = data.map_batches(
         RayWorker,
         fn_constructor_args=given,
         batch_size=1,
-        # One at a time: what waits at an actor that dies would count that as a try of its own.
+        # One at a time: the last shards are for whoever is free.
         compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
         num_cpus=cpus,
         num_gpus=gpus,
-        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1},
     )
     done.context.enable_progress_bars = False
-    done.context.max_errored_blocks = -1  # a shard that is given up ends no other
     found: Iterator[Any] = iter(done.iter_rows())
     return found
+
+
+def _beside_the_driver(ray: Any, kind: type) -> Any:
+    """Return an actor on the driver's node, which nothing outlives."""
+    here = ray.get_runtime_context().get_node_id()
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=strategy)(kind).remote()
 
 
 def _room(ray: Any, threads: int, gpus_per_worker: float | None, shards: int) -> int:
@@ -142,4 +171,5 @@ def _ray() -> Any:
     with extra("ray", "--ray", "pip install 'parakeet-tdt[ray]'"):
         import ray
         import ray.data
+        import ray.util.scheduling_strategies
     return ray

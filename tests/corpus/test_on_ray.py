@@ -27,6 +27,9 @@ pytest.importorskip("ray")
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tdt.corpus.shards import Shard
+    from tdt.corpus.work import Report, Worker
+
 # Ray's own doing, in threads and at exit.
 pytestmark = [
     pytest.mark.filterwarnings("default"),
@@ -161,10 +164,11 @@ def test_transcriber_in_ray_data(cluster: Any, clips: list[Path], inputs: list[s
 class Deadly(on_ray.RayWorker):
     """A worker that dies of its third shard, as one that needs more memory than there is."""
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if any(on_ray.unpacked(packed).number == 2 for packed in batch["shard"]):
+    @staticmethod
+    def do(worker: Worker, shard: Shard) -> Report:
+        if shard.number == 2:
             os._exit(1)
-        return super().__call__(batch)
+        return worker(shard)
 
 
 def test_a_shard_that_always_kills_its_worker(
