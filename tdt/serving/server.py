@@ -158,6 +158,9 @@ class _Server(uvicorn.Server):
             log.warning("told twice to end: requests under way are left")
             self.force_exit = True
             at_work.hurry(STOPPED)
+            # From Python 3.12 on a server that closes waits for its connections, whatever is under way on them.
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
         else:
             log.info("ending: requests under way will be done")
             self.should_exit = True

@@ -381,7 +381,9 @@ def test_the_log_never_holds_what_was_said(server: Served, clip: np.ndarray, cap
 
 def test_a_message_that_is_too_long_closes_the_socket(server: Served) -> None:
     found, code = asyncio.run(say(server.socket, [bytes((1 << 20) + 2)]))
-    assert (code, [one["type"] for one in found]) == (1009, ["ready"])
+    assert code == 1009
+    # It may be closed, by the head of the message, before the one that came before it has been answered.
+    assert [one["type"] for one in found] in (["ready"], [])
 
 
 def test_a_client_that_sends_all_at_once_is_held_back(server: Served, clip: np.ndarray) -> None:
