@@ -20,18 +20,9 @@ def free_memory_bytes(root: Path = Path("/")) -> int:
     root : Path
         Of the file system.
     """
-    machine = _of_machine(root)
+    machine_kb = _number(root / "proc/meminfo", "MemAvailable:")  # what Linux reckons can be had without swapping
     bounds = [left for group in control_groups(root, "memory") if (left := _left(group)) is not None]
-    return max(0, min([UNKNOWN_BYTES if machine is None else machine, *bounds]))
-
-
-def _of_machine(root: Path) -> int | None:
-    """Return what Linux reckons can be had without swapping."""
-    try:
-        lines = (root / "proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return None
+    return max(0, min([UNKNOWN_BYTES if machine_kb is None else machine_kb << 10, *bounds]))
 
 
 def _left(group: Path) -> int | None:
@@ -40,15 +31,15 @@ def _left(group: Path) -> int | None:
     most, used = ("memory.max", "memory.current") if second else ("memory.limit_in_bytes", "memory.usage_in_bytes")
     try:
         limit, taken = (int((group / name).read_text(encoding="ascii")) for name in (most, used))
-        files = _files(group, "inactive_file " if second else "total_inactive_file ")
     except (OSError, ValueError):  # "max", or not there
         return None
-    return limit - taken + files
+    return limit - taken + (_number(group / "memory.stat", "inactive_file" if second else "total_inactive_file") or 0)
 
 
-def _files(group: Path, key: str) -> int:
+def _number(path: Path, key: str) -> int | None:
+    """Return what a file of lines of a key and a number says; None where it says nothing."""
     try:
-        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith(key)), 0)
+        words = [line.split() for line in path.read_text(encoding="ascii", errors="replace").splitlines()]
+        return next(int(line[1]) for line in words if line and line[0] == key)
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None

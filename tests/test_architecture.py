@@ -98,7 +98,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             *("errors", "stages", "steps", "spec", "timeline", "version", "cuda_arrays", "protocols", "doors"),
             *("lifetime", "ending", "ahead", "aside", "dependencies", "checks", "failures", "showing", "whole_files"),
-            *("cores", "containers", "free_memory"),
+            *("cores", "containers", "free_memory", "c_library"),
             *("error_root", "model_errors", "run_errors", "request_errors", "corpus_errors"),
         }
     ),

@@ -8,6 +8,8 @@ import pytest
 
 from tdt import cores
 
+from .fake_system import write_system
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -31,12 +33,7 @@ if TYPE_CHECKING:
 def test_a_container_has_no_more_cores_than_its_time_allows(
     tmp_path: Path, listed: str, files: dict[str, str], expected: float | None
 ) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text(f"{listed}\n")
-    for name, content in files.items():
-        path = tmp_path / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{content}\n")
+    write_system(tmp_path, listed, files)
     assert cores.cpu_quota(tmp_path) == expected
     assert cores.cpu_quota(tmp_path / "nowhere") is None
 

@@ -8,6 +8,8 @@ import pytest
 
 from tdt.free_memory import UNKNOWN_BYTES, free_memory_bytes
 
+from .fake_system import write_system
+
 GIB = 1 << 30
 # A machine that has read much: little is free, nearly all can be had.
 BUSY = f"MemTotal: {64 << 20} kB\nMemFree: {200 << 10} kB\nMemAvailable: {40 << 20} kB\nCached: {39 << 20} kB\n"
@@ -35,14 +37,9 @@ BUSY = f"MemTotal: {64 << 20} kB\nMemFree: {200 << 10} kB\nMemAvailable: {40 << 
 def test_what_can_be_had(
     tmp_path: Path, meminfo: str | None, listed: str, files: dict[str, object], expected: int
 ) -> None:
-    (tmp_path / "proc/self").mkdir(parents=True)
+    write_system(tmp_path, listed, files)
     if meminfo is not None:
         (tmp_path / "proc/meminfo").write_text(meminfo)
-    (tmp_path / "proc/self/cgroup").write_text(f"{listed}\n")
-    for name, content in files.items():
-        path = tmp_path / "sys/fs/cgroup" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{content}\n")
     assert free_memory_bytes(tmp_path) == expected
 
 

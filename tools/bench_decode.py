@@ -2,6 +2,8 @@
 """Measure the decode stage alone, side by side with onnx-asr's loop: same encoder outputs, same weights, interleaved.
 
     tools/bench_decode.py [--model DIR] [--audio DIR] [--encoded CACHE.npz]
+    tools/bench_decode.py --beside [--model DIR]                    # batch by batch in turn with the peer
+    tools/bench_decode.py --pauses [--model DIR]                    # a team against one thread, after pauses
     tools/bench_decode.py --agreement [--model DIR] [--audio DIR]   # what 8-bit weights change
     tools/bench_decode.py --sherpa DIR [--audio DIR]                # against sherpa-onnx, end to end
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tdt.c_library import c_function
 from tdt.commands.options import add
 from tdt.commands.running import load_model
 from tdt.errors import MissingDependencyError, OptionError
@@ -124,8 +124,9 @@ def _require() -> None:
 
 def _share_heaps() -> None:
     """Have all threads share few heaps of the C library: with some for each, memory creeps up as requests come."""
-    with suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+    mallopt = c_function("mallopt")
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def _log_to_standard_error(*, quiet: bool) -> None:

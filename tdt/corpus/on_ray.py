@@ -19,7 +19,7 @@ from tdt.errors import ClusterError, TdtError, WorkerDiedError
 from tdt.failures import outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tdt.corpus.shards import Shard
 
@@ -55,7 +55,7 @@ class RayWorker:
     """
 
     def __init__(self, settings: Settings, threads: int | None, attempts: Any) -> None:
-        self._worker = outcome(lambda: Worker(settings, threads), "the model")
+        self._worker: Callable[[Shard], Report] | TdtError = outcome(lambda: Worker(settings, threads), "the model")
         self._attempts = attempts
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -68,14 +68,9 @@ class RayWorker:
         if _ray().get(self._attempts.begin.remote(shard.number)) > ATTEMPTS:
             died = WorkerDiedError(shard.number, ATTEMPTS, "Ray's logs say how")
             return Report(shard.number, shard.pack.identity(), failure=died)
-        report = self.do(self._worker, shard)
+        report = self._worker(shard)
         self._attempts.end.remote(shard.number)
         return report
-
-    @staticmethod
-    def do(worker: Worker, shard: Shard) -> Report:
-        """Do a shard."""
-        return worker(shard)
 
 
 def run_on_ray(

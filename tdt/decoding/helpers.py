@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tdt.c_library import c_function
 from tdt.decoding.cores import idle_cores, teams_for
 from tdt.decoding.help_policy import HelpPolicy, Timed
 from tdt.decoding.placement import Placement
@@ -98,31 +99,31 @@ class Helpers(Bound):
         `point` points a helper's task to what more it has for itself, given its number.
         """
         count = int(lent.task[self._fields.HELPERS])
+        if count == 0:
+            yield
+            return
         futures: list[Future[Any] | None] = []
-        self._begin(count)
+        self._begin()
         try:
             futures.extend(self._send(run, lent, number, point) for number in range(1, count + 1))
             yield
         finally:
-            self._end(count)
+            self._end()
             lent.shared[self._claims.STOP] = 1
             for future in futures:
                 if future is not None:
                     future.cancel()
-        if count > 0:
-            self._learn(lent.shared)
+        self._learn(lent.shared)
 
-    def _begin(self, count: int) -> None:
-        if count > 0:
-            with self._lock:
-                self._under_way += 1
-                alone = self._under_way == 1
-            self._placement.keep_off(alone=alone)
+    def _begin(self) -> None:
+        with self._lock:
+            self._under_way += 1
+            alone = self._under_way == 1
+        self._placement.keep_off(alone=alone)
 
-    def _end(self, count: int) -> None:
-        if count > 0:
-            with self._lock:
-                self._under_way -= 1
+    def _end(self) -> None:
+        with self._lock:
+            self._under_way -= 1
 
     def _send(self, run: Any, lent: Lent, number: int, point: Any) -> Future[Any] | None:
         """Send a helper; it keeps what it may read for as long as it takes, and gives its own back at its end."""
@@ -194,9 +195,7 @@ def _ticks_ms(run: Any, clock: int) -> int:
 
 def _system_calls() -> tuple[int, int]:
     """Return the addresses of `sched_yield` and `usleep`; 0 where there is none."""
-    try:
-        library: Any = ctypes.CDLL(None)
-        calls = library.sched_yield, library.usleep
-    except (OSError, TypeError, AttributeError):  # no such library (Windows)
+    calls = c_function("sched_yield"), c_function("usleep")
+    if None in calls:
         return 0, 0
     return tuple(ctypes.cast(call, ctypes.c_void_p).value or 0 for call in calls)  # type: ignore[return-value]

@@ -7,11 +7,12 @@ after a pause, and a call with it took longer than one without. It is sent elsew
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from dataclasses import dataclass
 from typing import Any
+
+from tdt.c_library import c_function
 
 _NOWHERE = -1
 
@@ -74,9 +75,4 @@ def _send(thread: _Thread, here: int) -> None:
 
 def _current_processor() -> Any:
     """Return a function that tells the calling thread's processor; None where there is none."""
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    try:
-        return ctypes.CDLL(None).sched_getcpu
-    except (OSError, TypeError, AttributeError):
-        return None
+    return c_function("sched_getcpu") if hasattr(os, "sched_setaffinity") else None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tdt.surgery.folding import constant_behind
+from tdt.surgery.shapes import Axis, dims_of
 
 if TYPE_CHECKING:
     import onnx
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 LOW = -1000.0
 _BEFORE_LAST = [0, 0, 0, 1, 0, 0, 0, 0]  # amounts of Pad: a column before the others
 _TO_HEADS_TURNED, _TO_HEADS, _TURNED = [0, 2, 3, 1], [0, 2, 1, 3], [0, 1, 3, 2]
-# Shapes of the two Reshapes; axes of the scores as text.
-_SHIFTED = (("0", "1", -1, "2"), ("0", "1", "2", "3"))
 
 
 def simplify_attention(graph: EditableGraph) -> int:
@@ -129,8 +128,10 @@ def _end_of_shift(graph: EditableGraph, pad: onnx.NodeProto) -> onnx.NodeProto |
     back = _next(graph, dropped, "Reshape")
     if turned is None or dropped is None or back is None or back.output[0] in graph.output_names:
         return None
-    shapes = tuple(_dims(graph, node.input[1], pad.input[0]) for node in (turned, back))
-    return back if shapes == _SHIFTED and _drops_first(graph, dropped) else None
+    batch, heads, frames, width = (Axis(pad.input[0], number) for number in range(4))
+    shapes = [dims_of(graph, node.input[1]) for node in (turned, back)]
+    shifted = shapes == [[batch, heads, -1, frames], [batch, heads, frames, width]]
+    return back if shifted and _drops_first(graph, dropped) else None
 
 
 def _pads_zeros(graph: EditableGraph, pad: onnx.NodeProto) -> bool:
@@ -153,29 +154,6 @@ def _drops_first(graph: EditableGraph, node: onnx.NodeProto) -> bool:
         return False
     start, end, axis, *step = (int(part.ravel()[0]) for part in parts if part is not None)
     return start == 1 and end >= np.iinfo(np.int32).max and axis == 2 and step in ([], [1])
-
-
-def _dims(graph: EditableGraph, name: str, of: str) -> tuple[int | str, ...] | None:
-    """Return the parts of a shape made by Concat: numbers, and axes of `of` as text."""
-    node = graph.producers.get(name)
-    if node is None or node.op_type != "Concat":
-        return None
-    dims = tuple(_dim(graph, part, of) for part in node.input)
-    return None if None in dims else dims  # type: ignore[return-value]
-
-
-def _dim(graph: EditableGraph, name: str, of: str) -> int | str | None:
-    value = graph.scalar(name)
-    if value is not None:
-        return int(value)
-    unsqueeze = graph.producers.get(name)
-    gather = None if unsqueeze is None else graph.producers.get(unsqueeze.input[0])
-    shape = None if gather is None else graph.producers.get(gather.input[0])
-    if unsqueeze is None or gather is None or shape is None or shape.input[0] != of:
-        return None
-    axis = graph.scalar(gather.input[1])
-    kinds = (unsqueeze.op_type, gather.op_type, shape.op_type)
-    return None if axis is None or kinds != ("Unsqueeze", "Gather", "Shape") else str(int(axis))
 
 
 def _cut(graph: EditableGraph, scores: str) -> tuple[str, ...]:

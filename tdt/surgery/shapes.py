@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     import onnx
 
     from tdt.surgery.editing import EditableGraph
+
+
+class Axis(NamedTuple):
+    """The length of an axis of a value."""
+
+    value: str
+    number: int
 
 
 def copy_batch_axis(graph: EditableGraph) -> int:
@@ -21,12 +28,13 @@ def copy_batch_axis(graph: EditableGraph) -> int:
     for node in graph.graph.node:
         if node.op_type != "Reshape":
             continue
-        dims = _dims(graph, node.input[1])
-        if dims is None or not isinstance(dims[0], str) or any(isinstance(dim, str) for dim in dims[1:]):
+        first, *rest = dims_of(graph, node.input[1]) or [0]
+        constants = [dim for dim in rest if isinstance(dim, int)]
+        if isinstance(first, int) or first.number != 0 or len(constants) < len(rest) or 0 in constants:
             continue
-        if not _same_batch(graph, node.input[0], dims[0]) or any(dim == 0 for dim in dims[1:]):
+        if not _same_batch(graph, node.input[0], first.value):
             continue
-        constant = np.asarray([0, *dims[1:]], np.int64)
+        constant = np.asarray([0, *constants], np.int64)
         node.input[1] = graph.add_constant(f"{node.output[0]}/shape", constant)
         changed += 1
     graph.reindex()
@@ -34,33 +42,32 @@ def copy_batch_axis(graph: EditableGraph) -> int:
     return changed
 
 
-def _dims(graph: EditableGraph, name: str) -> list[int | str] | None:
-    """Entries of a shape made by Concat: constants, or the name of the tensor whose axis 0 is read."""
+def dims_of(graph: EditableGraph, name: str) -> list[int | Axis] | None:
+    """Return the entries of a shape made by Concat: constants, and axes of other values; None for any other."""
     node = graph.producers.get(name)
     if node is None or node.op_type != "Concat":
         return None
-    dims: list[int | str] = []
+    dims: list[int | Axis] = []
     for part in node.input:
-        value = graph.constant(part)
-        source = _axis0_of(graph, part)
+        value, axis = graph.constant(part), _axis_of(graph, part)
         if value is not None:
             dims.extend(int(item) for item in value.ravel())
-        elif source is not None:
-            dims.append(source)
+        elif axis is not None:
+            dims.append(axis)
         else:
             return None
     return dims
 
 
-def _axis0_of(graph: EditableGraph, name: str) -> str | None:
+def _axis_of(graph: EditableGraph, name: str) -> Axis | None:
     unsqueeze = graph.producers.get(name)
     gather = graph.producers.get(unsqueeze.input[0]) if unsqueeze is not None else None
     if unsqueeze is None or unsqueeze.op_type != "Unsqueeze" or gather is None or gather.op_type != "Gather":
         return None
-    shape = graph.producers.get(gather.input[0])
-    if shape is None or shape.op_type != "Shape" or graph.scalar(gather.input[1]) != 0:
+    shape, number = graph.producers.get(gather.input[0]), graph.scalar(gather.input[1])
+    if shape is None or shape.op_type != "Shape" or number is None:
         return None
-    return str(shape.input[0])
+    return Axis(str(shape.input[0]), int(number))
 
 
 _KEEPS_BATCH = frozenset(
